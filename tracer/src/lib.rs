@@ -4,3 +4,4 @@
 //! connection table ([`core`]) → records ([`core::record`]) → reports ([`report`]).
 
 pub mod core;
+pub mod system;
