@@ -1,7 +1,0 @@
-//! tracer: an eBPF connection-lifecycle tracer for Linux.
-//!
-//! The way of the data: hook → record in the ring ([`kernel`]) → decoded event ([`core::event`]) →
-//! connection table ([`core`]) → records ([`core::record`]) → reports ([`report`]).
-
-pub mod core;
-pub mod kernel;
