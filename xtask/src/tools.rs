@@ -21,6 +21,7 @@ const fn tool(program: &'static str, packages: &'static [&'static str]) -> Tool 
 /// What the integration tests run against real sockets.
 pub(crate) const FOR_TESTS: &[Tool] = &[
     tool("ip", &["iproute2"]),
+    tool("tc", &["iproute2"]),
     tool("ss", &["iproute2"]),
     tool("nft", &["nftables"]),
     tool("tcpdump", &["tcpdump"]),
@@ -38,6 +39,7 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
 pub(crate) const FOR_VMS: &[Tool] = &[
     tool("qemu-system-x86_64", &["qemu-system-x86"]),
     tool("ip", &["iproute2"]),
+    tool("tc", &["iproute2"]),
     tool("ss", &["iproute2"]),
     tool("nft", &["nftables"]),
     tool("tcpdump", &["tcpdump"]),

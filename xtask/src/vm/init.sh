@@ -17,7 +17,7 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir -p /run/netns /var/run
 mount --make-rshared /run
 hostname vm
-ip link set lo up
+/bin/ip link set lo up
 ulimit -n 65536
 
 token=$(sed -n 's/.*tracer\.token=\([^ ]*\).*/\1/p' /proc/cmdline)
@@ -30,8 +30,7 @@ if [ ! -r /sys/kernel/btf/vmlinux ]; then
     status=98
 fi
 if [ "$status" = 0 ]; then
-    # The kernel's clock starts at 1970 without an RTC driver; records carry wall-clock time.
-    sh /command
+    /bin/sh /command
     status=$?
 fi
 echo

@@ -12,8 +12,9 @@ use super::kernel::{self, Kernel};
 use super::modules;
 use crate::{shell, workspace};
 
-/// The host's programs that go in as they are.
-const TOOLS: [&str; 5] = ["ip", "ss", "nft", "tcpdump", "bpftool"];
+/// The host's programs that go in as they are. Its `sh` too: busybox's takes its own `ip` and
+/// `tc` before any on PATH.
+const TOOLS: [&str; 7] = ["sh", "ip", "tc", "ss", "nft", "tcpdump", "bpftool"];
 
 const INIT: &[u8] = include_bytes!("init.sh");
 
