@@ -92,11 +92,17 @@ pub(crate) fn as_root(program: impl AsRef<OsStr>) -> anyhow::Result<Command> {
 /// A command that is ended (SIGTERM, then SIGKILL) when it takes longer than `limit`.
 pub(crate) fn bounded(limit: Duration, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("timeout");
+    command.args(limit_args(limit)).arg(program);
     command
-        .arg("--kill-after=10")
-        .arg(format!("{}", limit.as_secs()))
-        .arg(program);
-    command
+}
+
+/// timeout(1)'s arguments. In the foreground, so that Ctrl-C reaches what runs.
+pub(crate) fn limit_args(limit: Duration) -> [String; 3] {
+    [
+        "--foreground".to_owned(),
+        "--kill-after=10".to_owned(),
+        limit.as_secs().to_string(),
+    ]
 }
 
 /// Runs a command under a headline, its output shown on stderr, and says how long it took.

@@ -44,6 +44,8 @@ pub(crate) const FOR_VMS: &[Tool] = &[
     tool("nft", &["nftables"]),
     tool("tcpdump", &["tcpdump"]),
     tool("bpftool", &["bpftool", "linux-tools-generic"]),
+    tool("nsenter", &["util-linux"]),
+    tool("unshare", &["util-linux"]),
     tool("dpkg-deb", &["dpkg"]),
     tool("xz", &["xz-utils"]),
     tool("strip", &["binutils"]),

@@ -108,7 +108,8 @@ pub(super) fn integration() -> anyhow::Result<Counts> {
         // sudo clears the environment: what the tests need is said again.
         let mut command = shell::as_root("timeout")?;
         command
-            .args(["--kill-after=10", &TEST_LIMIT.as_secs().to_string(), "env"])
+            .args(shell::limit_args(TEST_LIMIT))
+            .arg("env")
             .arg(format!("TRACER_BIN={}", binary.display()))
             .arg("RUST_BACKTRACE=1");
         for name in ["CI", "RUST_LOG"] {

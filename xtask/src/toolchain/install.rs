@@ -19,7 +19,7 @@ pub(super) const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "libstd
 
 /// bpf-linker's minor release that is built from source, and the LLVMs it can be built with
 /// (its features `llvm-NN`).
-const LINKER_VERSION: &str = "0.13";
+const LINKER_VERSION: &str = "^0.13";
 const LINKER_LLVMS: std::ops::RangeInclusive<u32> = 21..=23;
 
 /// bpf-linker's documented download (its README, "Manual download"). The newest release, as a

@@ -14,7 +14,7 @@ mount -t tracefs tracefs /sys/kernel/tracing
 mount -t debugfs debugfs /sys/kernel/debug
 mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-mkdir -p /run/netns /var/run
+mkdir -p /run/netns
 mount --make-rshared /run
 hostname vm
 /bin/ip link set lo up

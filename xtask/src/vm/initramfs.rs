@@ -12,9 +12,11 @@ use super::kernel::{self, Kernel};
 use super::modules;
 use crate::{shell, workspace};
 
-/// The host's programs that go in as they are. Its `sh` too: busybox's takes its own `ip` and
-/// `tc` before any on PATH.
-const TOOLS: [&str; 7] = ["sh", "ip", "tc", "ss", "nft", "tcpdump", "bpftool"];
+/// The host's programs that go in as they are. Those that run others as well: busybox's run its
+/// own `ip` and `tc` before any on PATH.
+const TOOLS: [&str; 11] = [
+    "sh", "env", "timeout", "nsenter", "unshare", "ip", "tc", "ss", "nft", "tcpdump", "bpftool",
+];
 
 const INIT: &[u8] = include_bytes!("init.sh");
 
@@ -53,6 +55,7 @@ pub(super) fn build(kernel: &Kernel, payload: &Payload<'_>) -> anyhow::Result<Pa
     archive.file("etc/group", 0o644, GROUP);
     archive.file("etc/hosts", 0o644, HOSTS);
     archive.file("bin/busybox", 0o755, &read(&busybox()?)?);
+    archive.symlink("var/run", "../run");
     archive.symlink("usr/bin", "../bin");
     archive.symlink("usr/sbin", "../bin");
 
