@@ -22,10 +22,7 @@ fn main() -> anyhow::Result<()> {
     }
     let root_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../tracer-ebpf");
     // The records are shared: a changed layout must rebuild both sides.
-    println!(
-        "cargo:rerun-if-changed={}/../tracer-common/src",
-        env!("CARGO_MANIFEST_DIR")
-    );
+    println!("cargo:rerun-if-changed={}/../tracer-common/src", env!("CARGO_MANIFEST_DIR"));
 
     let choice = Choice::find()?;
     // SAFETY: this process has one thread; nothing reads the environment meanwhile.
@@ -35,11 +32,7 @@ fn main() -> anyhow::Result<()> {
         name => Toolchain::Custom(name),
     };
     aya_build::build_ebpf(
-        [Package {
-            name: "tracer-ebpf",
-            root_dir,
-            ..Default::default()
-        }],
+        [Package { name: "tracer-ebpf", root_dir, ..Default::default() }],
         toolchain,
     )
     .context("cannot build the kernel side; `cargo xtask build` sets up its toolchain")

@@ -68,12 +68,8 @@ mod tests {
 
     #[test]
     fn a_candidate_is_a_version() {
-        assert!(has_candidate(
-            "rustc-web:\n  Installed: (none)\n  Candidate: 1.96.0\n"
-        ));
-        assert!(!has_candidate(
-            "rustup:\n  Installed: (none)\n  Candidate: (none)\n"
-        ));
+        assert!(has_candidate("rustc-web:\n  Installed: (none)\n  Candidate: 1.96.0\n"));
+        assert!(!has_candidate("rustup:\n  Installed: (none)\n  Candidate: (none)\n"));
         assert!(!has_candidate(""));
     }
 }

@@ -25,14 +25,7 @@ pub(crate) fn release() -> anyhow::Result<PathBuf> {
         shell::say("first build: a few minutes");
     }
     let status = cargo()
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "tracer",
-            "--bin",
-            "tracer",
-        ])
+        .args(["build", "--release", "--package", "tracer", "--bin", "tracer"])
         .status()
         .context("cannot run cargo")?;
     if !status.success() {
@@ -68,9 +61,7 @@ pub(crate) fn cargo() -> Command {
 /// Another toolchain's cargo, through rustup as aya-build calls it.
 pub(crate) fn cargo_of(toolchain: &str) -> Command {
     let mut command = Command::new("rustup");
-    command
-        .args(["run", toolchain, "cargo"])
-        .current_dir(workspace::root());
+    command.args(["run", toolchain, "cargo"]).current_dir(workspace::root());
     for name in ["RUSTC", "RUSTC_WORKSPACE_WRAPPER", "CARGO"] {
         command.env_remove(name);
     }

@@ -85,9 +85,7 @@ mod tests {
     fn tracers_arguments_pass_through_untouched() {
         let cli =
             Cli::try_parse_from(["xtask", "run", "--yes", "--", "--port", "8080", "-4"]).unwrap();
-        let Command::Run { consent, args } = cli.command else {
-            panic!("not run")
-        };
+        let Command::Run { consent, args } = cli.command else { panic!("not run") };
         assert!(consent.yes);
         assert_eq!(args, ["--port", "8080", "-4"]);
     }

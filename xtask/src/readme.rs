@@ -30,10 +30,7 @@ pub(crate) fn xtask_commands(command: &clap::Command) -> Vec<(String, Flags)> {
         .map(|sub| {
             let flags = sub.get_arguments().filter_map(|arg| arg.get_long());
             let common = ["help", "version"];
-            let flags = flags
-                .chain(common)
-                .map(|flag| format!("--{flag}"))
-                .collect();
+            let flags = flags.chain(common).map(|flag| format!("--{flag}")).collect();
             (sub.get_name().to_owned(), flags)
         })
         .collect()
@@ -48,20 +45,13 @@ pub(crate) fn problems(known: &Known, readme: &str, docs: &[String]) -> Vec<Stri
             check_command(known, command, &mut problems);
         }
     }
-    let everything: Flags = std::iter::once(readme)
-        .chain(docs.iter().map(String::as_str))
-        .flat_map(flags_in)
-        .collect();
+    let everything: Flags =
+        std::iter::once(readme).chain(docs.iter().map(String::as_str)).flat_map(flags_in).collect();
     let standard = ["--help", "--version"];
-    for flag in known
-        .tracer
-        .iter()
-        .filter(|flag| !standard.contains(&flag.as_str()))
-    {
+    for flag in known.tracer.iter().filter(|flag| !standard.contains(&flag.as_str())) {
         if !everything.contains(flag) {
-            problems.push(format!(
-                "`tracer {flag}` is described neither in README.md nor in docs/"
-            ));
+            problems
+                .push(format!("`tracer {flag}` is described neither in README.md nor in docs/"));
         }
     }
     problems.sort();
@@ -72,23 +62,17 @@ pub(crate) fn problems(known: &Known, readme: &str, docs: &[String]) -> Vec<Stri
 /// Checks one command line, or one flag mentioned by itself.
 fn check_command(known: &Known, command: &str, problems: &mut Vec<String>) {
     let mut words = command.split_whitespace().peekable();
-    while words
-        .next_if(|word| matches!(*word, "$" | "#" | "sudo") || word.contains('='))
-        .is_some()
-    {}
+    while words.next_if(|word| matches!(*word, "$" | "#" | "sudo") || word.contains('=')).is_some()
+    {
+    }
     let words: Vec<&str> = words.collect();
     match words.as_slice() {
         ["cargo", "xtask", subcommand, rest @ ..] => {
             let Some((_, flags)) = known.xtask.iter().find(|(name, _)| name == subcommand) else {
-                problems.push(format!(
-                    "`{command}`: there is no `cargo xtask {subcommand}`"
-                ));
+                problems.push(format!("`{command}`: there is no `cargo xtask {subcommand}`"));
                 return;
             };
-            let end = rest
-                .iter()
-                .position(|word| *word == "--")
-                .unwrap_or(rest.len());
+            let end = rest.iter().position(|word| *word == "--").unwrap_or(rest.len());
             let (own, tracers) = rest.split_at(end);
             check_flags(own, &[flags], command, problems);
             if *subcommand == "run" {
@@ -151,13 +135,7 @@ fn code_spans(markdown: &str) -> Vec<String> {
         } else {
             // In a table a pipe inside code is written `\|`.
             let parts: Vec<_> = line.split('`').collect();
-            spans.extend(
-                parts
-                    .iter()
-                    .skip(1)
-                    .step_by(2)
-                    .map(|code| code.replace("\\|", "/")),
-            );
+            spans.extend(parts.iter().skip(1).step_by(2).map(|code| code.replace("\\|", "/")));
         }
     }
     spans.extend(block);
@@ -204,10 +182,7 @@ mod tests {
     fn help_lists_its_flags_by_line() {
         let help = "Usage: tracer\n\nOptions:\n  -p, --port <PORT>  like --local-port, or\n      --format <F>\n\
                     \x20         see --port\n  -4\n  -h, --help\n";
-        assert_eq!(
-            flags_of_help(help),
-            flags(&["--port", "--format", "--help"])
-        );
+        assert_eq!(flags_of_help(help), flags(&["--port", "--format", "--help"]));
     }
 
     #[test]
@@ -224,10 +199,7 @@ mod tests {
             ("`cargo xtask run --port 1`", "no flag --port"),
             ("```\n$ sudo tracer --colour\n```", "no flag --colour"),
             ("`--speed` is", "no flag --speed"),
-            (
-                "`sudo X=1 target/release/tracer --wrong`",
-                "no flag --wrong",
-            ),
+            ("`sudo X=1 target/release/tracer --wrong`", "no flag --wrong"),
         ] {
             let problems = problems(&known(), &format!("{HONEST}{text}\n"), &[]);
             assert_eq!(problems.len(), 1, "{text}: {problems:?}");
@@ -242,10 +214,7 @@ mod tests {
         assert!(problems(&known, HONEST, &[])[0].contains("tracer --top"));
         assert!(problems(&known, HONEST, &["`--top` shows".to_owned()]).is_empty());
         // A longer flag's name does not describe a shorter one.
-        assert_eq!(
-            problems(&known, HONEST, &["`--top-hosts` shows".to_owned()]).len(),
-            1
-        );
+        assert_eq!(problems(&known, HONEST, &["`--top-hosts` shows".to_owned()]).len(), 1);
     }
 
     #[test]

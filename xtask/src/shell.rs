@@ -34,25 +34,17 @@ pub(crate) fn search_path() -> Vec<PathBuf> {
 
 /// All executables of this name on the search path, first found first.
 pub(crate) fn which_all(name: &str) -> Vec<PathBuf> {
-    search_path()
-        .iter()
-        .map(|dir| dir.join(name))
-        .filter(|path| is_executable(path))
-        .collect()
+    search_path().iter().map(|dir| dir.join(name)).filter(|path| is_executable(path)).collect()
 }
 
 /// The executable of this name.
 pub(crate) fn which(name: &str) -> Option<PathBuf> {
-    search_path()
-        .iter()
-        .map(|dir| dir.join(name))
-        .find(|path| is_executable(path))
+    search_path().iter().map(|dir| dir.join(name)).find(|path| is_executable(path))
 }
 
 /// Whether the path is a file that somebody may execute.
 pub(crate) fn is_executable(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// Whether this process is root: /proc/self belongs to the effective user (proc(5)).
@@ -98,11 +90,7 @@ pub(crate) fn bounded(limit: Duration, program: impl AsRef<OsStr>) -> Command {
 
 /// timeout(1)'s arguments. In the foreground, so that Ctrl-C reaches what runs.
 pub(crate) fn limit_args(limit: Duration) -> [String; 3] {
-    [
-        "--foreground".to_owned(),
-        "--kill-after=10".to_owned(),
-        limit.as_secs().to_string(),
-    ]
+    ["--foreground".to_owned(), "--kill-after=10".to_owned(), limit.as_secs().to_string()]
 }
 
 /// Runs a command under a headline, its output shown on stderr, and says how long it took.
@@ -113,10 +101,7 @@ pub(crate) fn limit_args(limit: Duration) -> [String; 3] {
 pub(crate) fn step(title: &str, command: &mut Command) -> anyhow::Result<()> {
     say(title);
     let started = Instant::now();
-    let stderr = std::io::stderr()
-        .as_fd()
-        .try_clone_to_owned()
-        .context("cannot copy stderr")?;
+    let stderr = std::io::stderr().as_fd().try_clone_to_owned().context("cannot copy stderr")?;
     let status = command
         .stdout(stderr)
         .status()
@@ -148,11 +133,7 @@ pub(crate) fn seconds(duration: Duration) -> String {
     if seconds < 100.0 {
         format!("{seconds:.1} s")
     } else {
-        format!(
-            "{}m{:02}s",
-            duration.as_secs() / 60,
-            duration.as_secs() % 60
-        )
+        format!("{}m{:02}s", duration.as_secs() / 60, duration.as_secs() % 60)
     }
 }
 
@@ -173,11 +154,7 @@ pub(crate) fn ask(question: &str) -> anyhow::Result<bool> {
         eprint!("{question} [Y/n] ");
         std::io::stderr().flush().ok();
         let mut answer = String::new();
-        if std::io::stdin()
-            .read_line(&mut answer)
-            .context("cannot read the answer")?
-            == 0
-        {
+        if std::io::stdin().read_line(&mut answer).context("cannot read the answer")? == 0 {
             return Ok(false);
         }
         match answer.trim().to_ascii_lowercase().as_str() {
@@ -200,11 +177,8 @@ mod tests {
 
     #[test]
     fn a_bounded_command_is_ended_and_named() {
-        let error = step(
-            "sleeping",
-            bounded(Duration::from_secs(1), "sleep").arg("20"),
-        )
-        .unwrap_err();
+        let error =
+            step("sleeping", bounded(Duration::from_secs(1), "sleep").arg("20")).unwrap_err();
         assert!(error.to_string().contains("gave up after"), "{error}");
     }
 

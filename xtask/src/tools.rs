@@ -54,11 +54,7 @@ pub(crate) const FOR_VMS: &[Tool] = &[
 
 /// Those that are not on the machine.
 pub(crate) fn missing(wanted: &[Tool]) -> Vec<Tool> {
-    wanted
-        .iter()
-        .filter(|tool| shell::which(tool.program).is_none())
-        .copied()
-        .collect()
+    wanted.iter().filter(|tool| shell::which(tool.program).is_none()).copied().collect()
 }
 
 /// Programs and packages, for people.
@@ -78,10 +74,7 @@ pub(crate) fn install(tools: &[Tool]) -> anyhow::Result<()> {
     apt::install(&packages(tools, apt::offers))?;
     let left = missing(tools);
     if !left.is_empty() {
-        bail!(
-            "still missing after its package was installed: {}",
-            describe(&left)
-        );
+        bail!("still missing after its package was installed: {}", describe(&left));
     }
     Ok(())
 }
@@ -93,11 +86,7 @@ fn packages(tools: &[Tool], offers: impl Fn(&str) -> bool) -> Vec<String> {
         .iter()
         .filter_map(|tool| match tool.packages {
             [only] => Some(*only),
-            several => several
-                .iter()
-                .find(|name| offers(name))
-                .or(several.first())
-                .copied(),
+            several => several.iter().find(|name| offers(name)).or(several.first()).copied(),
         })
         .collect();
     names.into_iter().map(str::to_owned).collect()
@@ -116,10 +105,7 @@ mod tests {
     #[test]
     fn the_archive_decides_between_names() {
         let tools = [tool("bpftool", &["bpftool", "linux-tools-generic"])];
-        assert_eq!(
-            packages(&tools, |name| name == "linux-tools-generic"),
-            ["linux-tools-generic"]
-        );
+        assert_eq!(packages(&tools, |name| name == "linux-tools-generic"), ["linux-tools-generic"]);
         assert_eq!(packages(&tools, |_| false), ["bpftool"]);
     }
 

@@ -1,5 +1,6 @@
 //! Loads the programs, attaches those that hook the whole host, reads ring and counters.
 
+use std::any::Any;
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
@@ -23,8 +24,8 @@ pub struct LoadConfig {
     pub ring_size: u32,
     /// Filter bits, namespaces; secrets and watermark are filled in here.
     pub settings: Settings,
-    /// Words of the port sets, `port_set::TOTAL` of them, or empty without port filters.
-    pub ports: Vec<u64>,
+    /// Words of the port sets that are not zero, by their index (see `settings::port_set`).
+    pub ports: Vec<(u32, u64)>,
     /// Prefixes: length in the IPv4-mapped IPv6 space, and address.
     pub hosts: Vec<(u32, Addr)>,
     /// Level of the kernel side's own log; costs nothing at 0.
@@ -37,6 +38,8 @@ pub struct Kernel {
     ring: Option<RingBuf<MapData>>,
     counters: PerCpuArray<MapData, PodCounters>,
     hooks: Vec<HookStatus>,
+    /// What holds the programs to their hooks; dropping one detaches it.
+    links: Vec<Box<dyn Any + Send>>,
     offsets: Offsets,
 }
 
@@ -90,7 +93,14 @@ impl Kernel {
         let counters = PerCpuArray::try_from(counters)?;
         fill_filters(&mut ebpf, config)?;
 
-        let mut kernel = Self { ebpf, ring: Some(ring), counters, hooks: Vec::new(), offsets };
+        let mut kernel = Self {
+            ebpf,
+            ring: Some(ring),
+            counters,
+            hooks: Vec::new(),
+            links: Vec::new(),
+            offsets,
+        };
         kernel.attach_enrichments(&btf, accept_parameters);
         // Last, so that the first transition finds the others at work.
         kernel
@@ -124,7 +134,9 @@ impl Kernel {
     fn attach_tp_btf(&mut self, program: &str, tracepoint: &str, btf: &Btf) -> Result<()> {
         let program: &mut BtfTracePoint = self.program(program)?;
         program.load(tracepoint, btf)?;
-        program.attach()?;
+        let link = program.attach()?;
+        let link = program.take_link(link)?;
+        self.links.push(Box::new(link));
         Ok(())
     }
 
@@ -137,7 +149,9 @@ impl Kernel {
         };
         let program: &mut FExit = self.program(program)?;
         program.load("inet_csk_accept", btf)?;
-        program.attach()?;
+        let link = program.attach()?;
+        let link = program.take_link(link)?;
+        self.links.push(Box::new(link));
         Ok(())
     }
 
@@ -166,7 +180,9 @@ impl Kernel {
             Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
             Err(error) => return Err(error.into()),
         }
-        program.attach("syscalls", name)?;
+        let link = program.attach("syscalls", name)?;
+        let link = program.take_link(link)?;
+        self.links.push(Box::new(link));
         Ok(())
     }
 
@@ -179,6 +195,12 @@ impl Kernel {
             .program_mut(name)
             .ok_or_else(|| anyhow!("the built-in object has no program {name}"))?;
         Ok(program.try_into()?)
+    }
+
+    /// Takes the programs off the hooks of the whole host; what is in the ring stays readable and
+    /// the counters stand still.
+    pub fn detach(&mut self) {
+        self.links.clear();
     }
 
     /// The hooks of the whole host.
@@ -239,8 +261,8 @@ fn fill_filters(ebpf: &mut Ebpf, config: &LoadConfig) -> Result<()> {
     if !config.ports.is_empty() {
         let map = ebpf.map_mut("PORTS").context("the port filter map is missing")?;
         let mut ports: Array<_, u64> = Array::try_from(map)?;
-        for (index, word) in (0..).zip(&config.ports).filter(|(_, word)| **word != 0) {
-            ports.set(index, *word, 0).context("cannot fill the port filter")?;
+        for (index, word) in &config.ports {
+            ports.set(*index, *word, 0).context("cannot fill the port filter")?;
         }
     }
     if !config.hosts.is_empty() {

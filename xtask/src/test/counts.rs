@@ -21,11 +21,7 @@ impl AddAssign for Counts {
 impl Counts {
     /// One check that is no libtest run.
     pub(crate) fn one(passed: bool) -> Self {
-        Self {
-            passed: u32::from(passed),
-            failed: u32::from(!passed),
-            ignored: 0,
-        }
+        Self { passed: u32::from(passed), failed: u32::from(!passed), ignored: 0 }
     }
 
     /// Reads `test result: ok. 5 passed; 0 failed; 1 ignored; …`; None for any other line.
@@ -66,14 +62,7 @@ mod tests {
     fn the_harness_result_line_is_read() {
         let line = "test result: FAILED. 5 passed; 2 failed; 1 ignored; 0 measured; 3 filtered \
                     out; finished in 0.10s";
-        assert_eq!(
-            Counts::parse(line),
-            Some(Counts {
-                passed: 5,
-                failed: 2,
-                ignored: 1
-            })
-        );
+        assert_eq!(Counts::parse(line), Some(Counts { passed: 5, failed: 2, ignored: 1 }));
         assert_eq!(Counts::parse("test a ... ok"), None);
     }
 

@@ -44,14 +44,8 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 6] = [
-        Self::Fmt,
-        Self::Clippy,
-        Self::Unit,
-        Self::Readme,
-        Self::Integration,
-        Self::Vm,
-    ];
+    const ALL: [Self; 6] =
+        [Self::Fmt, Self::Clippy, Self::Unit, Self::Readme, Self::Integration, Self::Vm];
 
     fn title(self) -> &'static str {
         match self {
@@ -103,11 +97,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<std::process::ExitCode> {
     if chosen.contains(&Step::Clippy) || chosen.contains(&Step::Fmt) {
         toolchain::checkers::ensure(options.consent, &toolchain)?;
     }
-    let mut summary = vec![(
-        "set-up".to_owned(),
-        started.elapsed(),
-        Ok(Counts::default()),
-    )];
+    let mut summary = vec![("set-up".to_owned(), started.elapsed(), Ok(Counts::default()))];
     for step in chosen {
         println!("\n==> {}", step.title());
         let started = Instant::now();
@@ -140,11 +130,7 @@ fn report(summary: &[(String, Duration, anyhow::Result<Counts>)]) -> std::proces
             Ok(counts) => {
                 total += *counts;
                 match counts {
-                    Counts {
-                        passed: 0,
-                        failed: 0,
-                        ..
-                    } => String::new(),
+                    Counts { passed: 0, failed: 0, .. } => String::new(),
                     Counts { failed: 0, .. } => format!("{} passed", counts.passed),
                     _ => format!("{} failed", counts.failed),
                 }
@@ -165,10 +151,7 @@ fn report(summary: &[(String, Duration, anyhow::Result<Counts>)]) -> std::proces
         0 => String::new(),
         ignored => format!(", {ignored} ignored"),
     };
-    println!(
-        "\n{} passed, {} failed{ignored}",
-        total.passed, total.failed
-    );
+    println!("\n{} passed, {} failed{ignored}", total.passed, total.failed);
     if total.failed == 0 && total.passed > 0 {
         std::process::ExitCode::SUCCESS
     } else {

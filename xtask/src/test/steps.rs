@@ -22,10 +22,7 @@ const TEST_THREADS: &str = "--test-threads=2";
 const TEST_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 pub(super) fn fmt() -> anyhow::Result<Counts> {
-    check(
-        cargo().args(["fmt", "--all", "--check"]),
-        "`cargo fmt --all` puts it right",
-    )
+    check(cargo().args(["fmt", "--all", "--check"]), "`cargo fmt --all` puts it right")
 }
 
 pub(super) fn clippy(toolchain: &Toolchain) -> anyhow::Result<Counts> {
@@ -34,23 +31,13 @@ pub(super) fn clippy(toolchain: &Toolchain) -> anyhow::Result<Counts> {
         "clippy's words are above",
     )?;
     let mut kernel_side = checkers::kernel_side_clippy(toolchain)?;
-    counts += check(
-        &mut kernel_side,
-        "clippy's words on the kernel side are above",
-    )?;
+    counts += check(&mut kernel_side, "clippy's words on the kernel side are above")?;
     Ok(counts)
 }
 
 pub(super) fn unit() -> anyhow::Result<Counts> {
     let mut counts = Counts::default();
-    let packages = [
-        "--package",
-        "tracer",
-        "--package",
-        "tracer-common",
-        "--package",
-        "xtask",
-    ];
+    let packages = ["--package", "tracer", "--package", "tracer-common", "--package", "xtask"];
     counts += counted(cargo().arg("test").args(packages).args(["--lib", "--bins"]))?;
     counts += counted(cargo().args(["test", "--doc", "--package", "tracer-common"]))?;
     some(counts)
@@ -76,16 +63,8 @@ pub(super) fn readme() -> anyhow::Result<Counts> {
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;
     let mut docs = Vec::new();
-    for entry in std::fs::read_dir(workspace::root().join("docs"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        if entry
-            .path()
-            .extension()
-            .is_some_and(|extension| extension == "md")
-        {
+    for entry in std::fs::read_dir(workspace::root().join("docs")).into_iter().flatten().flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "md") {
             docs.push(std::fs::read_to_string(entry.path())?);
         }
     }
@@ -119,10 +98,7 @@ pub(super) fn integration() -> anyhow::Result<Counts> {
         }
         let path_variable = std::env::join_paths(shell::search_path())?;
         command.arg(format!("PATH={}", path_variable.to_string_lossy()));
-        command
-            .arg(&path)
-            .arg(TEST_THREADS)
-            .current_dir(workspace::root().join("tracer"));
+        command.arg(&path).arg(TEST_THREADS).current_dir(workspace::root().join("tracer"));
         counts += counted(&mut command)?;
         if counts.failed > 0 {
             break;
@@ -145,27 +121,16 @@ pub(crate) fn test_executables() -> anyhow::Result<Vec<(String, PathBuf)>> {
         .output()
         .context("cannot run cargo")?;
     if !output.status.success() {
-        bail!(
-            "the tests do not compile (cargo's {}); the reason is above",
-            output.status
-        );
+        bail!("the tests do not compile (cargo's {}); the reason is above", output.status);
     }
-    Ok(String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(executable_of)
-        .collect())
+    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(executable_of).collect())
 }
 
 /// Name and path of an integration test's executable out of one of cargo's JSON messages.
 fn executable_of(message: &str) -> Option<(String, PathBuf)> {
     let message: serde_json::Value = serde_json::from_str(message).ok()?;
     let target = message.get("target")?;
-    if !target
-        .get("kind")?
-        .as_array()?
-        .iter()
-        .any(|kind| kind == "test")
-    {
+    if !target.get("kind")?.as_array()?.iter().any(|kind| kind == "test") {
         return None;
     }
     let name = target.get("name")?.as_str()?.to_owned();
@@ -174,9 +139,8 @@ fn executable_of(message: &str) -> Option<(String, PathBuf)> {
 
 /// Runs a command that is one check.
 fn check(command: &mut Command, hint: &str) -> anyhow::Result<Counts> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run {}", shell::line(command)))?;
+    let status =
+        command.status().with_context(|| format!("cannot run {}", shell::line(command)))?;
     if !status.success() {
         bail!("{} failed ({status}): {hint}", shell::line(command));
     }
@@ -186,10 +150,8 @@ fn check(command: &mut Command, hint: &str) -> anyhow::Result<Counts> {
 /// Runs a test harness, shows what it prints, and counts.
 fn counted(command: &mut Command) -> anyhow::Result<Counts> {
     let what = shell::line(command);
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot run {what}"))?;
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {what}"))?;
     let mut counts = Counts::default();
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).split(b'\n') {
@@ -201,9 +163,7 @@ fn counted(command: &mut Command) -> anyhow::Result<Counts> {
             }
         }
     }
-    let status = child
-        .wait()
-        .with_context(|| format!("cannot wait for {what}"))?;
+    let status = child.wait().with_context(|| format!("cannot wait for {what}"))?;
     if status.code() == Some(124) {
         bail!("{what}: gave up after {}", shell::seconds(TEST_LIMIT));
     }
@@ -230,10 +190,7 @@ mod tests {
         let message = r#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"scenarios"},
             "executable":"/t/deps/scenarios-1"}"#;
         let found = executable_of(message).unwrap();
-        assert_eq!(
-            found,
-            ("scenarios".to_owned(), PathBuf::from("/t/deps/scenarios-1"))
-        );
+        assert_eq!(found, ("scenarios".to_owned(), PathBuf::from("/t/deps/scenarios-1")));
         for other in [
             r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"tracer"},"executable":"/t/tracer"}"#,
             r#"{"reason":"build-finished","success":true}"#,
@@ -245,27 +202,21 @@ mod tests {
 
     #[test]
     fn a_harness_that_dies_is_a_failure() {
-        let result = counted(Command::new("sh").args([
-            "-c",
-            "echo 'test result: ok. 1 passed; 0 failed; 0 ignored'; exit 101",
-        ]));
+        let result = counted(
+            Command::new("sh")
+                .args(["-c", "echo 'test result: ok. 1 passed; 0 failed; 0 ignored'; exit 101"]),
+        );
         assert!(result.is_err());
         assert!(some(Counts::default()).is_err());
     }
 
     #[test]
     fn failures_are_counted() {
-        let counts = counted(Command::new("sh").args([
-            "-c",
-            "echo 'test result: FAILED. 1 passed; 2 failed; 0 ignored'; exit 101",
-        ]));
-        assert_eq!(
-            counts.unwrap(),
-            Counts {
-                passed: 1,
-                failed: 2,
-                ignored: 0
-            }
-        );
+        let counts =
+            counted(Command::new("sh").args([
+                "-c",
+                "echo 'test result: FAILED. 1 passed; 2 failed; 0 ignored'; exit 101",
+            ]));
+        assert_eq!(counts.unwrap(), Counts { passed: 1, failed: 2, ignored: 0 });
     }
 }

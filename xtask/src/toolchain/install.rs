@@ -91,10 +91,7 @@ fn linker(way: Way, llvm: u32) -> anyhow::Result<()> {
         Ok(()) => Ok(()),
         Err(error) => {
             reasons.push(format!("from source: {error:#}"));
-            bail!(
-                "cannot get a bpf-linker for LLVM {llvm}: {}",
-                reasons.join("; ")
-            )
+            bail!("cannot get a bpf-linker for LLVM {llvm}: {}", reasons.join("; "))
         }
     }
 }
@@ -107,13 +104,7 @@ fn prebuilt(llvm: u32) -> anyhow::Result<()> {
         shell::step(
             "downloading bpf-linker with cargo-binstall",
             shell::bounded(DOWNLOAD_LIMIT, "cargo")
-                .args([
-                    "binstall",
-                    "--no-confirm",
-                    "--force",
-                    "--disable-strategies",
-                    "compile",
-                ])
+                .args(["binstall", "--no-confirm", "--force", "--disable-strategies", "compile"])
                 .arg("--root")
                 .arg(&root)
                 .arg("bpf-linker"),
@@ -131,32 +122,18 @@ fn download(bin: &Path) -> anyhow::Result<()> {
         }
     }
     let archive = bin.with_file_name("bpf-linker.tar.zst");
-    let name = format!(
-        "bpf-linker-{}-unknown-linux-musl.tar.zst",
-        std::env::consts::ARCH
-    );
+    let name = format!("bpf-linker-{}-unknown-linux-musl.tar.zst", std::env::consts::ARCH);
     shell::step(
         "downloading bpf-linker",
         Command::new("curl")
-            .args([
-                "--fail",
-                "--location",
-                "--silent",
-                "--show-error",
-                "--proto",
-                "=https",
-            ])
+            .args(["--fail", "--location", "--silent", "--show-error", "--proto", "=https"])
             .args(["--connect-timeout", "10", "--max-time", "300", "--output"])
             .arg(&archive)
             .arg(format!("{LINKER_RELEASE}/{name}")),
     )?;
     shell::step(
         "unpacking bpf-linker",
-        Command::new("tar")
-            .arg("-xpf")
-            .arg(&archive)
-            .arg("-C")
-            .arg(bin),
+        Command::new("tar").arg("-xpf").arg(&archive).arg("-C").arg(bin),
     )?;
     std::fs::remove_file(&archive).ok();
     Ok(())
@@ -182,19 +159,8 @@ fn from_source(llvm: u32) -> anyhow::Result<()> {
     shell::step(
         "building bpf-linker (about two minutes, once)",
         shell::bounded(BUILD_LIMIT, "cargo")
-            .args([
-                "install",
-                "bpf-linker",
-                "--locked",
-                "--force",
-                "--version",
-                LINKER_VERSION,
-            ])
-            .args([
-                "--no-default-features",
-                "--features",
-                &format!("llvm-{llvm}"),
-            ])
+            .args(["install", "bpf-linker", "--locked", "--force", "--version", LINKER_VERSION])
+            .args(["--no-default-features", "--features", &format!("llvm-{llvm}")])
             .arg("--root")
             .arg(&root)
             .env("CARGO_TARGET_DIR", &build)
@@ -207,11 +173,7 @@ fn from_source(llvm: u32) -> anyhow::Result<()> {
 
 /// What building bpf-linker needs from the archive.
 fn llvm_packages(llvm: u32) -> Vec<String> {
-    vec![
-        format!("llvm-{llvm}-dev"),
-        format!("libpolly-{llvm}-dev"),
-        "libzstd-dev".to_owned(),
-    ]
+    vec![format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev"), "libzstd-dev".to_owned()]
 }
 
 /// A linker counts once it runs and its LLVM is new enough; one that does not is taken away, so
@@ -263,14 +225,8 @@ mod tests {
             linker: None,
         };
         let text = describe(&route).join("\n");
-        assert!(
-            text.contains("rustup toolchain link debian-bpf /usr"),
-            "{text}"
-        );
-        assert!(
-            text.contains("llvm-22-dev libpolly-22-dev libzstd-dev"),
-            "{text}"
-        );
+        assert!(text.contains("rustup toolchain link debian-bpf /usr"), "{text}");
+        assert!(text.contains("llvm-22-dev libpolly-22-dev libzstd-dev"), "{text}");
     }
 
     #[test]

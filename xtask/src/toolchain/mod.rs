@@ -73,18 +73,10 @@ fn permit(
     let mut lines: Vec<String> = Vec::new();
     if !ready && let Some((first, others)) = routes.split_first() {
         lines.push(format!("{}:", first.way));
-        lines.extend(
-            install::describe(first)
-                .iter()
-                .map(|line| format!("  {line}")),
-        );
+        lines.extend(install::describe(first).iter().map(|line| format!("  {line}")));
         for other in others {
             lines.push(format!("or, where that cannot be had, {}:", other.way));
-            lines.extend(
-                install::describe(other)
-                    .iter()
-                    .map(|line| format!("  {line}")),
-            );
+            lines.extend(install::describe(other).iter().map(|line| format!("  {line}")));
         }
     }
     if !missing_tools.is_empty() {
@@ -100,11 +92,7 @@ fn permit(
     if !missing_tools.is_empty() && !apt::present() {
         bail!("missing, and without apt-get xtask cannot install it; please do:{text}");
     }
-    if routes
-        .iter()
-        .all(|route| route.missing.contains(&Missing::Rustup))
-        && !ready
-    {
+    if routes.iter().all(|route| route.missing.contains(&Missing::Rustup)) && !ready {
         bail!("missing; install rustup from https://rustup.rs first, the rest follows:{text}");
     }
     shell::say(&format!("to be installed:{text}"));
@@ -138,16 +126,10 @@ fn set_up(routes: Vec<Route>) -> anyhow::Result<Toolchain> {
 /// Installs one missing thing after the other, looking again in between.
 fn complete(mut route: Route) -> anyhow::Result<Toolchain> {
     loop {
-        if let (true, Some(rustc), Some(linker)) = (
-            route.missing.is_empty(),
-            route.rustc.clone(),
-            route.linker.clone(),
-        ) {
-            return Ok(Toolchain {
-                way: route.way,
-                rustc,
-                linker,
-            });
+        if let (true, Some(rustc), Some(linker)) =
+            (route.missing.is_empty(), route.rustc.clone(), route.linker.clone())
+        {
+            return Ok(Toolchain { way: route.way, rustc, linker });
         }
         let before = route.missing.clone();
         install::first_missing(&route)?;

@@ -98,11 +98,7 @@ impl fmt::Display for Missing {
             Self::Nightly => f.write_str("rustup's nightly toolchain with rust-src"),
             Self::RustSrc => f.write_str("rustup's component rust-src for nightly"),
             Self::DebianRust => {
-                write!(
-                    f,
-                    "Debian packages {}",
-                    super::install::DEBIAN_PACKAGES.join(" ")
-                )
+                write!(f, "Debian packages {}", super::install::DEBIAN_PACKAGES.join(" "))
             }
             Self::DebianLink => write!(f, "rustup toolchain link {DEBIAN_TOOLCHAIN} /usr"),
             Self::Linker(Some(llvm)) => write!(f, "bpf-linker with LLVM {llvm} or newer"),
@@ -154,18 +150,12 @@ fn route(facts: &Facts, way: Way) -> Route {
         }
     }
     let llvm = rustc.as_ref().map(|rustc| rustc.llvm);
-    let linker = llvm
-        .and_then(|llvm| facts.linkers.iter().find(|linker| linker.llvm >= llvm))
-        .cloned();
+    let linker =
+        llvm.and_then(|llvm| facts.linkers.iter().find(|linker| linker.llvm >= llvm)).cloned();
     if linker.is_none() {
         missing.push(Missing::Linker(llvm));
     }
-    Route {
-        way,
-        missing,
-        rustc,
-        linker,
-    }
+    Route { way, missing, rustc, linker }
 }
 
 #[cfg(test)]
@@ -173,27 +163,15 @@ mod tests {
     use super::*;
 
     fn rustc(minor: u32, llvm: u32) -> Option<Rustc> {
-        Some(Rustc {
-            release: format!("1.{minor}.0"),
-            version: (1, minor),
-            llvm,
-        })
+        Some(Rustc { release: format!("1.{minor}.0"), version: (1, minor), llvm })
     }
 
     fn linker(name: &str, llvm: u32) -> Linker {
-        Linker {
-            path: name.into(),
-            version: "bpf-linker 0.13.0".into(),
-            llvm,
-        }
+        Linker { path: name.into(), version: "bpf-linker 0.13.0".into(), llvm }
     }
 
     fn machine() -> Facts {
-        Facts {
-            rustup: true,
-            apt: true,
-            ..Facts::default()
-        }
+        Facts { rustup: true, apt: true, ..Facts::default() }
     }
 
     #[test]
@@ -204,11 +182,7 @@ mod tests {
         assert_eq!(routes[1].way, Way::Debian);
         assert_eq!(
             routes[1].missing,
-            [
-                Missing::DebianRust,
-                Missing::DebianLink,
-                Missing::Linker(None)
-            ]
+            [Missing::DebianRust, Missing::DebianLink, Missing::Linker(None)]
         );
     }
 
@@ -249,29 +223,19 @@ mod tests {
         };
         assert_eq!(routes(&facts)[0].linker, Some(linker("new", 23)));
 
-        let facts = Facts {
-            linkers: vec![linker("old", 22)],
-            ..facts
-        };
+        let facts = Facts { linkers: vec![linker("old", 22)], ..facts };
         assert_eq!(routes(&facts)[0].missing, [Missing::Linker(Some(23))]);
     }
 
     #[test]
     fn an_old_compiler_is_as_good_as_none() {
-        let facts = Facts {
-            nightly: rustc(94, 21),
-            rust_src: true,
-            ..machine()
-        };
+        let facts = Facts { nightly: rustc(94, 21), rust_src: true, ..machine() };
         assert!(routes(&facts)[0].missing.contains(&Missing::Nightly));
     }
 
     #[test]
     fn without_apt_debians_packages_are_no_way() {
-        let facts = Facts {
-            apt: false,
-            ..machine()
-        };
+        let facts = Facts { apt: false, ..machine() };
         let ways: Vec<_> = routes(&facts).iter().map(|route| route.way).collect();
         assert_eq!(ways, [Way::Nightly]);
     }

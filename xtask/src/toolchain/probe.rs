@@ -17,9 +17,7 @@ pub(crate) fn facts() -> Facts {
     Facts {
         rustup: shell::which("rustup").is_some(),
         apt: apt::present(),
-        nightly: nightly
-            .as_deref()
-            .and_then(|sysroot| rustc(&sysroot.join("bin/rustc"))),
+        nightly: nightly.as_deref().and_then(|sysroot| rustc(&sysroot.join("bin/rustc"))),
         rust_src: nightly
             .is_some_and(|sysroot| sysroot.join("lib/rustlib/src/rust/library/core").is_dir()),
         debian: debian_rust(),
@@ -46,9 +44,7 @@ pub(crate) fn nightly_sysroot() -> Option<PathBuf> {
         .map(|entry| entry.path())
         .collect();
     found.sort();
-    found
-        .into_iter()
-        .find(|path| path.join("bin/rustc").exists())
+    found.into_iter().find(|path| path.join("bin/rustc").exists())
 }
 
 /// Debian's own Rust, if it comes with a `core` for the BPF target and with cargo.
@@ -71,22 +67,14 @@ fn rustc(path: &Path) -> Option<Rustc> {
 }
 
 fn parse_rustc(text: &str) -> Option<Rustc> {
-    let field = |name: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(name))
-            .map(str::trim)
-    };
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let release = field("release:")?.to_owned();
     let mut numbers = release.split('.').map(|number| number.parse::<u32>());
     let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
         return None;
     };
     let llvm = leading_number(field("LLVM version:")?)?;
-    Some(Rustc {
-        version: (major, minor),
-        release,
-        llvm,
-    })
+    Some(Rustc { version: (major, minor), release, llvm })
 }
 
 /// Every bpf-linker there is: the user's first, then ours.
@@ -115,14 +103,8 @@ pub(crate) fn linker(path: &Path) -> Option<Linker> {
         "/dev/null",
         "/dev/null",
     ]))?;
-    let version = shell::output(Command::new(path).arg("--version"))?
-        .trim()
-        .to_owned();
-    Some(Linker {
-        path: path.to_owned(),
-        version,
-        llvm: parse_llvm(&text)?,
-    })
+    let version = shell::output(Command::new(path).arg("--version"))?.trim().to_owned();
+    Some(Linker { path: path.to_owned(), version, llvm: parse_llvm(&text)? })
 }
 
 fn parse_llvm(text: &str) -> Option<u32> {
@@ -132,9 +114,7 @@ fn parse_llvm(text: &str) -> Option<u32> {
 
 fn leading_number(text: &str) -> Option<u32> {
     let text = text.trim_start();
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text.get(..end)?.parse().ok()
 }
 
@@ -154,17 +134,8 @@ mod tests {
 
     #[test]
     fn a_linkers_llvm_is_read_from_llvms_own_answer() {
-        assert_eq!(
-            parse_llvm("Debian LLVM version 22.1.8\n  Optimized build."),
-            Some(22)
-        );
-        assert_eq!(
-            parse_llvm("LLVM (http://llvm.org/):\n  LLVM version 23.0.0-rust\n"),
-            Some(23)
-        );
-        assert_eq!(
-            parse_llvm("error while loading shared libraries: libLLVM.so.22.1"),
-            None
-        );
+        assert_eq!(parse_llvm("Debian LLVM version 22.1.8\n  Optimized build."), Some(22));
+        assert_eq!(parse_llvm("LLVM (http://llvm.org/):\n  LLVM version 23.0.0-rust\n"), Some(23));
+        assert_eq!(parse_llvm("error while loading shared libraries: libLLVM.so.22.1"), None);
     }
 }

@@ -53,9 +53,7 @@ pub(super) fn boot(boot: &Boot<'_>) -> anyhow::Result<Outcome> {
     let reader = std::thread::spawn(move || {
         for line in BufReader::new(console).split(b'\n') {
             let Ok(line) = line else { break };
-            let line = String::from_utf8_lossy(&line)
-                .trim_end_matches('\r')
-                .to_owned();
+            let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
             if sender.send(line).is_err() {
                 break;
             }
@@ -91,11 +89,7 @@ pub(super) fn boot(boot: &Boot<'_>) -> anyhow::Result<Outcome> {
     match status {
         Some(status) => Ok(Outcome { status, output }),
         None if late => {
-            bail!(
-                "still running after {}\n{}",
-                shell::seconds(boot.limit),
-                tail(&output)
-            )
+            bail!("still running after {}\n{}", shell::seconds(boot.limit), tail(&output))
         }
         None => bail!("ended before the tests did\n{}", tail(&output)),
     }
@@ -104,23 +98,8 @@ pub(super) fn boot(boot: &Boot<'_>) -> anyhow::Result<Outcome> {
 fn qemu(boot: &Boot<'_>, token: &str) -> Command {
     let mut command = Command::new("qemu-system-x86_64");
     command
-        .args([
-            "-accel",
-            "tcg,thread=multi",
-            "-smp",
-            "2",
-            "-m",
-            "1G",
-            "-cpu",
-            "max",
-        ])
-        .args([
-            "-nodefaults",
-            "-no-user-config",
-            "-no-reboot",
-            "-display",
-            "none",
-        ])
+        .args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "1G", "-cpu", "max"])
+        .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
         .args(["-nic", "none", "-serial", "stdio"])
         .arg("-kernel")
         .arg(boot.image)
@@ -146,20 +125,13 @@ fn marker(line: &str, token: &str) -> Option<i32> {
 /// A word that no earlier boot's log and no test's output holds.
 fn token() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    format!(
-        "{:x}-{:x}",
-        std::process::id(),
-        now.unwrap_or_default().as_nanos()
-    )
+    format!("{:x}-{:x}", std::process::id(), now.unwrap_or_default().as_nanos())
 }
 
 /// The last lines: where the reason usually is.
 pub(super) fn tail(output: &str) -> String {
     let lines: Vec<_> = output.lines().collect();
-    lines
-        .get(lines.len().saturating_sub(60)..)
-        .unwrap_or_default()
-        .join("\n")
+    lines.get(lines.len().saturating_sub(60)..).unwrap_or_default().join("\n")
 }
 
 #[cfg(test)]

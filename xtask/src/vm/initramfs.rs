@@ -14,9 +14,8 @@ use crate::{shell, workspace};
 
 /// The host's programs that go in as they are. Those that run others as well: busybox's run its
 /// own `ip` and `tc` before any on PATH.
-const TOOLS: [&str; 11] = [
-    "sh", "env", "timeout", "nsenter", "unshare", "ip", "tc", "ss", "nft", "tcpdump", "bpftool",
-];
+const TOOLS: [&str; 11] =
+    ["sh", "env", "timeout", "nsenter", "unshare", "ip", "tc", "ss", "nft", "tcpdump", "bpftool"];
 
 const INIT: &[u8] = include_bytes!("init.sh");
 
@@ -42,9 +41,7 @@ pub(super) struct Payload<'a> {
 /// When a part of it is missing or cannot be read.
 pub(super) fn build(kernel: &Kernel, payload: &Payload<'_>) -> anyhow::Result<PathBuf> {
     let mut archive = Archive::default();
-    for directory in [
-        "proc", "sys", "dev", "run", "tmp", "root", "var/run", "var/tmp", "sbin",
-    ] {
+    for directory in ["proc", "sys", "dev", "run", "tmp", "root", "var/run", "var/tmp", "sbin"] {
         archive.directory(directory);
     }
     archive.device("dev/console", 5, 1);
@@ -77,16 +74,9 @@ pub(super) fn build(kernel: &Kernel, payload: &Payload<'_>) -> anyhow::Result<Pa
     }
 
     let modules = modules::load_order(&kernel.modules)?;
-    let order: String = modules
-        .iter()
-        .map(|module| format!("{}\n", module.name))
-        .collect();
+    let order: String = modules.iter().map(|module| format!("{}\n", module.name)).collect();
     for module in &modules {
-        archive.file(
-            &format!("modules/{}.ko", module.name),
-            0o644,
-            &module.content,
-        );
+        archive.file(&format!("modules/{}.ko", module.name), 0o644, &module.content);
     }
     archive.file("modules/order", 0o644, order.as_bytes());
 
@@ -122,21 +112,15 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 /// A program without its debug information, which would fill the machine's memory.
 fn stripped(path: &Path) -> anyhow::Result<Vec<u8>> {
     let copy = directory().join("stripped");
-    shell_ok(
-        Command::new("strip")
-            .args(["--strip-debug", "-o"])
-            .arg(&copy)
-            .arg(path),
-    )?;
+    shell_ok(Command::new("strip").args(["--strip-debug", "-o"]).arg(&copy).arg(path))?;
     let content = read(&copy)?;
     std::fs::remove_file(&copy).ok();
     Ok(content)
 }
 
 fn shell_ok(command: &mut Command) -> anyhow::Result<String> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {}", shell::line(command)))?;
+    let output =
+        command.output().with_context(|| format!("cannot run {}", shell::line(command)))?;
     if !output.status.success() {
         bail!(
             "{} failed ({}): {}",
@@ -167,11 +151,7 @@ fn parse_ldd(text: &str) -> anyhow::Result<Vec<PathBuf>> {
             bail!("a shared library is missing: {line}");
         }
         let path = line.split_once(" => ").map_or(line, |(_, path)| path);
-        if let Some(path) = path
-            .split_whitespace()
-            .next()
-            .filter(|path| path.starts_with('/'))
-        {
+        if let Some(path) = path.split_whitespace().next().filter(|path| path.starts_with('/')) {
             libraries.push(PathBuf::from(path));
         }
     }
@@ -200,10 +180,6 @@ mod tests {
     fn the_own_executable_has_a_libc() {
         let own = std::env::current_exe().unwrap();
         let libraries = shared_libraries(&own).unwrap();
-        assert!(
-            libraries
-                .iter()
-                .any(|path| path.to_string_lossy().contains("libc.so"))
-        );
+        assert!(libraries.iter().any(|path| path.to_string_lossy().contains("libc.so")));
     }
 }

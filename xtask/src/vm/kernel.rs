@@ -76,10 +76,7 @@ pub(super) fn fetch(package: &str, directory: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("apt-get downloaded nothing for {package}"))?;
     shell::step(
         &format!("unpacking {package}"),
-        Command::new("dpkg-deb")
-            .arg("--extract")
-            .arg(&archive)
-            .arg(&unfinished),
+        Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(&unfinished),
     )?;
     std::fs::remove_file(&archive).ok();
     std::fs::remove_dir_all(directory).ok();
@@ -94,10 +91,7 @@ fn unpacked(directory: &Path) -> anyhow::Result<Kernel> {
         let name = entry.file_name();
         if let Some(release) = name.to_str().and_then(|name| name.strip_prefix("vmlinuz-")) {
             let lib = ["lib/modules", "usr/lib/modules"].map(|lib| directory.join(lib));
-            let modules = lib
-                .into_iter()
-                .map(|lib| lib.join(release))
-                .find(|path| path.is_dir());
+            let modules = lib.into_iter().map(|lib| lib.join(release)).find(|path| path.is_dir());
             return Ok(Kernel {
                 release: release.to_owned(),
                 image: entry.path(),
@@ -116,11 +110,7 @@ fn candidates(names: &str, series: &str) -> Vec<String> {
         .lines()
         .map(str::trim)
         .filter(|name| name.starts_with(&prefix))
-        .filter(|name| {
-            name.strip_suffix("-unsigned")
-                .unwrap_or(name)
-                .ends_with("-cloud-amd64")
-        })
+        .filter(|name| name.strip_suffix("-unsigned").unwrap_or(name).ends_with("-cloud-amd64"))
         .collect();
     found.sort_by(|a, b| compare(b, a).then_with(|| a.len().cmp(&b.len())));
     found.into_iter().map(str::to_owned).collect()
@@ -130,10 +120,7 @@ fn candidates(names: &str, series: &str) -> Vec<String> {
 fn compare(a: &str, b: &str) -> Ordering {
     let numbers = |name: &str| -> Vec<u32> {
         let version = name.split("-cloud").next().unwrap_or(name);
-        version
-            .split(|c: char| !c.is_ascii_digit())
-            .filter_map(|part| part.parse().ok())
-            .collect()
+        version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
     };
     numbers(a).cmp(&numbers(b))
 }
@@ -155,10 +142,7 @@ mod tests {
                 "linux-image-6.1.0-9-cloud-amd64",
             ]
         );
-        assert_eq!(
-            candidates(names, "6.12"),
-            ["linux-image-6.12.117+deb12-cloud-amd64"]
-        );
+        assert_eq!(candidates(names, "6.12"), ["linux-image-6.12.117+deb12-cloud-amd64"]);
     }
 
     #[test]

@@ -79,10 +79,7 @@ pub(crate) fn test_all() -> anyhow::Result<Counts> {
             println!("{}", outcome.output);
         }
         if ran.failed == 0 && outcome.status != 0 {
-            bail!(
-                "kernel {series}: the tests ended with status {}",
-                outcome.status
-            );
+            bail!("kernel {series}: the tests ended with status {}", outcome.status);
         }
         if ran.passed + ran.failed == 0 {
             bail!("kernel {series}: no test named {CORE}… ran");
@@ -128,11 +125,7 @@ impl Machine {
 
     fn boot(&self, series: &str, command: &str, show: bool) -> anyhow::Result<Outcome> {
         let kernel = kernel::get(series)?;
-        let payload = Payload {
-            tracer: &self.tracer,
-            tests: &self.tests,
-            command,
-        };
+        let payload = Payload { tracer: &self.tracer, tests: &self.tests, command };
         let initramfs = initramfs::build(&kernel, &payload)
             .with_context(|| format!("cannot make an initramfs for {}", kernel.release))?;
         shell::say(&format!("booting {}", kernel.release));
@@ -145,11 +138,7 @@ impl Machine {
             show,
         })
         .with_context(|| {
-            format!(
-                "virtual machine with {} (console: {})",
-                kernel.release,
-                log.display()
-            )
+            format!("virtual machine with {} (console: {})", kernel.release, log.display())
         })
     }
 }

@@ -50,10 +50,7 @@ pub(super) fn load_order(root: &Path) -> anyhow::Result<Vec<Module>> {
     let files = files(&root.join("kernel"))?;
     let built_in = std::fs::read_to_string(root.join("modules.builtin"))
         .with_context(|| format!("cannot read {}/modules.builtin", root.display()))?;
-    let built_in: Vec<String> = built_in
-        .lines()
-        .map(|line| name_of(Path::new(line)))
-        .collect();
+    let built_in: Vec<String> = built_in.lines().map(|line| name_of(Path::new(line))).collect();
     let mut contents: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let order = order(WANTED, |name| {
         if built_in.iter().any(|built_in| built_in == name) {
@@ -69,11 +66,7 @@ pub(super) fn load_order(root: &Path) -> anyhow::Result<Vec<Module>> {
     })?;
     Ok(order
         .into_iter()
-        .filter_map(|name| {
-            contents
-                .remove(&name)
-                .map(|content| Module { name, content })
-        })
+        .filter_map(|name| contents.remove(&name).map(|content| Module { name, content }))
         .collect())
 }
 
@@ -142,11 +135,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
             .output()
             .context("cannot run xz")?;
         if !output.status.success() {
-            bail!(
-                "xz cannot decompress {} ({})",
-                path.display(),
-                output.status
-            );
+            bail!("xz cannot decompress {} ({})", path.display(), output.status);
         }
         return Ok(output.stdout);
     }
@@ -161,11 +150,7 @@ fn depends(module: &[u8]) -> Vec<String> {
         .find_map(|text| text.strip_prefix(KEY))
         .map(String::from_utf8_lossy)
         .into_iter()
-        .flat_map(|list| {
-            list.split(',')
-                .map(|name| name.replace('-', "_"))
-                .collect::<Vec<_>>()
-        })
+        .flat_map(|list| list.split(',').map(|name| name.replace('-', "_")).collect::<Vec<_>>())
         .filter(|name| !name.is_empty())
         .collect()
 }
@@ -185,26 +170,13 @@ mod tests {
                 _ => Some(vec![]),
             })
         });
-        assert_eq!(
-            order.unwrap(),
-            [
-                "cls_bpf",
-                "libcrc32c",
-                "nf_conntrack",
-                "nf_tables",
-                "nft_ct"
-            ]
-        );
+        assert_eq!(order.unwrap(), ["cls_bpf", "libcrc32c", "nf_conntrack", "nf_tables", "nft_ct"]);
     }
 
     #[test]
     fn a_circle_ends() {
         let order = order(&["a"], |name| {
-            Ok(Some(vec![if name == "a" {
-                "b".to_owned()
-            } else {
-                "a".to_owned()
-            }]))
+            Ok(Some(vec![if name == "a" { "b".to_owned() } else { "a".to_owned() }]))
         });
         assert_eq!(order.unwrap(), ["b", "a"]);
     }
@@ -219,17 +191,11 @@ mod tests {
     fn modinfo_is_read() {
         let module = b"\x7fELF\0license=GPL\0depends=nf_tables,nf-conntrack\0retpoline=Y\0";
         assert_eq!(depends(module), ["nf_tables", "nf_conntrack"]);
-        assert_eq!(
-            depends(b"\x7fELF\0depends=\0name=veth\0"),
-            Vec::<String>::new()
-        );
+        assert_eq!(depends(b"\x7fELF\0depends=\0name=veth\0"), Vec::<String>::new());
     }
 
     #[test]
     fn names_are_the_kernels() {
-        assert_eq!(
-            name_of(Path::new("net/sched/sch-ingress.ko.xz")),
-            "sch_ingress"
-        );
+        assert_eq!(name_of(Path::new("net/sched/sch-ingress.ko.xz")), "sch_ingress");
     }
 }
