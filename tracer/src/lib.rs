@@ -1,1 +1,11 @@
+//! tracer: an eBPF connection-lifecycle tracer for Linux.
+//!
+//! The way of the data: hook → record in the ring ([`kernel`]) → decoded event ([`core::event`]) →
+//! connection table ([`core`]) → records ([`core::record`]) → reports ([`report`]).
 
+pub mod cli;
+pub mod core;
+pub mod filter;
+pub mod kernel;
+pub mod report;
+pub mod system;
