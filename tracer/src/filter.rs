@@ -2,7 +2,7 @@
 //! command line and the kernel side's maps are filled from.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -70,10 +70,7 @@ impl FromStr for PortRange {
 fn port(text: &str) -> Result<u16, String> {
     match text.trim().parse::<u32>() {
         Ok(port @ 1..=65_535) => Ok(port as u16),
-        Ok(_) => Err(format!(
-            "`{}` is no port; ports are 1 to 65535",
-            text.trim()
-        )),
+        Ok(_) => Err(format!("`{}` is no port; ports are 1 to 65535", text.trim())),
         Err(_) => Err(format!(
             "`{}` is no port; give a number from 1 to 65535, a range 8000-8100 or a list 80,443",
             text.trim()
@@ -164,19 +161,13 @@ impl Prefix {
                     1..=32 => u32::MAX << (32 - len),
                     _ => return None,
                 };
-                Some(Self {
-                    addr: Ipv4Addr::from_bits(v4.to_bits() & mask).into(),
-                    len,
-                })
+                Some(Self { addr: Ipv4Addr::from_bits(v4.to_bits() & mask).into(), len })
             }
             IpAddr::V6(v6) => match (v6.to_ipv4_mapped(), len) {
                 (Some(v4), 96..=128) => Self::new(v4.into(), len - 96),
                 (_, 0..=128) => {
                     let mask = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
-                    Some(Self {
-                        addr: Ipv6Addr::from_bits(v6.to_bits() & mask).into(),
-                        len,
-                    })
+                    Some(Self { addr: Ipv6Addr::from_bits(v6.to_bits() & mask).into(), len })
                 }
                 _ => None,
             },
@@ -238,10 +229,7 @@ impl FromStr for Prefix {
             Some((addr, len)) => (addr, Some(len)),
             None => (text, None),
         };
-        let bare = addr
-            .strip_prefix('[')
-            .and_then(|inner| inner.strip_suffix(']'))
-            .unwrap_or(addr);
+        let bare = addr.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(addr);
         let addr: IpAddr = bare.parse().map_err(|_| {
             format!(
                 "`{addr}` is no IP address; names are not looked up, give 10.0.0.1, 10.0.0.0/8, \
@@ -250,14 +238,10 @@ impl FromStr for Prefix {
         })?;
         let full = if addr.is_ipv4() { 32 } else { 128 };
         let len = match len {
-            Some(len) => len
-                .parse::<u8>()
-                .ok()
-                .filter(|len| *len <= full)
-                .ok_or_else(|| {
-                    let family = if addr.is_ipv4() { "IPv4" } else { "IPv6" };
-                    format!("`/{len}` is no {family} prefix length; it is 0 to {full}")
-                })?,
+            Some(len) => len.parse::<u8>().ok().filter(|len| *len <= full).ok_or_else(|| {
+                let family = if addr.is_ipv4() { "IPv4" } else { "IPv6" };
+                format!("`/{len}` is no {family} prefix length; it is 0 to {full}")
+            })?,
             None => full,
         };
         Self::new(addr, len).ok_or_else(|| format!("`/{len}` is too long"))
@@ -295,14 +279,7 @@ impl KernelFilters {
     /// The bits of [`tracer_common::settings::Settings::filters`].
     #[must_use]
     pub fn bits(&self) -> u32 {
-        let Self {
-            any_port,
-            local_port,
-            remote_port,
-            hosts,
-            family,
-            netns,
-        } = self;
+        let Self { any_port, local_port, remote_port, hosts, family, netns } = self;
         [
             (!any_port.is_empty(), filter::PORT),
             (!local_port.is_empty(), filter::LOCAL_PORT),
@@ -315,6 +292,23 @@ impl KernelFilters {
         .into_iter()
         .filter_map(|(on, bit)| on.then_some(bit))
         .fold(0, |bits, bit| bits | bit)
+    }
+
+    /// Whether they let a socket through whose ports are known: what the kernel side decides
+    /// (`tracer-ebpf/src/filter.rs`), for sockets that were found by asking.
+    #[must_use]
+    pub fn matches(&self, local: SocketAddr, remote: SocketAddr, netns: u32) -> bool {
+        let Self { any_port, local_port, remote_port, hosts, family, netns: wanted } = self;
+        let port = |set: &PortSet, port| set.is_empty() || set.contains(port);
+        let in_hosts = |addr: SocketAddr| hosts.iter().any(|prefix| prefix.contains(addr.ip()));
+        wanted.is_none_or(|wanted| wanted == netns)
+            && (any_port.is_empty()
+                || any_port.contains(local.port())
+                || any_port.contains(remote.port()))
+            && port(local_port, local.port())
+            && port(remote_port, remote.port())
+            && (hosts.is_empty() || in_hosts(local) || in_hosts(remote))
+            && family.is_none_or(|family| (family == Family::V4) == local.is_ipv4())
     }
 
     /// The port map's words that are not zero: `(index, word)`, indices as in

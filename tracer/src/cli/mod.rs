@@ -121,11 +121,7 @@ pub struct ShowOptions {
     #[arg(long = "exclude-port", value_name = "PORT", value_delimiter = ',')]
     pub exclude_ports: Vec<PortRange>,
     /// Not those with this local or remote address or prefix
-    #[arg(
-        long = "exclude-host",
-        value_name = "ADDR[/LEN]",
-        value_delimiter = ','
-    )]
+    #[arg(long = "exclude-host", value_name = "ADDR[/LEN]", value_delimiter = ',')]
     pub exclude_hosts: Vec<Prefix>,
     /// Every state transition as well
     #[arg(long)]
@@ -299,11 +295,7 @@ impl Options {
 
     /// What no single option can know.
     fn contradiction(&self) -> Option<String> {
-        let SynOptions {
-            ifaces,
-            syn_hook,
-            xdp_mode,
-        } = &self.syn;
+        let SynOptions { ifaces, syn_hook, xdp_mode } = &self.syn;
         if ifaces.len() > 1 && ifaces.iter().any(|name| name == "none") {
             return Some("`--iface none` can't be combined with another --iface".to_owned());
         }
@@ -338,16 +330,10 @@ impl Options {
         all.flag("ipv6", *ipv6);
         all.values(
             "role",
-            role.and_then(|role| role.to_possible_value())
-                .map(|v| v.get_name().to_owned()),
+            role.and_then(|role| role.to_possible_value()).map(|v| v.get_name().to_owned()),
         );
         all.values("pid", pids);
-        all.values(
-            "comm",
-            comms
-                .iter()
-                .map(|comm| String::from_utf8_lossy(comm.as_bytes())),
-        );
+        all.values("comm", comms.iter().map(|comm| String::from_utf8_lossy(comm.as_bytes())));
         all.values("cgroup", cgroups);
         all.values("netns", netns);
         let ShowOptions {
@@ -364,10 +350,7 @@ impl Options {
         } = &self.show;
         all.flag("failed", *failed);
         all.values("outcome", outcomes.iter().map(|outcome| outcome.name()));
-        all.values(
-            "slower-than",
-            slower_than.map(|limit| limit.as_secs_f64() * 1e3),
-        );
+        all.values("slower-than", slower_than.map(|limit| limit.as_secs_f64() * 1e3));
         all.values("exclude-port", exclude_ports);
         all.values("exclude-host", exclude_hosts);
         all
@@ -397,6 +380,13 @@ impl FilterOptions {
 }
 
 impl SynOptions {
+    /// Whether the user asked for a SYN hook in so many words: then having none is an error.
+    #[must_use]
+    pub fn insists(&self) -> bool {
+        matches!(self.interfaces(), Interfaces::Named(_))
+            || matches!(self.syn_hook, SynHook::Xdp | SynHook::Tcx)
+    }
+
     /// Which interfaces get the SYN hook.
     #[must_use]
     pub fn interfaces(&self) -> Interfaces {

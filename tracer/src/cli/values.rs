@@ -26,10 +26,8 @@ impl FromStr for Netns {
             return Ok(Self::Own);
         }
         // What `readlink /proc/PID/ns/net` prints may be pasted as it is.
-        let inode = text
-            .strip_prefix("net:[")
-            .and_then(|inner| inner.strip_suffix(']'))
-            .unwrap_or(text);
+        let inode =
+            text.strip_prefix("net:[").and_then(|inner| inner.strip_suffix(']')).unwrap_or(text);
         match inode.parse() {
             Ok(inode @ 1..) => Ok(Self::Inode(inode)),
             _ => Err("give `self` or the inode that `readlink /proc/PID/ns/net` shows".to_owned()),
@@ -72,14 +70,11 @@ impl FromStr for StuckAfter {
         if text == "off" {
             return Ok(Self::Off);
         }
-        let (name, after) = text
-            .split_once('=')
-            .ok_or("give STATE=SECS, for example CLOSE_WAIT=30, or `off`")?;
+        let (name, after) =
+            text.split_once('=').ok_or("give STATE=SECS, for example CLOSE_WAIT=30, or `off`")?;
         let wanted = name.to_ascii_uppercase().replace('-', "_");
-        let state = STUCK_STATES
-            .into_iter()
-            .find(|state| state.name() == wanted)
-            .ok_or_else(|| {
+        let state =
+            STUCK_STATES.into_iter().find(|state| state.name() == wanted).ok_or_else(|| {
                 format!(
                     "`{name}` is no state to be stuck in; those are {}",
                     STUCK_STATES.map(TcpState::name).join(", ")
@@ -164,15 +159,12 @@ pub const fn usable_ring_size(bytes: u64, page_size: u64) -> u64 {
 /// The valid names.
 pub fn outcome(text: &str) -> Result<Outcome, String> {
     let wanted = text.to_ascii_lowercase().replace('-', "_");
-    Outcome::ALL
-        .into_iter()
-        .find(|outcome| outcome.name() == wanted)
-        .ok_or_else(|| {
-            format!(
-                "there is no such outcome; those are {}",
-                Outcome::ALL.map(Outcome::name).join(", ")
-            )
-        })
+    Outcome::ALL.into_iter().find(|outcome| outcome.name() == wanted).ok_or_else(|| {
+        format!(
+            "there is no such outcome; those are {}",
+            Outcome::ALL.map(Outcome::name).join(", ")
+        )
+    })
 }
 
 /// A process name, cut after 15 bytes as the kernel does.

@@ -1,9 +1,7 @@
 use super::*;
 
 fn ports(text: &str) -> PortSet {
-    text.split(',')
-        .map(|range| range.parse().unwrap())
-        .collect()
+    text.split(',').map(|range| range.parse().unwrap()).collect()
 }
 
 fn prefix(text: &str) -> Prefix {
@@ -47,15 +45,9 @@ fn a_port_set_its_words_and_its_ranges_agree() {
         assert_eq!(words.len(), 1024);
         for port in 0..=u16::MAX {
             let bit = words[usize::from(port / 64)] >> (port % 64) & 1 == 1;
-            let listed = set
-                .ranges()
-                .iter()
-                .any(|range| (range.first()..=range.last()).contains(&port));
-            assert_eq!(
-                (set.contains(port), bit),
-                (listed, listed),
-                "{text}: {port}"
-            );
+            let listed =
+                set.ranges().iter().any(|range| (range.first()..=range.last()).contains(&port));
+            assert_eq!((set.contains(port), bit), (listed, listed), "{text}: {port}");
         }
     }
     assert!(PortSet::default().is_empty() && !PortSet::default().contains(80));
@@ -83,14 +75,8 @@ fn prefixes_lose_their_host_bits() {
 #[test]
 fn bad_prefixes_are_told_what_is_wrong() {
     let error = |text: &str| text.parse::<Prefix>().unwrap_err();
-    assert_eq!(
-        error("10.0.0.0/40"),
-        "`/40` is no IPv4 prefix length; it is 0 to 32"
-    );
-    assert_eq!(
-        error("2001:db8::/129"),
-        "`/129` is no IPv6 prefix length; it is 0 to 128"
-    );
+    assert_eq!(error("10.0.0.0/40"), "`/40` is no IPv4 prefix length; it is 0 to 32");
+    assert_eq!(error("2001:db8::/129"), "`/129` is no IPv6 prefix length; it is 0 to 128");
     assert!(error("10.0.0.0/").starts_with("`/` is no IPv4 prefix length"));
     assert!(error("10.0.0.0/-1").starts_with("`/-1` is no IPv4 prefix length"));
     assert!(error("example.org").starts_with("`example.org` is no IP address; names are not"));
@@ -140,14 +126,8 @@ fn the_kernels_bits_and_words_follow_the_filters() {
         filters.bits(),
         bit::PORT | bit::LOCAL_PORT | bit::REMOTE_PORT | bit::HOST | bit::V6 | bit::NETNS
     );
-    assert_eq!(
-        filters.port_words().collect::<Vec<_>>(),
-        [(1, 2), (1024, 2), (3071, 1 << 63)]
-    );
-    let v4 = KernelFilters {
-        family: Some(Family::V4),
-        ..KernelFilters::default()
-    };
+    assert_eq!(filters.port_words().collect::<Vec<_>>(), [(1, 2), (1024, 2), (3071, 1 << 63)]);
+    let v4 = KernelFilters { family: Some(Family::V4), ..KernelFilters::default() };
     assert_eq!(v4.bits(), bit::V4);
 }
 

@@ -16,7 +16,7 @@ const TRACEFS: &str = "/sys/kernel/tracing";
 ///
 /// # Errors
 /// tracefs can't be mounted.
-pub fn with_tracefs<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R> {
+pub(super) fn with_tracefs<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R> {
     let mounted = [TRACEFS, "/sys/kernel/debug/tracing"]
         .iter()
         .any(|path| Path::new(path).join("events").exists());

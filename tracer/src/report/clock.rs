@@ -75,9 +75,7 @@ pub struct Utc(Timestamp);
 impl fmt::Display for Utc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
-        PRINTER
-            .print_timestamp(&self.0, StdFmtWrite(f))
-            .map_err(|_| fmt::Error)
+        PRINTER.print_timestamp(&self.0, StdFmtWrite(f)).map_err(|_| fmt::Error)
     }
 }
 
@@ -94,9 +92,7 @@ pub struct Local(Timestamp, jiff::tz::Offset);
 impl fmt::Display for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
-        PRINTER
-            .print_timestamp_with_offset(&self.0, self.1, StdFmtWrite(f))
-            .map_err(|_| fmt::Error)
+        PRINTER.print_timestamp_with_offset(&self.0, self.1, StdFmtWrite(f)).map_err(|_| fmt::Error)
     }
 }
 
@@ -107,13 +103,7 @@ pub struct TimeOfDay(jiff::civil::Time);
 impl fmt::Display for TimeOfDay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = self.0;
-        write!(
-            f,
-            "{:02}:{:02}:{:02}",
-            time.hour(),
-            time.minute(),
-            time.second()
-        )?;
+        write!(f, "{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second())?;
         if f.precision() == Some(0) {
             return Ok(());
         }
@@ -160,20 +150,12 @@ mod tests {
     fn a_clock_that_was_set_is_followed() {
         let mut clock = clock(TimeZone::UTC);
         clock.set(MonoNs(5_000_000_000), UTC + 60_000_000_000);
-        assert_eq!(
-            clock.utc(MonoNs(5_000_000_000)).to_string(),
-            "2026-11-22T03:13:44.015678Z"
-        );
+        assert_eq!(clock.utc(MonoNs(5_000_000_000)).to_string(), "2026-11-22T03:13:44.015678Z");
     }
 
     #[test]
     fn a_clock_beyond_the_calendar_does_not_fail() {
         let clock = WallClock::new(MonoNs(0), i128::MAX, TimeZone::UTC);
-        assert!(
-            clock
-                .utc(MonoNs(u64::MAX))
-                .to_string()
-                .starts_with("9999-12-3")
-        );
+        assert!(clock.utc(MonoNs(u64::MAX)).to_string().starts_with("9999-12-3"));
     }
 }

@@ -72,14 +72,8 @@ mod tests {
             (b"\x1b[31m\"\n", "\\x1b[31m\"\\n"),
             (b"a\\b\t\r\x7f\x00", "a\\\\b\\t\\r\\x7f\\x00"),
             ("\u{9b}31m".as_bytes(), "\\u{9b}31m"),
-            (
-                "a\u{202e}b\u{2066}c\u{2069}".as_bytes(),
-                "a\\u{202e}b\\u{2066}c\\u{2069}",
-            ),
-            (
-                "a\u{200b}\u{feff}\u{301}".as_bytes(),
-                "a\\u{200b}\\u{feff}\\u{301}",
-            ),
+            ("a\u{202e}b\u{2066}c\u{2069}".as_bytes(), "a\\u{202e}b\\u{2066}c\\u{2069}"),
+            ("a\u{200b}\u{feff}\u{301}".as_bytes(), "a\\u{200b}\\u{feff}\\u{301}"),
             (b"\xff\xfeok\xc3", "\\xff\\xfeok\\xc3"),
             ("größe日本".as_bytes(), "größe日本"),
         ] {

@@ -27,10 +27,7 @@ pub(crate) fn at(ns: u64) -> MonoNs {
 }
 
 pub(crate) fn owner(name: &[u8], pid: u32) -> Option<Owner> {
-    Some(Owner {
-        pid,
-        comm: Comm::from_bytes(name),
-    })
+    Some(Owner { pid, comm: Comm::from_bytes(name) })
 }
 
 /// A server's connection of which everything is known.
@@ -85,9 +82,7 @@ pub(crate) fn bare() -> Connection {
         end: at(44 * S),
         role: None,
         local: "10.0.0.1:22".parse().unwrap(),
-        remote: "[2001:db8:85a3:8d3:1319:8a2e:370:7348]:65535"
-            .parse()
-            .unwrap(),
+        remote: "[2001:db8:85a3:8d3:1319:8a2e:370:7348]:65535".parse().unwrap(),
         netns: 4_026_531_840,
         owner: None,
         cgroup: None,
@@ -148,10 +143,7 @@ pub(crate) fn stream() -> Vec<Connection> {
         syn_retransmits: Some(retransmits),
         close_initiator: None,
         close: None,
-        phases: Phases {
-            syn_sent: Some(life),
-            ..Phases::default()
-        },
+        phases: Phases { syn_sent: Some(life), ..Phases::default() },
         time_wait: Some(false),
         outcome: Some(outcome),
         bytes_sent: Some(0),
@@ -203,11 +195,7 @@ pub(crate) fn stuck() -> OpenConnection {
             outcome: None,
             close: None,
             time_wait: None,
-            phases: Phases {
-                syn_recv: Some(6_000),
-                established: Some(S),
-                ..Phases::default()
-            },
+            phases: Phases { syn_recv: Some(6_000), established: Some(S), ..Phases::default() },
             start: at(40 * S),
             end: at(103 * S),
             ..full()
@@ -234,25 +222,14 @@ pub(crate) fn open() -> Vec<OpenConnection> {
         OpenConnection {
             state: TcpState::Established,
             in_state: 102 * S,
-            connection: Connection {
-                outcome: None,
-                start: at(0),
-                end: at(103 * S),
-                ..bare()
-            },
+            connection: Connection { outcome: None, start: at(0), end: at(103 * S), ..bare() },
         },
     ]
 }
 
 pub(crate) fn hosts() -> Vec<Host> {
     let quantiles = |ns: u64| {
-        Some(Quantiles {
-            count: 1200,
-            p50: ns,
-            p90: 3 * ns,
-            p99: 150 * ns,
-            max: 3_000 * ns,
-        })
+        Some(Quantiles { count: 1200, p50: ns, p90: 3 * ns, p99: 150 * ns, max: 3_000 * ns })
     };
     let host = |host: Option<&str>| Host {
         host: host.map(|host| host.parse::<IpAddr>().unwrap()),
@@ -281,12 +258,7 @@ pub(crate) fn hosts() -> Vec<Host> {
             half_open_peak: None,
             ..host(Some("2001:db8:85a3:8d3:1319:8a2e:370:7348"))
         },
-        Host {
-            exact: false,
-            connections: 98_765,
-            handshakes_failed: 0,
-            ..host(None)
-        },
+        Host { exact: false, connections: 98_765, handshakes_failed: 0, ..host(None) },
     ]
 }
 

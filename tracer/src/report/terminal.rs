@@ -23,22 +23,14 @@ impl Screen {
         let terminal = output.is_terminal();
         Self {
             width: terminal.then(|| width(output)),
-            color: use_color(
-                choice,
-                terminal,
-                env::var_os("NO_COLOR"),
-                env::var_os("TERM"),
-            ),
+            color: use_color(choice, terminal, env::var_os("NO_COLOR"), env::var_os("TERM")),
         }
     }
 
     /// For a file.
     #[must_use]
     pub const fn file(choice: ColorChoice) -> Self {
-        Self {
-            width: None,
-            color: matches!(choice, ColorChoice::Always),
-        }
+        Self { width: None, color: matches!(choice, ColorChoice::Always) }
     }
 }
 
@@ -91,13 +83,7 @@ mod tests {
     fn a_pipe_is_no_terminal() {
         let (reader, _writer) = std::io::pipe().unwrap();
         let screen = Screen::detect(reader.as_fd(), ColorChoice::Auto);
-        assert_eq!(
-            screen,
-            Screen {
-                width: None,
-                color: false
-            }
-        );
+        assert_eq!(screen, Screen { width: None, color: false });
         assert!(Screen::file(ColorChoice::Always).color && !Screen::file(ColorChoice::Auto).color);
     }
 }

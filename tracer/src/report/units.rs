@@ -72,11 +72,7 @@ impl fmt::Display for Bytes {
 /// `value / unit`, half away from zero.
 const fn rounded(value: u64, unit: u64) -> u64 {
     let whole = value / unit;
-    if value % unit >= unit.div_ceil(2) {
-        whole + 1
-    } else {
-        whole
-    }
+    if value % unit >= unit.div_ceil(2) { whole + 1 } else { whole }
 }
 
 fn tenths(f: &mut fmt::Formatter<'_>, tenths: u64, unit: &str) -> fmt::Result {

@@ -83,10 +83,7 @@ impl Writer {
     /// # Errors
     /// When stdout is closed, or no thread can be started.
     pub fn stdout() -> io::Result<Self> {
-        Self::to(
-            Target::fd(io::stdout().as_fd().try_clone_to_owned()?),
-            BOUND,
-        )
+        Self::to(Target::fd(io::stdout().as_fd().try_clone_to_owned()?), BOUND)
     }
 
     /// To a file, which is created with the usual permissions (0666 less the umask) or appended
@@ -100,10 +97,7 @@ impl Writer {
 
     fn to(target: Target, bound: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                bound,
-                ..State::default()
-            }),
+            state: Mutex::new(State { bound, ..State::default() }),
             work: Condvar::new(),
             progress: Condvar::new(),
             closed: watch::Sender::new(None),
@@ -146,12 +140,14 @@ impl Writer {
     }
 
     /// Waits until nothing can be written any more, and says why.
-    pub async fn closed(&self) -> Closed {
+    pub fn closed(&self) -> impl Future<Output = Closed> + use<> {
         let mut closed = self.shared.closed.subscribe();
-        match closed.wait_for(Option::is_some).await {
-            Ok(reason) => reason.unwrap_or(Closed::Failed(None)),
-            // The sender lives as long as `self`.
-            Err(_) => Closed::Failed(None),
+        async move {
+            match closed.wait_for(Option::is_some).await {
+                Ok(reason) => reason.unwrap_or(Closed::Failed(None)),
+                // The writer has gone, and with it whoever could want to know.
+                Err(_) => std::future::pending().await,
+            }
         }
     }
 
@@ -174,9 +170,7 @@ impl Writer {
         while state.waiting() > 0 && !self.shared.is_closed() {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else {
                 // The thread stays behind in its write; it ends with the process.
-                return Err(Unwritten {
-                    bytes: state.waiting(),
-                });
+                return Err(Unwritten { bytes: state.waiting() });
             };
             state = self.shared.wait(&self.shared.progress, state, left);
         }
@@ -307,10 +301,7 @@ fn write_all(shared: &Shared, target: &mut Target, bytes: &[u8]) -> Result<(), C
 /// Where the line that byte `at` belongs to begins.
 fn line_start(bytes: &[u8], at: usize) -> usize {
     let before = bytes.get(..at).unwrap_or(bytes);
-    before
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |newline| newline + 1)
+    before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1)
 }
 
 /// Where it goes.
@@ -324,19 +315,11 @@ struct Target {
 
 impl Target {
     fn fd(fd: OwnedFd) -> Self {
-        Self {
-            file: fd.into(),
-            path: None,
-            complained: false,
-        }
+        Self { file: fd.into(), path: None, complained: false }
     }
 
     fn file(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            file: open(path)?,
-            path: Some(path.to_owned()),
-            complained: false,
-        })
+        Ok(Self { file: open(path)?, path: Some(path.to_owned()), complained: false })
     }
 
     /// Whether there is a new file now.
@@ -363,10 +346,7 @@ impl Target {
     fn full(&mut self, error: &io::Error) {
         if !self.complained {
             self.complained = true;
-            let name = self
-                .path
-                .as_deref()
-                .map_or("stdout".into(), Path::to_string_lossy);
+            let name = self.path.as_deref().map_or("stdout".into(), Path::to_string_lossy);
             log::error!(
                 "{name} can't be written: {error}. Make room: up to {} MiB of records wait, what \
                  comes beyond is dropped and counted",

@@ -45,9 +45,7 @@ impl FromStr for KernelVersion {
     /// From a release such as `6.1.0-18-cloud-amd64` or `5.15.167+`.
     fn from_str(release: &str) -> anyhow::Result<Self> {
         let number = |text: &str| {
-            let end = text
-                .find(|c: char| !c.is_ascii_digit())
-                .unwrap_or(text.len());
+            let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
             text.get(..end)?.parse().ok()
         };
         let parsed = release.split_once('.').and_then(|(major, rest)| {
@@ -55,10 +53,7 @@ impl FromStr for KernelVersion {
             Some(Self::new(major.parse().ok()?, number(rest)?))
         });
         parsed.with_context(|| {
-            format!(
-                "kernel release \"{}\" has no version",
-                release.escape_debug()
-            )
+            format!("kernel release \"{}\" has no version", release.escape_debug())
         })
     }
 }
@@ -105,10 +100,7 @@ impl ClockOffset {
         let now = |clock: ClockId| -> anyhow::Result<i64> {
             let time = clock_gettime(clock).context("can't read the clock")?;
             // Nanoseconds since 1970 fit until 2262.
-            Ok(time
-                .tv_sec()
-                .saturating_mul(1_000_000_000)
-                .saturating_add(time.tv_nsec()))
+            Ok(time.tv_sec().saturating_mul(1_000_000_000).saturating_add(time.tv_nsec()))
         };
         let mut best: Option<Self> = None;
         for _ in 0..READINGS {
@@ -130,9 +122,7 @@ impl ClockOffset {
     /// Nanoseconds since 1970 of a moment of CLOCK_MONOTONIC.
     #[must_use]
     pub fn realtime_ns(self, monotonic_ns: u64) -> i64 {
-        i64::try_from(monotonic_ns)
-            .unwrap_or(i64::MAX)
-            .saturating_add(self.realtime_ns)
+        i64::try_from(monotonic_ns).unwrap_or(i64::MAX).saturating_add(self.realtime_ns)
     }
 }
 
@@ -174,10 +164,7 @@ mod tests {
             ("6.12-rc3+", 6, 12),
             ("4.18.0-553.el8_10.x86_64", 4, 18),
         ] {
-            assert_eq!(
-                release.parse::<KernelVersion>().unwrap(),
-                KernelVersion::new(major, minor)
-            );
+            assert_eq!(release.parse::<KernelVersion>().unwrap(), KernelVersion::new(major, minor));
         }
         for bad in ["", "6", "6.", "x.6", "6.x", "v6.1", " 6.1", "99999999999.1"] {
             assert!(bad.parse::<KernelVersion>().is_err(), "{bad}");
@@ -201,9 +188,7 @@ mod tests {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let monotonic = u64::try_from(monotonic.tv_sec()).unwrap() * 1_000_000_000
             + u64::try_from(monotonic.tv_nsec()).unwrap();
-        let error = offset
-            .realtime_ns(monotonic)
-            .abs_diff(i64::try_from(wall.as_nanos()).unwrap());
+        let error = offset.realtime_ns(monotonic).abs_diff(i64::try_from(wall.as_nanos()).unwrap());
         // Two clock readings apart, on a machine that may be busy.
         assert!(error < 100_000_000, "{error} ns");
         assert!(offset.uncertainty_ns < 100_000_000);

@@ -22,10 +22,7 @@ pub(super) struct Mount {
 /// When /proc is not mounted.
 pub(super) fn mounts() -> io::Result<Vec<Mount>> {
     let table = std::fs::read("/proc/thread-self/mountinfo")?;
-    Ok(table
-        .split(|byte| *byte == b'\n')
-        .filter_map(parse)
-        .collect())
+    Ok(table.split(|byte| *byte == b'\n').filter_map(parse).collect())
 }
 
 /// `36 35 98:0 /root /point rw,noatime master:1 - ext3 /dev/root rw`: see proc_pid_mountinfo(5).

@@ -131,10 +131,7 @@ mod tests {
     use super::*;
 
     fn message(kind: u16, body: &[u8]) -> Vec<u8> {
-        let mut bytes = u32::try_from(16 + body.len())
-            .unwrap()
-            .to_ne_bytes()
-            .to_vec();
+        let mut bytes = u32::try_from(16 + body.len()).unwrap().to_ne_bytes().to_vec();
         bytes.extend(kind.to_ne_bytes());
         bytes.extend([0; 10]);
         bytes.extend(body);
@@ -147,10 +144,7 @@ mod tests {
         let mut datagram = message(16, &[1, 2, 3, 4, 5]);
         datagram.extend(message(17, &[]));
         let parts: Vec<_> = Messages(&datagram)
-            .map(|part| {
-                part.map(|(header, bytes)| (header.message_type, bytes.len()))
-                    .unwrap()
-            })
+            .map(|part| part.map(|(header, bytes)| (header.message_type, bytes.len())).unwrap())
             .collect();
         assert_eq!(parts, [(16, 21), (17, 16)]);
     }

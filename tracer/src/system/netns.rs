@@ -106,10 +106,7 @@ pub fn list() -> io::Result<Namespaces> {
         }
     }
     Ok(Namespaces {
-        list: found
-            .into_iter()
-            .map(|(inode, paths)| Namespace { inode, paths })
-            .collect(),
+        list: found.into_iter().map(|(inode, paths)| Namespace { inode, paths }).collect(),
         unreadable,
     })
 }
@@ -220,9 +217,7 @@ pub fn snapshot_all(selection: Option<u32>) -> Snapshot {
         let namespaces = match list() {
             Ok(namespaces) => namespaces,
             Err(error) => {
-                problems.push(format!(
-                    "can't look for network namespaces in /proc: {error}"
-                ));
+                problems.push(format!("can't look for network namespaces in /proc: {error}"));
                 break;
             }
         };
@@ -275,9 +270,8 @@ pub fn snapshot_all(selection: Option<u32>) -> Snapshot {
     if let Some(inode) = selection
         && !settled.contains(&inode)
     {
-        problems.push(format!(
-            "there is no network namespace {inode}: `lsns --type net` lists them"
-        ));
+        problems
+            .push(format!("there is no network namespace {inode}: `lsns --type net` lists them"));
     }
     let more = problems.len().saturating_sub(PROBLEMS);
     problems.truncate(PROBLEMS);
@@ -314,17 +308,15 @@ fn add_owners(snapshot: &mut Snapshot, found: Vec<(u32, Vec<sock_diag::DiagSocke
         ));
     }
     for (netns, sockets) in found {
-        snapshot
-            .sockets
-            .extend(sockets.into_iter().map(|socket| ExistingSocket {
-                cookie: socket.cookie,
-                netns,
-                local: socket.local,
-                remote: socket.remote,
-                state: socket.state,
-                owner: owners.by_inode.get(&u64::from(socket.inode)).copied(),
-                cgroup: socket.cgroup,
-            }));
+        snapshot.sockets.extend(sockets.into_iter().map(|socket| ExistingSocket {
+            cookie: socket.cookie,
+            netns,
+            local: socket.local,
+            remote: socket.remote,
+            state: socket.state,
+            owner: owners.by_inode.get(&u64::from(socket.inode)).copied(),
+            cgroup: socket.cgroup,
+        }));
     }
 }
 
@@ -347,28 +339,15 @@ mod tests {
     fn the_own_namespace_is_among_those_found() {
         let own = own_inode().unwrap();
         let namespaces = list().unwrap();
-        let found = namespaces
-            .list
-            .iter()
-            .find(|namespace| namespace.inode == own);
+        let found = namespaces.list.iter().find(|namespace| namespace.inode == own);
         assert!(found.is_some_and(|namespace| namespace.paths.len() <= WAYS));
-        assert!(
-            namespaces
-                .list
-                .is_sorted_by_key(|namespace| namespace.inode)
-        );
+        assert!(namespaces.list.is_sorted_by_key(|namespace| namespace.inode));
     }
 
     #[test]
     fn names_of_namespace_links() {
         assert_eq!(netns_number(b"net:[4026531840]"), Some(4_026_531_840));
-        for not in [
-            "net:[]",
-            "net:[99999999999]",
-            "mnt:[4026531840]",
-            "net:[1",
-            "/",
-        ] {
+        for not in ["net:[]", "net:[99999999999]", "mnt:[4026531840]", "net:[1", "/"] {
             assert_eq!(netns_number(not.as_bytes()), None, "{not}");
         }
     }
@@ -376,18 +355,8 @@ mod tests {
     #[test]
     fn work_in_the_own_namespace_needs_no_privilege_and_is_bounded_in_time() {
         let own = own_inode().unwrap();
-        let namespace = list()
-            .unwrap()
-            .list
-            .into_iter()
-            .find(|found| found.inode == own)
-            .unwrap();
-        assert_eq!(
-            namespace
-                .run(PER_NAMESPACE, || own_inode().unwrap())
-                .unwrap(),
-            own
-        );
+        let namespace = list().unwrap().list.into_iter().find(|found| found.inode == own).unwrap();
+        assert_eq!(namespace.run(PER_NAMESPACE, || own_inode().unwrap()).unwrap(), own);
         let (release, held) = mpsc::channel::<()>();
         let late = namespace.run(Duration::from_millis(20), move || held.recv());
         assert!(format!("{:#}", late.unwrap_err()).contains("took longer"));
@@ -396,10 +365,8 @@ mod tests {
 
     #[test]
     fn a_namespace_that_is_gone_is_said_to_be() {
-        let gone = Namespace {
-            inode: 1,
-            paths: vec!["/proc/self/ns/net".into(), "/nonexistent".into()],
-        };
+        let gone =
+            Namespace { inode: 1, paths: vec!["/proc/self/ns/net".into(), "/nonexistent".into()] };
         let error = gone.run(PER_NAMESPACE, || ()).unwrap_err();
         assert_eq!(format!("{error:#}"), "network namespace 1 is gone");
     }
@@ -408,11 +375,6 @@ mod tests {
     fn a_selection_that_does_not_exist_is_a_problem() {
         let snapshot = snapshot_all(Some(1));
         assert!(snapshot.sockets.is_empty() && snapshot.complete.is_empty());
-        assert!(
-            snapshot
-                .problems
-                .iter()
-                .any(|problem| problem.contains("no network namespace 1"))
-        );
+        assert!(snapshot.problems.iter().any(|problem| problem.contains("no network namespace 1")));
     }
 }

@@ -129,20 +129,14 @@ fn choose(kind: Sought, holders: &[Holder]) -> Option<Owner> {
     let chosen = match kind {
         Sought::Connection => {
             let oldest = holders.iter().min_by_key(age)?;
-            holders
-                .iter()
-                .filter(|holder| holder.comm == oldest.comm)
-                .max_by_key(age)
+            holders.iter().filter(|holder| holder.comm == oldest.comm).max_by_key(age)
         }
         Sought::Listener => {
             let others = holders.iter().filter(|holder| holder.pid != 1);
             others.min_by_key(age).or_else(|| holders.first())
         }
     }?;
-    Some(Owner {
-        pid: chosen.pid,
-        comm: chosen.comm,
-    })
+    Some(Owner { pid: chosen.pid, comm: chosen.comm })
 }
 
 /// `None` when the process has ended.
@@ -177,38 +171,21 @@ mod tests {
     use super::*;
 
     fn holder(pid: u32, started: u64, comm: &str) -> Holder {
-        Holder {
-            pid,
-            started,
-            comm: Comm::from_bytes(comm.as_bytes()),
-        }
+        Holder { pid, started, comm: Comm::from_bytes(comm.as_bytes()) }
     }
 
     #[test]
     fn who_is_named_when_several_hold_the_socket() {
         let alone = [holder(10, 5, "nginx")];
-        let prefork = [
-            holder(12, 7, "nginx"),
-            holder(10, 5, "nginx"),
-            holder(11, 7, "nginx"),
-        ];
+        let prefork = [holder(12, 7, "nginx"), holder(10, 5, "nginx"), holder(11, 7, "nginx")];
         let leaked = [holder(10, 5, "server"), holder(20, 9, "sleep")];
-        let activated = [
-            holder(1, 0, "systemd"),
-            holder(30, 9, "sshd"),
-            holder(31, 12, "sshd"),
-        ];
+        let activated = [holder(1, 0, "systemd"), holder(30, 9, "sshd"), holder(31, 12, "sshd")];
         let init = [holder(1, 0, "systemd")];
         let wrapped = [holder(40, 3, "sh"), holder(9, 30, "sh")];
         use Sought::{Connection, Listener};
         for (name, kind, holders, expected) in [
             ("one process", Connection, &alone[..], 10),
-            (
-                "the youngest worker, the higher pid of two",
-                Connection,
-                &prefork,
-                12,
-            ),
+            ("the youngest worker, the higher pid of two", Connection, &prefork, 12),
             ("the master", Listener, &prefork, 10),
             ("not what inherited it by mistake", Connection, &leaked, 10),
             ("not the service manager", Listener, &activated, 30),
@@ -216,18 +193,10 @@ mod tests {
             ("by age, not by pid", Connection, &wrapped, 9),
             ("by age, not by pid", Listener, &wrapped, 40),
         ] {
-            assert_eq!(
-                choose(kind, holders).map(|owner| owner.pid),
-                Some(expected),
-                "{name}"
-            );
+            assert_eq!(choose(kind, holders).map(|owner| owner.pid), Some(expected), "{name}");
             let mut reversed = holders.to_vec();
             reversed.reverse();
-            assert_eq!(
-                choose(kind, &reversed),
-                choose(kind, holders),
-                "{name}, in any order"
-            );
+            assert_eq!(choose(kind, &reversed), choose(kind, holders), "{name}, in any order");
         }
         assert_eq!(choose(Connection, &[]), None);
     }
@@ -268,10 +237,7 @@ mod tests {
         let comm = fs::read("/proc/self/comm").unwrap();
         assert_eq!(
             owners.by_inode.get(&inode),
-            Some(&Owner {
-                pid: std::process::id(),
-                comm: Comm::from_bytes(comm.trim_ascii_end()),
-            })
+            Some(&Owner { pid: std::process::id(), comm: Comm::from_bytes(comm.trim_ascii_end()) })
         );
         assert_eq!(find(&HashMap::new()).unwrap(), Owners::default());
     }

@@ -109,10 +109,8 @@ pub fn check_required(missing: &[Need]) -> anyhow::Result<()> {
 }
 
 fn all_names() -> String {
-    let names: Vec<_> = NEEDS
-        .iter()
-        .map(|need| need.capability.to_string().to_lowercase())
-        .collect();
+    let names: Vec<_> =
+        NEEDS.iter().map(|need| need.capability.to_string().to_lowercase()).collect();
     names.join(",")
 }
 
@@ -120,11 +118,7 @@ fn all_names() -> String {
 /// attach to them, and to look again at sockets and their owners after events were lost.
 #[must_use]
 pub fn needed_later() -> CapsHashSet {
-    NEEDS
-        .iter()
-        .filter(|need| need.later)
-        .map(|need| need.capability)
-        .collect()
+    NEEDS.iter().filter(|need| need.later).map(|need| need.capability).collect()
 }
 
 /// Gives up every capability not in `keep`, in all five sets, for good: `PR_SET_NO_NEW_PRIVS` is
@@ -140,9 +134,8 @@ pub fn needed_later() -> CapsHashSet {
 /// # Errors
 /// When there are other threads, or the kernel refuses; then some may have been given up already.
 pub fn drop_privileges(keep: &CapsHashSet) -> anyhow::Result<()> {
-    let threads = std::fs::read_dir("/proc/self/task")
-        .context("can't count the process's threads")?
-        .count();
+    let threads =
+        std::fs::read_dir("/proc/self/task").context("can't count the process's threads")?.count();
     if threads != 1 {
         bail!("privileges can't be given up: the process has {threads} threads already");
     }
@@ -156,10 +149,7 @@ fn drop_in_this_thread(keep: &CapsHashSet) -> anyhow::Result<()> {
     // Only with CAP_SETPCAP. Without it nothing is lost: the bounding set limits what exec() may
     // gain, and no_new_privs lets it gain nothing.
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).map_err(what)? {
-        for capability in caps::read(None, CapSet::Bounding)
-            .map_err(what)?
-            .difference(keep)
-        {
+        for capability in caps::read(None, CapSet::Bounding).map_err(what)?.difference(keep) {
             caps::drop(None, CapSet::Bounding, *capability).map_err(what)?;
         }
     }
@@ -194,26 +184,14 @@ mod tests {
         let old = [C::CAP_SYS_ADMIN, C::CAP_NET_ADMIN];
         for (effective, missing, works) in [
             (all, vec![], true),
-            (
-                set(&fine),
-                vec![C::CAP_SYS_ADMIN, C::CAP_SYS_PTRACE, C::CAP_DAC_READ_SEARCH],
-                true,
-            ),
-            (
-                set(&old),
-                vec![C::CAP_SYS_PTRACE, C::CAP_DAC_READ_SEARCH],
-                true,
-            ),
+            (set(&fine), vec![C::CAP_SYS_ADMIN, C::CAP_SYS_PTRACE, C::CAP_DAC_READ_SEARCH], true),
+            (set(&old), vec![C::CAP_SYS_PTRACE, C::CAP_DAC_READ_SEARCH], true),
             (
                 set(&[C::CAP_SYS_ADMIN]),
                 vec![C::CAP_NET_ADMIN, C::CAP_SYS_PTRACE, C::CAP_DAC_READ_SEARCH],
                 false,
             ),
-            (
-                set(&[]),
-                NEEDS.iter().map(|need| need.capability).collect(),
-                false,
-            ),
+            (set(&[]), NEEDS.iter().map(|need| need.capability).collect(), false),
         ] {
             let unmet = unmet(&effective);
             let names: Vec<_> = unmet.iter().map(|need| need.capability).collect();
@@ -225,13 +203,9 @@ mod tests {
     #[test]
     fn the_error_names_what_is_missing_and_what_to_do() {
         let text = format!("{:#}", check_required(NEEDS).unwrap_err());
-        for part in [
-            "CAP_BPF to load",
-            "CAP_PERFMON",
-            "CAP_NET_ADMIN to hook",
-            "sudo",
-            "setcap cap_bpf,",
-        ] {
+        for part in
+            ["CAP_BPF to load", "CAP_PERFMON", "CAP_NET_ADMIN to hook", "sudo", "setcap cap_bpf,"]
+        {
             assert!(text.contains(part), "{part} in: {text}");
         }
         // Not an error by itself.
@@ -247,11 +221,7 @@ mod tests {
             drop_in_this_thread(&keep).unwrap();
             for set in [CapSet::Effective, CapSet::Permitted] {
                 let left = caps::read(None, set).unwrap();
-                assert_eq!(
-                    left,
-                    before.intersection(&keep).copied().collect(),
-                    "{set:?}"
-                );
+                assert_eq!(left, before.intersection(&keep).copied().collect(), "{set:?}");
             }
             for set in [CapSet::Ambient, CapSet::Inheritable] {
                 assert!(caps::read(None, set).unwrap().is_empty(), "{set:?}");

@@ -87,10 +87,7 @@ pub fn list() -> anyhow::Result<Listing> {
         let incomplete = (undecodable > 0)
             .then(|| format!("{undecodable} sockets were described in a way tracer can't read"));
         if !interrupted {
-            return Ok(Listing {
-                sockets: sockets.into_values().collect(),
-                incomplete,
-            });
+            return Ok(Listing { sockets: sockets.into_values().collect(), incomplete });
         }
         problem = Some((sockets, incomplete));
     }
@@ -112,11 +109,7 @@ fn request(family: u8) -> SockDiagMessage {
         protocol: IPPROTO_TCP,
         extensions: ExtensionFlags::empty(),
         states: StateFlags::all() - StateFlags::TIME_WAIT - StateFlags::CLOSE,
-        socket_id: if family == AF_INET {
-            SocketId::new_v4()
-        } else {
-            SocketId::new_v6()
-        },
+        socket_id: if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() },
     })
 }
 
@@ -178,11 +171,7 @@ mod tests {
     use super::*;
 
     fn response(family: u8, state: u8, nlas: &[Nla]) -> InetResponse {
-        let mut socket_id = if family == AF_INET {
-            SocketId::new_v4()
-        } else {
-            SocketId::new_v6()
-        };
+        let mut socket_id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
         socket_id.source_port = 8080;
         socket_id.destination_port = 40000;
         socket_id.cookie = [1, 0, 0, 0, 2, 0, 0, 0];
@@ -210,10 +199,7 @@ mod tests {
         let id = 0x1_0000_002a_u64;
         let nlas = [
             Nla::Shutdown(0),
-            Nla::Other(DefaultNla::new(
-                INET_DIAG_CGROUP_ID,
-                id.to_ne_bytes().to_vec(),
-            )),
+            Nla::Other(DefaultNla::new(INET_DIAG_CGROUP_ID, id.to_ne_bytes().to_vec())),
         ];
         let socket = decode(&response(AF_INET6, 1, &nlas)).unwrap();
         assert_eq!(socket.cookie, 0x2_0000_0001);

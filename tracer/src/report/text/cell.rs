@@ -85,8 +85,7 @@ pub(super) fn endpoint(endpoint: SocketAddr, width: Option<usize>, out: &mut Str
     let head = room - tail;
     let (head, tail) = (
         full.get(..head).unwrap_or(&full),
-        full.get(full.len().saturating_sub(tail)..)
-            .unwrap_or_default(),
+        full.get(full.len().saturating_sub(tail)..).unwrap_or_default(),
     );
     cell!(out, "[{head}…{tail}]:{port}");
 }
@@ -141,10 +140,7 @@ mod tests {
     #[test]
     fn a_process_is_cut_in_its_name_only() {
         let process = |name: &str, pid, width| {
-            let owner = Owner {
-                pid,
-                comm: Comm::from_bytes(name.as_bytes()),
-            };
+            let owner = Owner { pid, comm: Comm::from_bytes(name.as_bytes()) };
             shown(|out| process(Some(&owner), width, out))
         };
         assert_eq!(process("nginx", 123_456, 12), "nginx/123456");
@@ -161,16 +157,10 @@ mod tests {
         let long = "[2001:db8:85a3:8d3:1319:8a2e:370:7348]:65535";
         assert_eq!(endpoint(long, None), long);
         assert_eq!(endpoint(long, Some(44)), long);
-        assert_eq!(
-            endpoint(long, Some(43)),
-            "[2001:db8:85a3:8d3…319:8a2e:370:7348]:65535"
-        );
+        assert_eq!(endpoint(long, Some(43)), "[2001:db8:85a3:8d3…319:8a2e:370:7348]:65535");
         assert_eq!(endpoint(long, Some(21)), "[2001:d…0:7348]:65535");
         assert_eq!(endpoint("[2001:db8::1]:443", Some(21)), "[2001:db8::1]:443");
-        assert_eq!(
-            endpoint("255.255.255.255:65535", Some(10)),
-            "255.255.255.255:65535"
-        );
+        assert_eq!(endpoint("255.255.255.255:65535", Some(10)), "255.255.255.255:65535");
         for width in 12..44 {
             assert_eq!(endpoint(long, Some(width)).chars().count(), width);
         }

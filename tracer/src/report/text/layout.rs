@@ -126,17 +126,9 @@ impl Layout {
         let wide = width >= 120;
         let widest = width >= 160;
         let mut columns = vec![
-            if middle {
-                (Millis, 12, false)
-            } else {
-                (Seconds, 8, false)
-            },
+            if middle { (Millis, 12, false) } else { (Seconds, 8, false) },
             (Process, 12, false),
-            if middle {
-                (Local, 21, false)
-            } else {
-                (LocalPort, 6, true)
-            },
+            if middle { (Local, 21, false) } else { (LocalPort, 6, true) },
             (Arrow, 1, false),
             (Remote, 21, false),
             (Handshake, 5, true),
@@ -176,10 +168,7 @@ impl Layout {
             widen(&mut left, Remote, LONGEST_ENDPOINT);
         }
         columns.push((End, 9, false));
-        Self {
-            slots: place(&columns),
-            width: Some(width),
-        }
+        Self { slots: place(&columns), width: Some(width) }
     }
 
     /// Where `column` is, if it is shown.
@@ -193,12 +182,7 @@ fn place(columns: &[(Column, usize, bool)]) -> Vec<Slot> {
     columns
         .iter()
         .map(|&(column, width, right)| {
-            let slot = Slot {
-                column,
-                start,
-                width,
-                right,
-            };
+            let slot = Slot { column, start, width, right };
             start += width + 1;
             slot
         })

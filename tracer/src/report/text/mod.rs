@@ -56,13 +56,7 @@ impl Text {
     /// With `clock` for the times, laid out for `screen`.
     #[must_use]
     pub fn new(clock: WallClock, screen: Screen) -> Self {
-        Self {
-            clock,
-            layout: Layout::new(screen.width),
-            screen,
-            header_in: 0,
-            cell: String::new(),
-        }
+        Self { clock, layout: Layout::new(screen.width), screen, header_in: 0, cell: String::new() }
     }
 
     /// The terminal has another size; no effect where there is none.

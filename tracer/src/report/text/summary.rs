@@ -63,11 +63,9 @@ pub(super) fn hosts(text: &mut Text, hosts: &[Host], scope: Scope, at: MonoNs, o
     let cell = &mut text.cell;
     cell.clear();
     match scope {
-        Scope::Interval => cell!(
-            cell,
-            "Remote hosts, {interval} up to {:.0}",
-            text.clock.time_of_day(at)
-        ),
+        Scope::Interval => {
+            cell!(cell, "Remote hosts, {interval} up to {:.0}", text.clock.time_of_day(at))
+        }
         Scope::SoFar => cell!(cell, "Remote hosts so far, {interval}"),
         Scope::Run => cell!(cell, "Remote hosts, whole run of {interval}"),
     }
@@ -98,11 +96,7 @@ fn host_header(columns: &HostColumns, color: bool, out: &mut BytesMut) {
     }
     let mut line = Line::new(out, color);
     line.left(0, "HOST", HEADER);
-    for (end, title) in columns
-        .counts
-        .into_iter()
-        .zip(["ENDED", "FAILED", "RESETS", "TIMEOUT"])
-    {
+    for (end, title) in columns.counts.into_iter().zip(["ENDED", "FAILED", "RESETS", "TIMEOUT"]) {
         line.right(end, title, HEADER);
     }
     let quantiles = ["p50", "p90", "p99", "max"];
@@ -166,11 +160,7 @@ fn host_row(
         quantiles(columns.close, close.as_ref(), &mut line, cell);
         cell.clear();
         cell!(cell, "{handshakes_failed}");
-        line.right(
-            failed_end,
-            cell,
-            if *handshakes_failed > 0 { BAD } else { PLAIN },
-        );
+        line.right(failed_end, cell, if *handshakes_failed > 0 { BAD } else { PLAIN });
         cell.clear();
         match syn_count {
             Some(count) => cell!(cell, "{bound}{count}"),
@@ -203,11 +193,7 @@ fn host_row(
     part(Some(*handshakes_failed), "", "handshakes failed");
     part(*syn_count, bound, "SYNs");
     part(*half_open, "", "half-open");
-    part(
-        half_open_peak.filter(|peak| Some(*peak) != *half_open),
-        "at most ",
-        "at once",
-    );
+    part(half_open_peak.filter(|peak| Some(*peak) != *half_open), "at most ", "at once");
     let long = cell.width() > 50;
     let mut line = Line::new(out, color);
     if !long {
@@ -228,10 +214,7 @@ fn quantiles(ends: [usize; 4], of: Option<&Quantiles>, line: &mut Line<'_>, cell
     let values = of.map(|q| [q.p50, q.p90, q.p99, q.max]);
     for (at, end) in ends.into_iter().enumerate() {
         cell.clear();
-        cell::duration(
-            values.as_ref().and_then(|values| values.get(at)).copied(),
-            cell,
-        );
+        cell::duration(values.as_ref().and_then(|values| values.get(at)).copied(), cell);
         line.right(end, cell, PLAIN);
     }
 }
@@ -241,10 +224,7 @@ pub(super) fn open(text: &mut Text, open: &[OpenConnection], at: MonoNs, out: &m
     let color = text.screen.color;
     let mut counts: Vec<(TcpState, usize)> = Vec::new();
     for connection in open {
-        match counts
-            .iter_mut()
-            .find(|(state, _)| *state == connection.state)
-        {
+        match counts.iter_mut().find(|(state, _)| *state == connection.state) {
             Some((_, count)) => *count += 1,
             None => counts.push((connection.state, 1)),
         }
@@ -272,11 +252,7 @@ pub(super) fn open(text: &mut Text, open: &[OpenConnection], at: MonoNs, out: &m
     // Long in a state that should be short is what one looks for; idle connections come last.
     let mut order: Vec<&OpenConnection> = open.iter().collect();
     order.sort_by_key(|c| (c.state == TcpState::Established, Reverse(c.in_state)));
-    let shown = if text.screen.width.is_some() {
-        OPEN_SHOWN
-    } else {
-        usize::MAX
-    };
+    let shown = if text.screen.width.is_some() { OPEN_SHOWN } else { usize::MAX };
     open_header(text, out);
     for connection in order.iter().take(shown) {
         open_row(text, connection, out);
@@ -284,10 +260,7 @@ pub(super) fn open(text: &mut Text, open: &[OpenConnection], at: MonoNs, out: &m
     if let Some(more) = open.len().checked_sub(shown).filter(|more| *more > 0) {
         let mut line = Line::new(out, color);
         text.cell.clear();
-        cell!(
-            text.cell,
-            "and {more} more; all of them when the output is no terminal"
-        );
+        cell!(text.cell, "and {more} more; all of them when the output is no terminal");
         line.put(&text.cell, DIM);
         line.end();
     }
@@ -305,18 +278,10 @@ struct OpenColumns {
 impl OpenColumns {
     const fn new(width: Option<usize>) -> Self {
         match width {
-            Some(width) if width < ONE_LINE => Self {
-                process: 16,
-                local: 6,
-                remote: 26,
-                state: 11,
-            },
-            _ => Self {
-                process: 23,
-                local: 30,
-                remote: 30,
-                state: 11,
-            },
+            Some(width) if width < ONE_LINE => {
+                Self { process: 16, local: 6, remote: 26, state: 11 }
+            }
+            _ => Self { process: 23, local: 30, remote: 30, state: 11 },
         }
     }
 
@@ -350,11 +315,7 @@ fn open_header(text: &Text, out: &mut BytesMut) {
 }
 
 fn open_row(text: &mut Text, open: &OpenConnection, out: &mut BytesMut) {
-    let OpenConnection {
-        connection: c,
-        state,
-        in_state,
-    } = open;
+    let OpenConnection { connection: c, state, in_state } = open;
     let columns = OpenColumns::new(text.screen.width);
     let terminal = text.screen.width.is_some();
     let fit = |width: usize| terminal.then_some(width);
@@ -364,11 +325,7 @@ fn open_row(text: &mut Text, open: &OpenConnection, out: &mut BytesMut) {
     let cell = &mut text.cell;
     let mut line = Line::new(out, text.screen.color);
     cell.clear();
-    cell::process(
-        c.owner.as_ref(),
-        fit(columns.process).unwrap_or(usize::MAX),
-        cell,
-    );
+    cell::process(c.owner.as_ref(), fit(columns.process).unwrap_or(usize::MAX), cell);
     line.left(0, cell, PLAIN);
     cell.clear();
     if columns.local == 6 {
@@ -384,11 +341,7 @@ fn open_row(text: &mut Text, open: &OpenConnection, out: &mut BytesMut) {
     line.left(columns.remote_start(), cell, PLAIN);
     line.left(columns.state_start(), state.name(), style);
     cell.clear();
-    let since = if c.observed_from == ObservedFrom::Middle {
-        ">"
-    } else {
-        ""
-    };
+    let since = if c.observed_from == ObservedFrom::Middle { ">" } else { "" };
     cell!(cell, "{}", Human(*in_state));
     line.right(columns.in_state_end(), cell, style);
     cell.clear();
@@ -428,11 +381,7 @@ pub(super) fn end(text: &Text, end: &End, out: &mut BytesMut) {
         Human(*duration)
     );
     if *handshakes_failed > 0 {
-        cell!(
-            totals,
-            ", {handshakes_failed} handshake{} failed",
-            plural(*handshakes_failed)
-        );
+        cell!(totals, ", {handshakes_failed} handshake{} failed", plural(*handshakes_failed));
     }
     if let Some(syns) = syns {
         cell!(totals, ", {syns} SYN{} seen", plural(*syns));

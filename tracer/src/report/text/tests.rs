@@ -15,19 +15,10 @@ fn look() {
         }
         text.record(&Record::State(samples::state_change()), &mut out);
         text.record(&Record::Stuck(Box::new(samples::stuck())), &mut out);
-        text.hosts(
-            &samples::hosts(),
-            Scope::Interval,
-            samples::at(103 * samples::S),
-            &mut out,
-        );
+        text.hosts(&samples::hosts(), Scope::Interval, samples::at(103 * samples::S), &mut out);
         text.open(&samples::open(), samples::at(103 * samples::S), &mut out);
-        let end = End {
-            events_lost: 12,
-            output_dropped: 1,
-            connections_evicted: 3,
-            ..samples::end()
-        };
+        let end =
+            End { events_lost: 12, output_dropped: 1, connections_evicted: 3, ..samples::end() };
         text.end(&end, &mut out);
         println!("{}|", "-".repeat(width.unwrap_or(0).saturating_sub(1)));
         println!("{}", String::from_utf8_lossy(&out));

@@ -22,10 +22,7 @@ pub fn container_of(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     (0..parts.len()).rev().find_map(|at| {
         let part = parts.get(at)?;
-        let parent = at
-            .checked_sub(1)
-            .and_then(|parent| parts.get(parent))
-            .copied();
+        let parent = at.checked_sub(1).and_then(|parent| parts.get(parent)).copied();
         named_by_id(part).or_else(|| named_by_name(part, parent))
     })
 }
@@ -52,14 +49,12 @@ fn named_by_name(part: &str, parent: Option<&str>) -> Option<String> {
         name.to_owned()
     } else if matches!(parent, Some("lxc.payload" | "lxc")) {
         part.to_owned()
-    } else if let Some(name) = part
-        .strip_prefix("machine-")
-        .and_then(|rest| rest.strip_suffix(".scope"))
+    } else if let Some(name) =
+        part.strip_prefix("machine-").and_then(|rest| rest.strip_suffix(".scope"))
     {
         unescape_unit(name)
-    } else if let Some(name) = part
-        .strip_prefix("systemd-nspawn@")
-        .and_then(|rest| rest.strip_suffix(".service"))
+    } else if let Some(name) =
+        part.strip_prefix("systemd-nspawn@").and_then(|rest| rest.strip_suffix(".service"))
     {
         unescape_unit(name)
     } else {
@@ -69,10 +64,7 @@ fn named_by_name(part: &str, parent: Option<&str>) -> Option<String> {
 }
 
 fn is_hex(text: &str, digits: usize) -> bool {
-    text.len() == digits
-        && text
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Undoes what systemd-escape(1) does to a name in a unit: `\xNN` stands for a byte and `-` for `/`,
@@ -106,11 +98,7 @@ mod tests {
     #[test]
     fn paths_of_every_runtime() {
         let containers = [
-            (
-                "Docker, systemd",
-                format!("/system.slice/docker-{ID}.scope"),
-                ID,
-            ),
+            ("Docker, systemd", format!("/system.slice/docker-{ID}.scope"), ID),
             ("Docker, cgroupfs", format!("/docker/{ID}"), ID),
             (
                 "a process in a cgroup of the container's own",
@@ -136,21 +124,13 @@ mod tests {
                 format!("/kubepods/burstable/pod5f8d1f6a-1b2c-4d5e-8f90-a1b2c3d4e5f6/{ID}"),
                 ID,
             ),
-            (
-                "CRI-O",
-                format!("/kubepods.slice/kubepods-pod1.slice/crio-{ID}.scope"),
-                ID,
-            ),
+            ("CRI-O", format!("/kubepods.slice/kubepods-pod1.slice/crio-{ID}.scope"), ID),
             (
                 "CRI-O with a cgroup inside",
                 format!("/kubepods.slice/crio-{ID}.scope/container"),
                 ID,
             ),
-            (
-                "Podman",
-                format!("/machine.slice/libpod-{ID}.scope/container"),
-                ID,
-            ),
+            ("Podman", format!("/machine.slice/libpod-{ID}.scope/container"), ID),
             (
                 "Podman, rootless",
                 format!(
@@ -158,18 +138,10 @@ mod tests {
                 ),
                 ID,
             ),
-            (
-                "Podman, cgroupfs",
-                format!("/libpod_parent/libpod-{ID}"),
-                ID,
-            ),
+            ("Podman, cgroupfs", format!("/libpod_parent/libpod-{ID}"), ID),
             ("nerdctl", format!("/system.slice/nerdctl-{ID}.scope"), ID),
             ("ECS on EC2", format!("/ecs/{TASK}/{ID}"), ID),
-            (
-                "LXC",
-                "/lxc.payload.web-1/system.slice/nginx.service".into(),
-                "web-1",
-            ),
+            ("LXC", "/lxc.payload.web-1/system.slice/nginx.service".into(), "web-1"),
             ("LXC, old", "/lxc/db/init.scope".into(), "db"),
             (
                 "nspawn",
@@ -181,24 +153,13 @@ mod tests {
                 "/machine.slice/systemd-nspawn@web.service/payload".into(),
                 "web",
             ),
-            (
-                "the inner of two",
-                format!("/lxc.payload.host/docker/{ID}"),
-                ID,
-            ),
+            ("the inner of two", format!("/lxc.payload.host/docker/{ID}"), ID),
         ];
         for (name, path, expected) in containers {
-            assert_eq!(
-                container_of(&path).as_deref(),
-                Some(expected),
-                "{name}: {path}"
-            );
+            assert_eq!(container_of(&path).as_deref(), Some(expected), "{name}: {path}");
         }
         let fargate = format!("{TASK}-1234567890");
-        assert_eq!(
-            container_of(&format!("/ecs/{TASK}/{fargate}")),
-            Some(fargate)
-        );
+        assert_eq!(container_of(&format!("/ecs/{TASK}/{fargate}")), Some(fargate));
     }
 
     #[test]

@@ -45,13 +45,7 @@ impl Cgroups {
             Ok(tree) => (Some(tree), None),
             Err(error) => (None, Some(format!("cgroups have no names: {error:#}"))),
         };
-        Self {
-            tree,
-            problem,
-            names: HashMap::new(),
-            unknown: HashMap::new(),
-            walked: None,
-        }
+        Self { tree, problem, names: HashMap::new(), unknown: HashMap::new(), walked: None }
     }
 
     /// Why no cgroup can be named here; `None` where they can.
@@ -96,9 +90,7 @@ impl Cgroups {
     /// Walks the tree unless it was walked just now, and remembers all it finds, so that other ids
     /// need no walk of their own.
     fn walk(&mut self, id: u64, now: Instant) -> Option<String> {
-        let since = self
-            .walked
-            .map(|walked| now.saturating_duration_since(walked));
+        let since = self.walked.map(|walked| now.saturating_duration_since(walked));
         if since.is_some_and(|since| since < WALK_EVERY) {
             return None;
         }
@@ -177,10 +169,7 @@ mod tests {
         let root = fs::metadata(&fake.root).unwrap().ino();
         let now = Instant::now();
         let mut path = |id| fake.cgroups.resolve(id, now).map(|name| name.path.clone());
-        assert_eq!(
-            path(deep).as_deref(),
-            Some("/system.slice/web.service/worker")
-        );
+        assert_eq!(path(deep).as_deref(), Some("/system.slice/web.service/worker"));
         // Found by the same walk: another one is not due yet.
         assert_eq!(path(other).as_deref(), Some("/user.slice"));
         assert_eq!(path(root).as_deref(), Some("/"));

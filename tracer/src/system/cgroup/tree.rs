@@ -52,20 +52,14 @@ impl Tree {
     pub(super) fn find() -> anyhow::Result<Self> {
         let mounts = mounts::mounts().context("can't read /proc/self/mountinfo")?;
         // Several mounts show the same hierarchy; the one of its root shows all of it.
-        let mut points: Vec<_> = mounts
-            .into_iter()
-            .filter(|mount| mount.kind == b"cgroup2")
-            .collect();
+        let mut points: Vec<_> =
+            mounts.into_iter().filter(|mount| mount.kind == b"cgroup2").collect();
         points.sort_by_key(|mount| mount.root != b"/");
         let mut last = None;
         for mount in points {
             match File::open(&mount.point) {
                 Ok(root) => {
-                    return Ok(Self {
-                        root,
-                        point: mount.point,
-                        handles: true,
-                    });
+                    return Ok(Self { root, point: mount.point, handles: true });
                 }
                 Err(error) => last = Some((mount.point, error)),
             }
@@ -80,11 +74,7 @@ impl Tree {
 
     #[cfg(test)]
     pub(super) fn without_handles(point: PathBuf) -> io::Result<Self> {
-        Ok(Self {
-            root: File::open(&point)?,
-            point,
-            handles: false,
-        })
+        Ok(Self { root: File::open(&point)?, point, handles: false })
     }
 
     /// Looks `id` up by its file handle.
@@ -113,11 +103,8 @@ impl Tree {
     }
 
     fn open_handle(&self, id: u64) -> io::Result<OwnedFd> {
-        let mut handle = FileHandle {
-            handle_bytes: 8,
-            handle_type: FILEID_KERNFS,
-            id: id.to_ne_bytes(),
-        };
+        let mut handle =
+            FileHandle { handle_bytes: 8, handle_type: FILEID_KERNFS, id: id.to_ne_bytes() };
         // SAFETY: `handle` has the layout of struct file_handle, and its handle_bytes are there.
         let fd = unsafe {
             libc::open_by_handle_at(

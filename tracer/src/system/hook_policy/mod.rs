@@ -102,14 +102,8 @@ pub struct Policy {
 /// drivers do. What there is to win is little: tracer passes every packet, and the stack builds an
 /// skb for it all the same.
 pub const BEARS_NATIVE: &[(&str, &str)] = &[
-    (
-        "cpsw",
-        "cpsw_xdp_prog_setup() in drivers/net/ethernet/ti/cpsw_priv.c",
-    ),
-    (
-        "cpsw-switch",
-        "cpsw_xdp_prog_setup() in drivers/net/ethernet/ti/cpsw_priv.c",
-    ),
+    ("cpsw", "cpsw_xdp_prog_setup() in drivers/net/ethernet/ti/cpsw_priv.c"),
+    ("cpsw-switch", "cpsw_xdp_prog_setup() in drivers/net/ethernet/ti/cpsw_priv.c"),
 ];
 
 /// The attempts to make on `interface`, in this order, until one succeeds.
@@ -143,9 +137,7 @@ impl Facts {
         use tracer_common::packet::Link;
         let link = interface.link()?;
         let taken = interface.xdp.map(|xdp| {
-            let program = xdp
-                .program
-                .map_or_else(String::new, |id| format!(" (id {id})"));
+            let program = xdp.program.map_or_else(String::new, |id| format!(" (id {id})"));
             format!(
                 "another XDP program{program} is attached in {} mode and is not displaced",
                 xdp.mode
@@ -222,48 +214,33 @@ fn xdp(interface: &Interface, facts: &Facts, policy: Policy) -> Result<Vec<Attem
     if let Some(taken) = &facts.taken {
         return Err(taken.clone());
     }
-    let native = || {
-        attempt(
-            Hook::XdpNative,
-            format!("--syn-hook xdp on {}", what(interface)),
-        )
-    };
+    let native = || attempt(Hook::XdpNative, format!("--syn-hook xdp on {}", what(interface)));
     match (policy.xdp_mode, facts.generic_only) {
         (XdpMode::Native, Some(device)) => {
             Err(format!("--xdp-mode native: {device} has generic XDP only"))
         }
         (XdpMode::Native, None) => Ok(vec![native()]),
-        (XdpMode::Generic, _) => Ok(vec![attempt(
-            Hook::XdpGeneric,
-            "--syn-hook xdp, --xdp-mode generic",
-        )]),
+        (XdpMode::Generic, _) => {
+            Ok(vec![attempt(Hook::XdpGeneric, "--syn-hook xdp, --xdp-mode generic")])
+        }
         (XdpMode::Auto, Some(device)) => Ok(vec![attempt(
             Hook::XdpGeneric,
             format!("--syn-hook xdp, and {device} has generic XDP only"),
         )]),
         (XdpMode::Auto, None) => Ok(vec![
             native(),
-            attempt(
-                Hook::XdpGeneric,
-                "--syn-hook xdp, and the driver refuses native XDP",
-            ),
+            attempt(Hook::XdpGeneric, "--syn-hook xdp, and the driver refuses native XDP"),
         ]),
     }
 }
 
 fn attempt(hook: Hook, why: impl Into<String>) -> Attempt {
-    Attempt {
-        hook,
-        why: why.into(),
-    }
+    Attempt { hook, why: why.into() }
 }
 
 fn bears_native(interface: &Interface) -> Option<&str> {
     let driver = interface.driver.as_deref()?;
-    BEARS_NATIVE
-        .iter()
-        .any(|(name, _)| *name == driver)
-        .then_some(driver)
+    BEARS_NATIVE.iter().any(|(name, _)| *name == driver).then_some(driver)
 }
 
 fn why_tcx(interface: &Interface) -> String {
@@ -294,11 +271,7 @@ fn no_tcx(policy: Policy) -> String {
     if policy.kernel >= KernelVersion::TCX {
         format!("kernel {} is built without tcx", policy.kernel)
     } else {
-        format!(
-            "kernel {} has no tcx ({} has)",
-            policy.kernel,
-            KernelVersion::TCX
-        )
+        format!("kernel {} has no tcx ({} has)", policy.kernel, KernelVersion::TCX)
     }
 }
 

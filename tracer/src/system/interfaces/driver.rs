@@ -38,17 +38,10 @@ pub(super) fn add(interfaces: &mut [Interface]) {
     if interfaces.is_empty() {
         return;
     }
-    let socket = socket(
-        AddressFamily::Inet,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    );
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
     let Ok(socket) = socket else { return };
     for interface in interfaces {
-        interface.driver = driver(&socket, &interface.name)
-            .ok()
-            .filter(|name| !name.is_empty());
+        interface.driver = driver(&socket, &interface.name).ok().filter(|name| !name.is_empty());
     }
 }
 
@@ -63,18 +56,9 @@ fn driver(socket: &impl AsFd, name: &str) -> io::Result<String> {
         reserved: [0; 12],
         counts: [0; 5],
     };
-    let mut request = Request {
-        name: [0; libc::IFNAMSIZ],
-        data: &raw mut info,
-        rest: [0; 16],
-    };
+    let mut request = Request { name: [0; libc::IFNAMSIZ], data: &raw mut info, rest: [0; 16] };
     // The last byte stays 0.
-    for (to, from) in request
-        .name
-        .iter_mut()
-        .take(libc::IFNAMSIZ - 1)
-        .zip(name.bytes())
-    {
+    for (to, from) in request.name.iter_mut().take(libc::IFNAMSIZ - 1).zip(name.bytes()) {
         *to = from;
     }
     // SAFETY: the request is laid out as struct ifreq, and its pointer leads to a struct
@@ -83,11 +67,7 @@ fn driver(socket: &impl AsFd, name: &str) -> io::Result<String> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    let bytes = info
-        .driver
-        .split(|byte| *byte == 0)
-        .next()
-        .unwrap_or_default();
+    let bytes = info.driver.split(|byte| *byte == 0).next().unwrap_or_default();
     Ok(String::from_utf8_lossy(bytes).into_owned())
 }
 

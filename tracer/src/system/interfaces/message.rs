@@ -161,10 +161,7 @@ mod tests {
     use super::*;
 
     fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = u16::try_from(4 + value.len())
-            .unwrap()
-            .to_ne_bytes()
-            .to_vec();
+        let mut bytes = u16::try_from(4 + value.len()).unwrap().to_ne_bytes().to_vec();
         bytes.extend(kind.to_ne_bytes());
         bytes.extend(value);
         bytes.resize(bytes.len().next_multiple_of(4), 0);
@@ -185,11 +182,7 @@ mod tests {
     fn a_link_with_an_xdp_program() {
         // IFLA_INFO_DATA comes after the kind and is none of our business; the nested flag is set
         // by new kernels.
-        let info = [
-            attribute(IFLA_INFO_KIND, b"veth\0"),
-            attribute(2, &[1, 2, 3]),
-        ]
-        .concat();
+        let info = [attribute(IFLA_INFO_KIND, b"veth\0"), attribute(2, &[1, 2, 3])].concat();
         let xdp = [
             attribute(IFLA_XDP_ATTACHED, &[2]),
             attribute(IFLA_XDP_PROG_ID, &77_u32.to_ne_bytes()),
@@ -210,14 +203,8 @@ mod tests {
         let mut expected = super::super::tests::ethernet(7, "veth0");
         expected.mtu = 1400;
         expected.kind = Some("veth".into());
-        expected.xdp = Some(AttachedXdp {
-            mode: AttachedMode::Generic,
-            program: Some(77),
-        });
-        assert_eq!(
-            parse(RTM_NEWLINK, &bytes).unwrap(),
-            LinkAnswer::Link(expected)
-        );
+        expected.xdp = Some(AttachedXdp { mode: AttachedMode::Generic, program: Some(77) });
+        assert_eq!(parse(RTM_NEWLINK, &bytes).unwrap(), LinkAnswer::Link(expected));
         assert_eq!(parse(RTM_DELLINK, &bytes).unwrap(), LinkAnswer::Gone(7));
     }
 
@@ -242,23 +229,12 @@ mod tests {
 
     #[test]
     fn a_message_cut_short_anywhere_is_an_error_or_whole() {
-        let whole = link(
-            0,
-            1,
-            7,
-            0,
-            &[
-                attribute(IFLA_IFNAME, b"eth0\0"),
-                attribute(IFLA_MTU, &[1; 4]),
-            ],
-        );
+        let whole =
+            link(0, 1, 7, 0, &[attribute(IFLA_IFNAME, b"eth0\0"), attribute(IFLA_MTU, &[1; 4])]);
         for len in 0..whole.len() {
             // Never a panic. At the end of an attribute there is nothing that tells.
             let parsed = parse(RTM_NEWLINK, &whole[..len]);
-            assert!(
-                len >= IFINFOMSG || parsed.is_err(),
-                "{len} bytes: {parsed:?}"
-            );
+            assert!(len >= IFINFOMSG || parsed.is_err(), "{len} bytes: {parsed:?}");
         }
     }
 }

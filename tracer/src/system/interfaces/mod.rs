@@ -107,9 +107,10 @@ impl Interface {
             arphrd::ETHER | arphrd::LOOPBACK => Ok(Link::Ethernet),
             // ipgre_header_ops is set for a GRE device without a fixed peer, and for these
             // __ipgre_rcv() leaves the MAC header at the outer IP header (net/ipv4/ip_gre.c).
-            arphrd::IPGRE if !self.point_to_point => Err(
-                "GRE without a fixed remote address: packets begin with the outer IP header".into(),
-            ),
+            arphrd::IPGRE if !self.point_to_point => {
+                Err("GRE without a fixed remote address: packets begin with the outer IP header"
+                    .into())
+            }
             arphrd::NONE
             | arphrd::PPP
             | arphrd::RAWIP
@@ -141,10 +142,7 @@ pub fn list() -> anyhow::Result<Vec<Interface>> {
         })
         .context("can't list the network interfaces")?;
         if dumped.undecodable > 0 {
-            log::warn!(
-                "{} network interfaces can't be understood",
-                dumped.undecodable
-            );
+            log::warn!("{} network interfaces can't be understood", dumped.undecodable);
         }
         // An interrupted listing is tried again; the last one is good enough for a watch, to which
         // the change that interrupted it is told as well.
@@ -208,10 +206,7 @@ pub(crate) mod tests {
     #[test]
     fn lo_is_listed() {
         let interfaces = list().unwrap();
-        let lo = interfaces
-            .iter()
-            .find(|interface| interface.name == "lo")
-            .unwrap();
+        let lo = interfaces.iter().find(|interface| interface.name == "lo").unwrap();
         assert!(lo.loopback && lo.index > 0 && lo.mtu > 0);
         assert_eq!(lo.link(), Ok(Link::Ethernet));
         assert_eq!((lo.kind.as_deref(), lo.driver.as_deref()), (None, None));

@@ -59,17 +59,12 @@ impl Known {
         if let Some(before) = before
             && before.name != interface.name
         {
-            self.changes.push_back(Change::Renamed {
-                interface: interface.clone(),
-                old: before.name,
-            });
+            self.changes
+                .push_back(Change::Renamed { interface: interface.clone(), old: before.name });
         }
         match (was_up, interface.up) {
             (false, true) => self.changes.push_back(Change::Up(interface)),
-            (true, false) => self.changes.push_back(Change::Down {
-                index,
-                name: interface.name,
-            }),
+            (true, false) => self.changes.push_back(Change::Down { index, name: interface.name }),
             _ => {}
         }
     }
@@ -85,11 +80,7 @@ impl Known {
         let gone: Vec<u32> = self
             .interfaces
             .keys()
-            .filter(|index| {
-                !interfaces
-                    .iter()
-                    .any(|interface| interface.index == **index)
-            })
+            .filter(|index| !interfaces.iter().any(|interface| interface.index == **index))
             .copied()
             .collect();
         for index in gone {
@@ -128,12 +119,7 @@ impl Watch {
         let mut known = Known::default();
         known.all(interfaces.clone());
         known.changes.clear();
-        let watch = Self {
-            socket,
-            known,
-            buffer: Vec::with_capacity(RECEIVE_BUFFER),
-            relisted: 0,
-        };
+        let watch = Self { socket, known, buffer: Vec::with_capacity(RECEIVE_BUFFER), relisted: 0 };
         Ok((watch, interfaces))
     }
 
@@ -207,10 +193,7 @@ mod tests {
     use super::*;
 
     fn down(index: u32, name: &str) -> Interface {
-        Interface {
-            up: false,
-            ..ethernet(index, name)
-        }
+        Interface { up: false, ..ethernet(index, name) }
     }
 
     fn told(known: &mut Known) -> Vec<Change> {
@@ -225,22 +208,13 @@ mod tests {
         known.exists(ethernet(1, "a"));
         assert_eq!(told(&mut known), [Change::Up(ethernet(1, "a"))]);
         // The kernel repeats itself with every attribute that changes.
-        known.exists(Interface {
-            mtu: 9000,
-            ..ethernet(1, "a")
-        });
+        known.exists(Interface { mtu: 9000, ..ethernet(1, "a") });
         assert_eq!(told(&mut known), []);
         known.exists(down(1, "a"));
-        let gone_down = Change::Down {
-            index: 1,
-            name: "a".into(),
-        };
+        let gone_down = Change::Down { index: 1, name: "a".into() };
         assert_eq!(told(&mut known), [gone_down]);
         known.gone(1);
-        let gone = Change::Gone {
-            index: 1,
-            name: "a".into(),
-        };
+        let gone = Change::Gone { index: 1, name: "a".into() };
         assert_eq!(told(&mut known), [gone]);
         known.gone(1);
         assert_eq!(told(&mut known), []);
@@ -251,31 +225,17 @@ mod tests {
         let mut known = Known::default();
         known.exists(down(1, "eth0"));
         known.exists(ethernet(1, "lan"));
-        let renamed = Change::Renamed {
-            interface: ethernet(1, "lan"),
-            old: "eth0".into(),
-        };
+        let renamed = Change::Renamed { interface: ethernet(1, "lan"), old: "eth0".into() };
         assert_eq!(told(&mut known), [renamed, Change::Up(ethernet(1, "lan"))]);
     }
 
     #[test]
     fn a_new_listing_shows_what_was_missed() {
         let mut known = Known::default();
-        known.all(vec![
-            ethernet(1, "stays"),
-            ethernet(2, "goes"),
-            down(3, "rises"),
-        ]);
+        known.all(vec![ethernet(1, "stays"), ethernet(2, "goes"), down(3, "rises")]);
         told(&mut known);
-        known.all(vec![
-            ethernet(1, "stays"),
-            ethernet(3, "rises"),
-            ethernet(4, "comes"),
-        ]);
-        let goes = Change::Gone {
-            index: 2,
-            name: "goes".into(),
-        };
+        known.all(vec![ethernet(1, "stays"), ethernet(3, "rises"), ethernet(4, "comes")]);
+        let goes = Change::Gone { index: 2, name: "goes".into() };
         let rises = Change::Up(ethernet(3, "rises"));
         let comes = Change::Up(ethernet(4, "comes"));
         assert_eq!(told(&mut known), [goes, rises, comes]);
