@@ -4,7 +4,7 @@
 //! `ip netns add` and container engines make them). One that only a file descriptor, a socket or a
 //! single thread of a process holds is not found.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -29,6 +29,8 @@ const WAYS: usize = 4;
 /// Rounds of looking for namespaces: one that came up or lost its last known process meanwhile is
 /// found in the next.
 const ROUNDS: usize = 3;
+/// Why a process can't be looked into.
+const PROTECTED: &str = "CAP_SYS_PTRACE is missing, or they are protected from it";
 /// Problems that are told one by one.
 const PROBLEMS: usize = 8;
 
@@ -46,7 +48,8 @@ pub struct Namespace {
 pub struct Namespaces {
     /// By inode.
     pub list: Vec<Namespace>,
-    /// Processes whose namespace could not be read (needs CAP_SYS_PTRACE).
+    /// Processes whose namespace could not be read (takes CAP_SYS_PTRACE, and some are protected
+    /// even then).
     pub unreadable: usize,
 }
 
@@ -216,7 +219,8 @@ pub fn snapshot_all(selection: Option<u32>) -> Snapshot {
     let mut found = Vec::new();
     let mut settled = HashSet::new();
     let mut problems = Vec::new();
-    for round in 0..ROUNDS {
+    let mut unreadable = 0;
+    for _ in 0..ROUNDS {
         let namespaces = match list() {
             Ok(namespaces) => namespaces,
             Err(error) => {
@@ -226,13 +230,7 @@ pub fn snapshot_all(selection: Option<u32>) -> Snapshot {
                 break;
             }
         };
-        if round == 0 && namespaces.unreadable > 0 {
-            problems.push(format!(
-                "the network namespaces of {} processes can't be read (needs CAP_SYS_PTRACE): \
-                 their open connections may be missing",
-                namespaces.unreadable
-            ));
-        }
+        unreadable = namespaces.unreadable;
         let open: Vec<_> = namespaces
             .list
             .into_iter()
@@ -272,8 +270,15 @@ pub fn snapshot_all(selection: Option<u32>) -> Snapshot {
             }
         }
     }
+    let found_selected = selection.is_some_and(|inode| settled.contains(&inode));
+    if unreadable > 0 && !found_selected {
+        problems.push(format!(
+            "{unreadable} processes do not let their network namespace be read ({PROTECTED}): if \
+             it is one of their own, its open connections are missing"
+        ));
+    }
     if let Some(inode) = selection
-        && !settled.contains(&inode)
+        && !found_selected
     {
         problems.push(format!(
             "there is no network namespace {inode}: `lsns --type net` lists them"
@@ -282,7 +287,7 @@ pub fn snapshot_all(selection: Option<u32>) -> Snapshot {
     let more = problems.len().saturating_sub(PROBLEMS);
     problems.truncate(PROBLEMS);
     if more > 0 {
-        problems.push(format!("{more} more namespaces could not be listed"));
+        problems.push(format!("{more} more problems of this kind"));
     }
     snapshot.problems = problems;
     snapshot.complete.sort_unstable();
@@ -296,7 +301,7 @@ fn add_owners(snapshot: &mut Snapshot, found: Vec<(u32, Vec<sock_diag::DiagSocke
         .flat_map(|(_, sockets)| sockets)
         .filter(|socket| socket.inode != 0)
         .map(|socket| (u64::from(socket.inode), Sought::of(socket.state)))
-        .collect();
+        .collect::<HashMap<_, _>>();
     let owners = match owners::find(&sought) {
         Ok(owners) => owners,
         Err(error) => {
@@ -306,10 +311,14 @@ fn add_owners(snapshot: &mut Snapshot, found: Vec<(u32, Vec<sock_diag::DiagSocke
             owners::Owners::default()
         }
     };
-    if owners.unreadable > 0 {
+    let ownerless = sought
+        .keys()
+        .filter(|inode| !owners.by_inode.contains_key(inode))
+        .count();
+    if owners.unreadable > 0 && ownerless > 0 {
         snapshot.problems.push(format!(
-            "the files of {} processes can't be read (needs CAP_SYS_PTRACE and \
-             CAP_DAC_READ_SEARCH): their open connections have no owner",
+            "the owners of {ownerless} open connections are not known: {} processes do not let \
+             their files be read ({PROTECTED})",
             owners.unreadable
         ));
     }
