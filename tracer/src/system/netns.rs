@@ -210,7 +210,7 @@ impl Namespace {
 /// Lists the TCP sockets of all namespaces, or of the one with inode `selection`, with the
 /// processes that hold them.
 ///
-/// Blocks for milliseconds on a quiet host and [`ALTOGETHER`] seconds at most (plus one reading of
+/// Blocks for milliseconds on a quiet host and 15 seconds at most (plus one reading of
 /// /proc): not for an async task.
 #[must_use]
 pub fn snapshot_all(selection: Option<u32>) -> Snapshot {
@@ -273,8 +273,8 @@ pub fn snapshot_all(selection: Option<u32>) -> Snapshot {
     let found_selected = selection.is_some_and(|inode| settled.contains(&inode));
     if unreadable > 0 && !found_selected {
         problems.push(format!(
-            "{unreadable} processes do not let their network namespace be read ({PROTECTED}): if \
-             it is one of their own, its open connections are missing"
+            "processes that do not let their network namespace be read: {unreadable} ({PROTECTED}). \
+             If it is one of their own, its open connections are missing"
         ));
     }
     if let Some(inode) = selection
@@ -317,8 +317,8 @@ fn add_owners(snapshot: &mut Snapshot, found: Vec<(u32, Vec<sock_diag::DiagSocke
         .count();
     if owners.unreadable > 0 && ownerless > 0 {
         snapshot.problems.push(format!(
-            "the owners of {ownerless} open connections are not known: {} processes do not let \
-             their files be read ({PROTECTED})",
+            "open connections whose owners are not known: {ownerless}; processes that do not let \
+             their files be read: {} ({PROTECTED})",
             owners.unreadable
         ));
     }

@@ -1,153 +1,24 @@
-//! What tracer asks the system, asked of the real one. Needs root: makes network namespaces and
-//! cgroups of its own, and removes them.
+//! Sockets in every namespace, and their owners.
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
 use tracer::core::event::ExistingSocket;
 use tracer::system::cgroup::Cgroups;
-use tracer::system::interfaces::{self, Change, Watch};
 use tracer::system::netns::{self, Snapshot, snapshot_all};
 use tracer::system::owners::{self, Sought};
 use tracer::system::sock_diag;
-use tracer_common::packet::Link;
 use tracer_common::state::TcpState;
 
-/// A test that can't run must not look like one that passed.
-fn require_root() {
-    assert!(
-        nix::unistd::geteuid().is_root(),
-        "this test makes network namespaces and cgroups: run it as root (`cargo xtask test` does)"
-    );
-}
-
-fn run(program: &str, args: &[&str]) {
-    let output = Command::new(program).args(args).output().unwrap();
-    assert!(
-        output.status.success(),
-        "{program} {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
-/// Runs a program that reads what to do from its stdin.
-fn run_script(program: &str, args: &[&str], script: &str) {
-    let mut child = Command::new(program)
-        .args(args)
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(script.as_bytes()).unwrap();
-    drop(stdin);
-    assert!(child.wait().unwrap().success(), "{program} {args:?}");
-}
-
-/// A network namespace with a unique name and `lo` up, gone when dropped.
-struct Netns(String);
-
-impl Netns {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        require_root();
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let netns = Self(format!("tsys-{}-{number}", std::process::id()));
-        run("ip", &["netns", "add", &netns.0]);
-        netns.ip(&["link", "set", "lo", "up"]);
-        netns
-    }
-
-    fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/run/netns/{}", self.0))
-    }
-
-    fn inode(&self) -> u32 {
-        u32::try_from(fs::metadata(self.path()).unwrap().ino()).unwrap()
-    }
-
-    fn ip(&self, args: &[&str]) {
-        run("ip", &[&["-n", &self.0][..], args].concat());
-    }
-
-    /// Runs `work` on a thread that lives in the namespace.
-    fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let file = fs::File::open(self.path()).unwrap();
-        thread::scope(|scope| {
-            let thread = scope.spawn(move || {
-                setns(file.as_fd(), CloneFlags::CLONE_NEWNET).unwrap();
-                work()
-            });
-            thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    }
-}
-
-impl Drop for Netns {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
-    }
-}
-
-/// A child process that is ended with the test.
-struct Kept(Child);
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A cgroup below the cgroup v2 mount, gone when dropped.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn new(below: &str) -> Self {
-        require_root();
-        let path = PathBuf::from(format!("{}/{below}", cgroup_mount()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn id(&self) -> u64 {
-        fs::metadata(&self.0).unwrap().ino()
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // A process that has just been reaped may still be counted for a moment.
-        for _ in 0..50 {
-            if fs::remove_dir(&self.0).is_ok() {
-                break;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-fn cgroup_mount() -> String {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    let mount = mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ').skip(1);
-        let point = fields.next()?;
-        (fields.next()? == "cgroup2").then(|| point.to_owned())
-    });
-    mount.expect("these tests need a cgroup v2 mount")
-}
+use crate::support::{Cgroup, Kept, Netns, cgroup_mount, require_root, run_script, without};
 
 fn own_cgroup() -> u64 {
     let path = fs::read_to_string("/proc/self/cgroup").unwrap();
@@ -452,37 +323,6 @@ fn a_connection_belongs_to_the_child_it_was_handed_to() {
 }
 
 #[test]
-fn a_cgroup_is_named_by_its_id_also_after_it_is_gone() {
-    let container = "5".repeat(64);
-    let name = format!("tsys-{}", std::process::id());
-    let outer = Cgroup::new(&name);
-    let inner = Cgroup::new(&format!("{name}/docker-{container}.scope"));
-    let mut cgroups = Cgroups::new();
-    assert_eq!(cgroups.problem(), None);
-    let now = Instant::now();
-    let named = cgroups.resolve(outer.id(), now).unwrap();
-    assert_eq!(
-        (&*named.path, &named.container),
-        (&*format!("/{name}"), &None)
-    );
-    let named = cgroups.resolve(inner.id(), now).unwrap();
-    assert_eq!(named.path, format!("/{name}/docker-{container}.scope"));
-    assert_eq!(named.container, Some(container));
-    let root = fs::metadata(cgroup_mount()).unwrap().ino();
-    assert_eq!(cgroups.resolve(root, now).unwrap().path, "/");
-
-    let (inner_id, outer_id) = (inner.id(), outer.id());
-    drop(inner);
-    drop(outer);
-    assert_eq!(cgroups.resolve(inner_id, now), Some(named));
-    assert_eq!(
-        Cgroups::new().resolve(outer_id, now),
-        None,
-        "asked for too late"
-    );
-}
-
-#[test]
 fn a_sockets_cgroup_is_the_one_it_was_made_in() {
     let cgroup = Cgroup::new(&format!("tsys-socket-{}", std::process::id()));
     let netns = Netns::new();
@@ -518,121 +358,22 @@ kept = socket.create_server(('127.0.0.1', 7)); time.sleep(60)";
     assert!(found.owner.unwrap().comm.as_bytes().starts_with(b"python3"));
 }
 
-/// Runs a future on a runtime of the calling thread, which may live in another namespace.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    runtime.unwrap().block_on(future)
-}
-
-async fn next(watch: &mut Watch) -> Change {
-    tokio::time::timeout(Duration::from_secs(10), watch.next())
-        .await
-        .expect("the kernel told of no change")
-        .unwrap()
-}
-
 #[test]
-fn interfaces_are_listed_with_what_they_are() {
+fn without_privileges_a_snapshot_says_what_it_lacks() {
     let netns = Netns::new();
-    netns.ip(&[
-        "link", "add", "v0", "mtu", "1400", "type", "veth", "peer", "name", "v1",
-    ]);
-    netns.ip(&["link", "set", "v0", "up"]);
-    netns.ip(&["link", "add", "br0", "type", "bridge"]);
-    netns.ip(&["tuntap", "add", "tun0", "mode", "tun"]);
-    let interfaces = netns.within(|| interfaces::list().unwrap());
-    let get = |name: &str| interfaces.iter().find(|one| one.name == name).unwrap();
-    let (v0, v1, br0, tun0) = (get("v0"), get("v1"), get("br0"), get("tun0"));
-    assert_eq!(
-        (v0.kind.as_deref(), v0.driver.as_deref()),
-        (Some("veth"), Some("veth"))
+    let there = netns.within(|| Connected::over("127.0.0.1:0"));
+    let here = Connected::over("127.0.0.1:0");
+    let snapshot = without(&[caps::Capability::CAP_SYS_ADMIN], || snapshot_all(None));
+    assert_eq!(by_cookie(&snapshot, cookie(&there.client)), None);
+    assert!(!snapshot.complete.contains(&netns.inode()));
+    let told = format!("can't enter network namespace {}", netns.inode());
+    let problems = &snapshot.problems;
+    assert!(
+        problems
+            .iter()
+            .any(|one| one.contains(&told) && one.contains("CAP_SYS_ADMIN")),
+        "{problems:?}"
     );
-    assert_eq!((v0.up, v0.mtu, v0.loopback), (true, 1400, false));
-    assert!(!v1.up);
-    assert_eq!(
-        (br0.kind.as_deref(), br0.driver.as_deref()),
-        (Some("bridge"), Some("bridge"))
-    );
-    assert_eq!(
-        (tun0.kind.as_deref(), tun0.link()),
-        (Some("tun"), Ok(Link::RawIp))
-    );
-    assert!(get("lo").loopback && get("lo").up);
-    assert!(interfaces.iter().all(|one| one.xdp.is_none()));
-}
-
-#[test]
-fn the_watch_tells_how_interfaces_come_and_go() {
-    let netns = Netns::new();
-    netns.within(|| {
-        block_on(async {
-            let (mut watch, present) = Watch::start().unwrap();
-            assert!(present.iter().any(|one| one.name == "lo" && one.up));
-
-            netns.ip(&["link", "add", "v0", "type", "veth", "peer", "name", "v1"]);
-            netns.ip(&["link", "set", "v0", "up"]);
-            let Change::Up(v0) = next(&mut watch).await else {
-                panic!("not up");
-            };
-            assert_eq!((&*v0.name, v0.kind.as_deref()), ("v0", Some("veth")));
-            assert_eq!(v0.driver.as_deref(), Some("veth"));
-            let index = v0.index;
-
-            // A bridge says that its port is gone from it; the interface is not.
-            netns.ip(&["link", "add", "br0", "type", "bridge"]);
-            netns.ip(&["link", "set", "v0", "master", "br0"]);
-            netns.ip(&["link", "set", "v0", "nomaster"]);
-            netns.ip(&["link", "set", "v0", "down"]);
-            let name = String::from("v0");
-            assert_eq!(next(&mut watch).await, Change::Down { index, name });
-
-            netns.ip(&["link", "set", "v0", "name", "lan"]);
-            let Change::Renamed { interface, old } = next(&mut watch).await else {
-                panic!("not renamed");
-            };
-            assert_eq!(
-                (interface.index, &*interface.name, &*old),
-                (index, "lan", "v0")
-            );
-
-            netns.ip(&["link", "del", "lan"]);
-            let mut gone = Vec::new();
-            for _ in 0..2 {
-                match next(&mut watch).await {
-                    Change::Gone { name, .. } => gone.push(name),
-                    other => panic!("{other:?}"),
-                }
-            }
-            gone.sort();
-            assert_eq!(gone, ["lan", "v1"]);
-            assert_eq!(watch.relisted(), 0);
-        });
-    });
-}
-
-#[test]
-fn messages_that_the_kernel_dropped_are_made_up_for() {
-    let netns = Netns::new();
-    netns.within(|| {
-        block_on(async {
-            let (mut watch, _) = Watch::start().unwrap();
-            // Not read meanwhile, and more than the socket's buffer holds.
-            let mut script = "link set lo down\nlink set lo up\n".repeat(1000);
-            script.push_str("link add v0 type veth peer name v1\nlink set v0 up\n");
-            run_script("ip", &["-n", &netns.0, "-batch", "-"], &script);
-            loop {
-                if let Change::Up(interface) = next(&mut watch).await
-                    && interface.name == "v0"
-                {
-                    break;
-                }
-            }
-            assert!(
-                watch.relisted() > 0,
-                "the kernel dropped nothing: nothing was tested"
-            );
-        });
-    });
+    assert!(by_cookie(&snapshot, cookie(&here.client)).is_some());
+    assert!(snapshot.complete.contains(&netns::own_inode().unwrap()));
 }
