@@ -44,8 +44,14 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 6] =
-        [Self::Fmt, Self::Clippy, Self::Unit, Self::Readme, Self::Integration, Self::Vm];
+    const ALL: [Self; 6] = [
+        Self::Fmt,
+        Self::Clippy,
+        Self::Unit,
+        Self::Readme,
+        Self::Integration,
+        Self::Vm,
+    ];
 
     fn title(self) -> &'static str {
         match self {
@@ -58,14 +64,14 @@ impl Step {
         }
     }
 
-    fn run(self, toolchain: &toolchain::Toolchain) -> anyhow::Result<Counts> {
+    fn run(self, toolchain: &toolchain::Toolchain, consent: Consent) -> anyhow::Result<Counts> {
         match self {
             Self::Fmt => steps::fmt(),
             Self::Clippy => steps::clippy(toolchain),
             Self::Unit => steps::unit(),
             Self::Readme => steps::readme(),
             Self::Integration => steps::integration(),
-            Self::Vm => steps::vm(),
+            Self::Vm => steps::vm(consent),
         }
     }
 }
@@ -94,14 +100,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<std::process::ExitCode> {
     }
     let started = Instant::now();
     let toolchain = toolchain::ensure(options.consent, &wanted)?;
-    if chosen.contains(&Step::Clippy) || chosen.contains(&Step::Fmt) {
-        toolchain::checkers::ensure(options.consent, &toolchain)?;
-    }
-    let mut summary = vec![("set-up".to_owned(), started.elapsed(), Ok(Counts::default()))];
+    let checks = [chosen.contains(&Step::Fmt), chosen.contains(&Step::Clippy)];
+    toolchain::checkers::ensure(options.consent, &toolchain, checks)?;
+    let mut summary = vec![(
+        "set-up".to_owned(),
+        started.elapsed(),
+        Ok(Counts::default()),
+    )];
     for step in chosen {
         println!("\n==> {}", step.title());
         let started = Instant::now();
-        let result = step.run(&toolchain);
+        let result = step.run(&toolchain, options.consent);
         let took = started.elapsed();
         let failed = match &result {
             Ok(counts) => counts.failed > 0,
@@ -130,7 +139,11 @@ fn report(summary: &[(String, Duration, anyhow::Result<Counts>)]) -> std::proces
             Ok(counts) => {
                 total += *counts;
                 match counts {
-                    Counts { passed: 0, failed: 0, .. } => String::new(),
+                    Counts {
+                        passed: 0,
+                        failed: 0,
+                        ..
+                    } => String::new(),
                     Counts { failed: 0, .. } => format!("{} passed", counts.passed),
                     _ => format!("{} failed", counts.failed),
                 }
@@ -151,7 +164,10 @@ fn report(summary: &[(String, Duration, anyhow::Result<Counts>)]) -> std::proces
         0 => String::new(),
         ignored => format!(", {ignored} ignored"),
     };
-    println!("\n{} passed, {} failed{ignored}", total.passed, total.failed);
+    println!(
+        "\n{} passed, {} failed{ignored}",
+        total.passed, total.failed
+    );
     if total.failed == 0 && total.passed > 0 {
         std::process::ExitCode::SUCCESS
     } else {
