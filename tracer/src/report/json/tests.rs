@@ -5,6 +5,7 @@ use tracer_common::state::TcpState;
 
 use super::*;
 use crate::core::event::CgroupName;
+use crate::report::Limits;
 use crate::report::samples::{self, MS, S};
 
 fn rendered(write: impl FnOnce(&mut Json, &mut BytesMut)) -> String {

@@ -153,13 +153,23 @@ fn a_pipe_somebody_made_nonblocking_loses_nothing() {
     let flags = nix::fcntl::OFlag::O_NONBLOCK;
     nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(flags)).unwrap();
     let writer = Writer::to(Target::fd(writer.into()), BOUND).unwrap();
-    assert!(writer.push(&[b'x'; 300_000], 1));
+    let all: Vec<u8> = (0..60_000)
+        .flat_map(|n: u32| format!("{n:04x}\n").into_bytes())
+        .collect();
+    assert!(writer.push(&all, 60_000));
     let reading = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(50));
-        io::copy(&mut reader, &mut io::sink()).unwrap()
+        // In bites that leave room for a part of what is to be written.
+        let mut read = Vec::new();
+        let mut bite = [0; 5_000];
+        loop {
+            match reader.read(&mut bite).unwrap() {
+                0 => return read,
+                size => read.extend_from_slice(&bite[..size]),
+            }
+        }
     });
     writer.finish(soon()).unwrap();
-    assert_eq!(reading.join().unwrap(), 300_000);
+    assert!(reading.join().unwrap() == all, "torn");
 }
 
 #[test]
@@ -203,6 +213,9 @@ fn a_full_disk_holds_records_back_until_there_is_room() {
     std::os::unix::fs::symlink("/dev/full", &link).unwrap();
     let writer = Writer::file(&link).unwrap();
     assert!(writer.push(b"one\n", 1));
+    eventually("nobody tried to write", || {
+        writer.shared.lock().in_flight == 4
+    });
     assert!(writer.push(b"two\n", 1));
     std::fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink(&path, &link).unwrap();
