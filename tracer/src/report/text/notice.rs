@@ -6,17 +6,36 @@ use crate::report::escape::{Blanks, escape};
 use crate::report::start::{Hook, Start};
 use crate::report::units::Bytes;
 
+const LEGEND: &str = "  → this host, ← the peer: who opened, and at the end who closed first or reset; \
+                      - not known, > at least, ! events lost";
+
 /// The `start` record for a person: what is traced, how SYNs are seen, what can't be had here.
-/// Several lines of at most `width` columns, each ended.
+/// Several lines of at most `width` columns, each ended. `legend`: with the signs explained that
+/// the table on a terminal uses.
 #[must_use]
-pub fn start_notice(start: &Start, width: usize) -> String {
-    let Start { time: _, version, kernel, hooks, filters, ring_size, limits: _, cannot } = start;
-    let what =
-        if filters.is_empty() { "every TCP connection".to_owned() } else { filters.to_string() };
+pub fn start_notice(start: &Start, width: usize, legend: bool) -> String {
+    let Start {
+        time: _,
+        version,
+        kernel,
+        hooks,
+        filters,
+        ring_size,
+        limits: _,
+        cannot,
+    } = start;
+    let what = if filters.is_empty() {
+        "every TCP connection".to_owned()
+    } else {
+        filters.to_string()
+    };
     let mut lines = vec![format!("tracer {version}, kernel {kernel}: tracing {what}")];
     let (syn, others): (Vec<_>, Vec<_>) = hooks.iter().partition(|hook| hook.interface.is_some());
     if !others.is_empty() {
-        lines.push(format!("  hooks: {}", list(&others, |hook| (&hook.mode, &hook.name))));
+        lines.push(format!(
+            "  hooks: {}",
+            list(&others, |hook| (&hook.mode, &hook.name))
+        ));
     }
     if syn.iter().any(|hook| hook.attached) {
         let interface = |hook: &Hook| hook.interface.clone().unwrap_or_default();
@@ -43,7 +62,10 @@ pub fn start_notice(start: &Start, width: usize) -> String {
         lines.push(format!("  not attached: {place}: {reason}"));
     }
     lines.extend(cannot.iter().map(|what| format!("  not here: {what}")));
-    lines.push(format!("  ring buffer {}; Ctrl-C ends and sums up", Bytes(*ring_size)));
+    lines.push(format!("  ring buffer: {}", Bytes(*ring_size)));
+    if legend {
+        lines.push(LEGEND.to_owned());
+    }
     let mut notice = String::new();
     for line in lines {
         let mut safe = String::with_capacity(line.len());
@@ -69,7 +91,11 @@ fn list<'a>(
             (None, name) => name.clone(),
         })
         .collect();
-    if attached.is_empty() { "none".to_owned() } else { attached.join(", ") }
+    if attached.is_empty() {
+        "none".to_owned()
+    } else {
+        attached.join(", ")
+    }
 }
 
 /// Breaks `text` at blanks into lines of at most `width` columns; all but the first are indented.

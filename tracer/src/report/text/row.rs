@@ -19,7 +19,13 @@ const SLOW_ACCEPT: u64 = 100_000_000;
 impl Text {
     /// An ended connection.
     pub(super) fn connection(&mut self, connection: &Connection, out: &mut BytesMut) {
-        let Self { layout, clock, screen, cell, .. } = self;
+        let Self {
+            layout,
+            clock,
+            screen,
+            cell,
+            ..
+        } = self;
         let mut line = Line::new(out, screen.color);
         for slot in &layout.slots {
             cell.clear();
@@ -44,7 +50,15 @@ impl Text {
 
     /// A transition (`--states`).
     pub(super) fn state(&mut self, change: &StateChange, out: &mut BytesMut) {
-        let StateChange { at, old, new, local, remote, netns: _, cookie: _ } = change;
+        let StateChange {
+            at,
+            old,
+            new,
+            local,
+            remote,
+            netns: _,
+            cookie: _,
+        } = change;
         let color = self.screen.color;
         let mut line = Line::new(out, color);
         self.place(*at, None, None, (*local, *remote), DIM, &mut line);
@@ -55,25 +69,68 @@ impl Text {
             self.cell.clear();
             cell!(self.cell, "STATE {old} {new}");
         }
-        line.left(line.at(), &self.cell, DIM);
+        line.left(self.free(), &self.cell, DIM);
         line.end();
     }
 
     /// A connection that sits in a state for too long.
     pub(super) fn stuck(&mut self, stuck: &OpenConnection, out: &mut BytesMut) {
-        let OpenConnection { connection, state, in_state } = stuck;
+        let OpenConnection {
+            connection,
+            state,
+            in_state,
+        } = stuck;
         let mut line = Line::new(out, self.screen.color);
         let ends = (connection.local, connection.remote);
         let owner = connection.owner.as_ref();
-        self.place(connection.end, owner, connection.role, ends, PLAIN, &mut line);
+        self.place(
+            connection.end,
+            owner,
+            connection.role,
+            ends,
+            PLAIN,
+            &mut line,
+        );
         self.cell.clear();
         cell!(self.cell, "STUCK {state} {}", Human(*in_state));
-        line.left(line.at(), &self.cell, STUCK);
+        line.left(self.free(), &self.cell, STUCK);
         line.end();
     }
 
+    /// An open connection, where there is no terminal: a line like the others.
+    pub(super) fn open_line(&mut self, open: &OpenConnection, out: &mut BytesMut) {
+        let OpenConnection {
+            connection,
+            state,
+            in_state,
+        } = open;
+        let mut line = Line::new(out, self.screen.color);
+        let ends = (connection.local, connection.remote);
+        let owner = connection.owner.as_ref();
+        self.place(
+            connection.end,
+            owner,
+            connection.role,
+            ends,
+            PLAIN,
+            &mut line,
+        );
+        self.cell.clear();
+        cell!(self.cell, "OPEN {state} {} ", Human(*in_state));
+        cell::life(connection, &mut self.cell);
+        line.left(self.free(), &self.cell, PLAIN);
+        line.end();
+    }
+
+    /// Where free text begins: behind the remote end.
+    pub(super) fn free(&self) -> usize {
+        self.layout
+            .slot(Column::Remote)
+            .map_or(0, |slot| slot.end() + 1)
+    }
+
     /// The cells up to the remote end, as in the table.
-    fn place(
+    pub(super) fn place(
         &mut self,
         at: MonoNs,
         owner: Option<&crate::core::event::Owner>,
@@ -82,7 +139,12 @@ impl Text {
         style: Style,
         line: &mut Line<'_>,
     ) {
-        let Self { layout, clock, cell, .. } = self;
+        let Self {
+            layout,
+            clock,
+            cell,
+            ..
+        } = self;
         for slot in &layout.slots {
             cell.clear();
             match slot.column {
@@ -148,7 +210,11 @@ fn write_cell(
 ) -> Style {
     let c = connection;
     let slow = |ns: Option<u64>, limit| {
-        if ns.is_some_and(|ns| ns >= limit) { SLOW } else { PLAIN }
+        if ns.is_some_and(|ns| ns >= limit) {
+            SLOW
+        } else {
+            PLAIN
+        }
     };
     match column {
         Column::Seconds | Column::Millis | Column::Date => time(column, clock, c.end, out),
@@ -165,17 +231,14 @@ fn write_cell(
             return slow(c.handshake, SLOW_HANDSHAKE);
         }
         Column::Life => {
-            if c.observed_from == ObservedFrom::Middle {
-                out.push('>');
-            }
-            cell!(out, "{}", Human(c.end.since(c.start)));
+            cell::life(c, out);
         }
         Column::Close => {
             cell::duration(c.close, out);
             return slow(c.close, SLOW_CLOSE);
         }
         Column::End => {
-            cell!(out, "{} {}", cell::end_arrow(c), cell::outcome_word(c.outcome));
+            cell::end(c, out);
             return outcome_style(c.outcome);
         }
         Column::By => out.push_str(match c.close_initiator {
@@ -194,8 +257,11 @@ fn write_cell(
         }
         Column::SynRetransmits => {
             cell::value(c.syn_retransmits, out);
-            out.push('/');
-            cell::value(c.synack_retransmits, out);
+            // A client sends no SYN-ACKs.
+            if c.role != Some(Role::Client) {
+                out.push('/');
+                cell::value(c.synack_retransmits, out);
+            }
             let some = c.syn_retransmits.unwrap_or(0) > 0 || c.synack_retransmits.unwrap_or(0) > 0;
             return if some { SLOW } else { PLAIN };
         }
@@ -209,7 +275,11 @@ fn write_cell(
         Column::Received => cell::value(c.bytes_received.map(Bytes), out),
         Column::Retransmits => {
             cell::value(c.retransmits, out);
-            return if c.retransmits.unwrap_or(0) > 0 { SLOW } else { PLAIN };
+            return if c.retransmits.unwrap_or(0) > 0 {
+                SLOW
+            } else {
+                PLAIN
+            };
         }
         Column::Rtt => cell::duration(c.rtt, out),
         Column::Notes => {}
@@ -251,7 +321,10 @@ fn notes_that_fit(
         put(note, SLOW);
     }
     if layout.slot(Column::SynRetransmits).is_none() {
-        for (count, what) in [(c.syn_retransmits, "SYN"), (c.synack_retransmits, "SYN-ACK")] {
+        for (count, what) in [
+            (c.syn_retransmits, "SYN"),
+            (c.synack_retransmits, "SYN-ACK"),
+        ] {
             if let Some(count @ 1..) = count {
                 note.clear();
                 cell!(note, "{what} sent again {count}x");
@@ -262,7 +335,11 @@ fn notes_that_fit(
     if c.observed_from == ObservedFrom::Middle {
         put("open before start", DIM);
     }
-    if let Some(container) = c.cgroup.as_ref().and_then(|cgroup| cgroup.container.as_ref()) {
+    if let Some(container) = c
+        .cgroup
+        .as_ref()
+        .and_then(|cgroup| cgroup.container.as_ref())
+    {
         note.clear();
         // As container tools shorten their ids.
         let short = container.get(..12).unwrap_or(container);
@@ -291,7 +368,10 @@ fn all_notes(connection: &Connection, out: &mut String) {
     let c = connection;
     let words = [
         (c.events_lost, "events_lost"),
-        (c.observed_from == ObservedFrom::Middle, "observed_from=middle"),
+        (
+            c.observed_from == ObservedFrom::Middle,
+            "observed_from=middle",
+        ),
         (c.time_wait == Some(true), "time_wait"),
     ];
     cell!(out, "netns={}", c.netns);
