@@ -52,10 +52,7 @@ fn has_candidate(policy: &str) -> bool {
 /// When there is no way to become root, or apt-get fails.
 pub(crate) fn install(packages: &[String]) -> anyhow::Result<()> {
     let mut command = shell::as_root("env")?;
-    command
-        .arg(format!("QUICK={QUICK}"))
-        .args(["sh", "-c", INSTALL, "sh"])
-        .args(packages);
+    command.arg(format!("QUICK={QUICK}")).args(["sh", "-c", INSTALL, "sh"]).args(packages);
     let title = format!("installing {}", packages.join(" "));
     shell::step(&title, &mut command).with_context(|| {
         format!(

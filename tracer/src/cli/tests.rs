@@ -10,10 +10,7 @@ fn error(args: &[&str]) -> String {
     assert_eq!(error.exit_code(), 2);
     let text = error.render().to_string();
     let first = text.lines().next().unwrap_or_default();
-    first
-        .strip_prefix("error: ")
-        .expect("no `error: `")
-        .to_owned()
+    first.strip_prefix("error: ").expect("no `error: `").to_owned()
 }
 
 fn shown<T: ToString>(values: &[T]) -> Vec<String> {
@@ -138,10 +135,7 @@ fn what_is_shown() {
     ]);
     let show = &options.show;
     assert!(show.failed && show.states);
-    assert_eq!(
-        show.outcomes,
-        [Outcome::ResetByRemote, Outcome::TimedOut, Outcome::Refused]
-    );
+    assert_eq!(show.outcomes, [Outcome::ResetByRemote, Outcome::TimedOut, Outcome::Refused]);
     assert_eq!(show.slower_than, Some(Duration::from_micros(500)));
     assert_eq!(shown(&show.exclude_hosts), ["10.0.0.0/8"]);
     assert_eq!(show.interval, Some(Duration::from_secs(10)));
@@ -156,15 +150,9 @@ fn what_is_shown() {
 fn interfaces_and_the_syn_hook() {
     let named = |names: &[&str]| Interfaces::Named(shown(names));
     let interfaces = |args: &[&str]| of(args).syn.interfaces();
-    assert_eq!(
-        interfaces(&["-i", "eth0", "--iface", "lo,br-1"]),
-        named(&["eth0", "lo", "br-1"])
-    );
+    assert_eq!(interfaces(&["-i", "eth0", "--iface", "lo,br-1"]), named(&["eth0", "lo", "br-1"]));
     assert_eq!(interfaces(&["-i", "none"]), Interfaces::None);
-    assert_eq!(
-        interfaces(&["--syn-hook", "off", "-i", "lo"]),
-        Interfaces::None
-    );
+    assert_eq!(interfaces(&["--syn-hook", "off", "-i", "lo"]), Interfaces::None);
     for (word, hook) in [
         ("auto", SynHook::Auto),
         ("xdp", SynHook::Xdp),
@@ -173,32 +161,19 @@ fn interfaces_and_the_syn_hook() {
     ] {
         assert_eq!(of(&["--syn-hook", word]).syn.syn_hook, hook);
     }
-    for (word, mode) in [
-        ("auto", XdpMode::Auto),
-        ("native", XdpMode::Native),
-        ("generic", XdpMode::Generic),
-    ] {
+    for (word, mode) in
+        [("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)]
+    {
         assert_eq!(of(&["--xdp-mode", word]).syn.xdp_mode, mode);
     }
 }
 
 #[test]
 fn output_and_log() {
-    let options = of(&[
-        "-f",
-        "json",
-        "--output",
-        "/tmp/x",
-        "--color",
-        "never",
-        "--log-level",
-        "debug",
-    ]);
+    let options =
+        of(&["-f", "json", "--output", "/tmp/x", "--color", "never", "--log-level", "debug"]);
     assert_eq!(options.output.format, Format::Json);
-    assert_eq!(
-        options.output.output.as_deref(),
-        Some(std::path::Path::new("/tmp/x"))
-    );
+    assert_eq!(options.output.output.as_deref(), Some(std::path::Path::new("/tmp/x")));
     assert_eq!(options.output.color, ColorChoice::Never);
     for (word, level) in [
         ("error", log::LevelFilter::Error),
@@ -225,11 +200,7 @@ fn the_ring_takes_suffixes_and_is_rounded_up_with_a_word() {
         ("1G", 1 << 30),
         ("65536B", 1 << 16),
     ] {
-        assert_eq!(
-            of(&["--ring-size", typed]).limits.ring(4096),
-            (size, None),
-            "{typed}"
-        );
+        assert_eq!(of(&["--ring-size", typed]).limits.ring(4096), (size, None), "{typed}");
     }
     let (size, note) = of(&["--ring-size", "5000"]).limits.ring(4096);
     assert_eq!(size, 8192);
@@ -250,12 +221,7 @@ fn thresholds_of_being_stuck() {
     use tracer_common::state::TcpState::{CloseWait, FinWait2, LastAck, SynSent};
     let of = |args: &[&str]| of(args).limits.stuck_after;
     assert_eq!(
-        of(&[
-            "--stuck-after",
-            "CLOSE_WAIT=30,fin-wait2=0.5",
-            "--stuck-after",
-            "SYN_SENT=off"
-        ]),
+        of(&["--stuck-after", "CLOSE_WAIT=30,fin-wait2=0.5", "--stuck-after", "SYN_SENT=off"]),
         [
             StuckAfter::State(CloseWait, Some(Duration::from_secs(30))),
             StuckAfter::State(FinWait2, Some(Duration::from_millis(500))),
@@ -274,14 +240,8 @@ fn limits_are_numbers_above_zero() {
     let limits = of(&["--max-connections", "1", "--max-hosts", "2"]).limits;
     assert_eq!((limits.max_connections, limits.max_hosts), (1, 2));
     for option in ["--max-connections", "--max-hosts", "--count", "--pid"] {
-        assert!(
-            error(&[option, "0"]).starts_with("invalid value '0' for"),
-            "{option}"
-        );
-        assert!(
-            error(&[option, "many"]).starts_with("invalid value 'many' for"),
-            "{option}"
-        );
+        assert!(error(&[option, "0"]).starts_with("invalid value '0' for"), "{option}");
+        assert!(error(&[option, "many"]).starts_with("invalid value 'many' for"), "{option}");
     }
     assert!(error(&["--top-hosts=-1"]).starts_with("invalid value '-1' for '--top-hosts <N>'"));
 }
@@ -355,53 +315,23 @@ fn mistakes_are_one_sentence_that_says_what_is_right() {
             "invalid value '30' for '--stuck-after <STATE=SECS>': give STATE=SECS, for example \
              CLOSE_WAIT=30, or `off`",
         ),
-        (
-            &["--comm", ""],
-            "invalid value '' for '--comm <NAME>': a process name is not empty",
-        ),
-        (
-            &["-4", "-6"],
-            "the argument '--ipv4' cannot be used with '--ipv6'",
-        ),
-        (
-            &["-i", "none", "-i", "lo"],
-            "`--iface none` can't be combined with another --iface",
-        ),
-        (
-            &["--xdp-mode", "native", "--syn-hook", "tcx"],
-            "--xdp-mode needs --syn-hook xdp or auto",
-        ),
+        (&["--comm", ""], "invalid value '' for '--comm <NAME>': a process name is not empty"),
+        (&["-4", "-6"], "the argument '--ipv4' cannot be used with '--ipv6'"),
+        (&["-i", "none", "-i", "lo"], "`--iface none` can't be combined with another --iface"),
+        (&["--xdp-mode", "native", "--syn-hook", "tcx"], "--xdp-mode needs --syn-hook xdp or auto"),
         (&["--prot", "80"], "unexpected argument '--prot' found"),
         (&["8080"], "unexpected argument '8080' found"),
     ] {
         assert_eq!(error(args), sentence);
     }
-    for size in [
-        "",
-        "M",
-        "-1",
-        "99999999999999999999",
-        "18446744073709551615G",
-        "2G",
-        "1.5M",
-    ] {
-        assert!(
-            error(&[&format!("--ring-size={size}")]).contains("--ring-size"),
-            "{size}"
-        );
+    for size in ["", "M", "-1", "99999999999999999999", "18446744073709551615G", "2G", "1.5M"] {
+        assert!(error(&[&format!("--ring-size={size}")]).contains("--ring-size"), "{size}");
     }
 }
 
 #[test]
 fn words_that_are_none_list_the_ones_that_are() {
-    for option in [
-        "--format",
-        "--syn-hook",
-        "--xdp-mode",
-        "--role",
-        "--log-level",
-        "--color",
-    ] {
+    for option in ["--format", "--syn-hook", "--xdp-mode", "--role", "--log-level", "--color"] {
         let error = Options::of(&[option, "zzz"]).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         let text = error.render().to_string();
@@ -441,10 +371,7 @@ fn help_and_version_are_no_errors() {
     for args in [["--help"], ["-h"], ["--version"], ["-V"]] {
         assert_eq!(Options::of(&args).unwrap_err().exit_code(), 0);
     }
-    let version = Options::of(&["--version"])
-        .unwrap_err()
-        .render()
-        .to_string();
+    let version = Options::of(&["--version"]).unwrap_err().render().to_string();
     assert_eq!(version, concat!("tracer ", env!("CARGO_PKG_VERSION"), "\n"));
 }
 

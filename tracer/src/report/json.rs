@@ -82,13 +82,9 @@ impl Json {
             remote_port: remote.port(),
             netns: *netns,
             pid: owner.map(|owner| owner.pid),
-            comm: owner
-                .as_ref()
-                .map(|owner| String::from_utf8_lossy(owner.comm.as_bytes())),
+            comm: owner.as_ref().map(|owner| String::from_utf8_lossy(owner.comm.as_bytes())),
             cgroup: cgroup.as_ref().map(|cgroup| cgroup.path.as_str()),
-            container: cgroup
-                .as_ref()
-                .and_then(|cgroup| cgroup.container.as_deref()),
+            container: cgroup.as_ref().and_then(|cgroup| cgroup.container.as_deref()),
             handshake_us: handshake.map(micros),
             handshake_source: handshake_source.map(source_name),
             synack_rtt_us: synack_rtt.map(micros),
@@ -114,11 +110,7 @@ impl Json {
     }
 
     fn open_line(&self, kind: &'static str, open: &OpenConnection, out: &mut BytesMut) {
-        let OpenConnection {
-            connection,
-            state,
-            in_state,
-        } = open;
+        let OpenConnection { connection, state, in_state } = open;
         let line = OpenLine {
             kind,
             time: self.clock.utc(connection.end),
@@ -132,16 +124,7 @@ impl Json {
 
 impl Report for Json {
     fn start(&mut self, start: &Start, out: &mut BytesMut) {
-        let Start {
-            time,
-            version,
-            kernel,
-            hooks,
-            filters,
-            ring_size,
-            limits,
-            cannot,
-        } = start;
+        let Start { time, version, kernel, hooks, filters, ring_size, limits, cannot } = start;
         let line = StartLine {
             kind: "start",
             time: self.clock.utc(*time),
@@ -159,22 +142,12 @@ impl Report for Json {
     fn record(&mut self, record: &Record, out: &mut BytesMut) {
         match record {
             Record::Connection(connection) => {
-                let line = EndedLine {
-                    kind: "connection",
-                    connection: self.connection(connection),
-                };
+                let line =
+                    EndedLine { kind: "connection", connection: self.connection(connection) };
                 write_line(&line, out);
             }
             Record::State(change) => {
-                let StateChange {
-                    at,
-                    old,
-                    new,
-                    local,
-                    remote,
-                    netns,
-                    cookie,
-                } = change;
+                let StateChange { at, old, new, local, remote, netns, cookie } = change;
                 let line = StateLine {
                     kind: "state",
                     time: self.clock.utc(*at),

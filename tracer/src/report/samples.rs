@@ -297,34 +297,15 @@ pub(crate) fn start() -> Start {
         kernel: "6.18.5-1-amd64".to_owned(),
         hooks: vec![
             hook("state", Some("tp_btf"), None, None),
-            hook(
-                "accept",
-                None,
-                None,
-                Some("the kernel refuses fexit (EPERM)"),
-            ),
+            hook("accept", None, None, Some("the kernel refuses fexit (EPERM)")),
             hook("syn", Some("xdp generic"), Some("lo"), Some("loopback")),
-            hook(
-                "syn",
-                Some("tcx"),
-                Some("eth0"),
-                Some("XDP would reset the link"),
-            ),
+            hook("syn", Some("tcx"), Some("eth0"), Some("XDP would reset the link")),
             hook("syn", Some("tcx"), Some("docker0"), None),
-            hook(
-                "syn",
-                None,
-                Some("wlan0"),
-                Some("another XDP program is there"),
-            ),
+            hook("syn", None, Some("wlan0"), Some("another XDP program is there")),
         ],
         filters,
         ring_size: 4 << 20,
-        limits: Limits {
-            max_connections: 262_144,
-            max_hosts: 8192,
-            stuck_after: Vec::new(),
-        },
+        limits: Limits { max_connections: 262_144, max_hosts: 8192, stuck_after: Vec::new() },
         cannot: vec!["server handshakes in other network namespaces come from srtt".to_owned()],
     }
 }

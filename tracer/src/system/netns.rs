@@ -305,10 +305,7 @@ fn add_owners(snapshot: &mut Snapshot, found: Vec<(u32, Vec<sock_diag::DiagSocke
             owners::Owners::default()
         }
     };
-    let ownerless = sought
-        .keys()
-        .filter(|inode| !owners.by_inode.contains_key(inode))
-        .count();
+    let ownerless = sought.keys().filter(|inode| !owners.by_inode.contains_key(inode)).count();
     if owners.unreadable > 0 && ownerless > 0 {
         snapshot.problems.push(format!(
             "open connections whose owners are not known: {ownerless}; processes that do not let \

@@ -18,10 +18,7 @@ fn a_cgroup_is_named_by_its_id_also_after_it_is_gone() {
     assert_eq!(cgroups.problem(), None);
     let now = Instant::now();
     let named = cgroups.resolve(outer.id(), now).unwrap();
-    assert_eq!(
-        (&*named.path, &named.container),
-        (&*format!("/{name}"), &None)
-    );
+    assert_eq!((&*named.path, &named.container), (&*format!("/{name}"), &None));
     let named = cgroups.resolve(inner.id(), now).unwrap();
     assert_eq!(named.path, format!("/{name}/docker-{container}.scope"));
     assert_eq!(named.container, Some(container));
@@ -32,11 +29,7 @@ fn a_cgroup_is_named_by_its_id_also_after_it_is_gone() {
     drop(inner);
     drop(outer);
     assert_eq!(cgroups.resolve(inner_id, now), Some(named));
-    assert_eq!(
-        Cgroups::new().resolve(outer_id, now),
-        None,
-        "asked for too late"
-    );
+    assert_eq!(Cgroups::new().resolve(outer_id, now), None, "asked for too late");
 }
 
 #[test]
@@ -52,9 +45,6 @@ fn without_file_handles_cgroups_are_found_by_walking() {
         // A walk has been made, and shows that handles can't be used here.
         let late = Cgroup::new(&format!("{name}/late"));
         assert_eq!(cgroups.resolve(late.id(), now), None);
-        assert_eq!(
-            cgroups.resolve(outer.id(), now).unwrap().path,
-            format!("/{name}")
-        );
+        assert_eq!(cgroups.resolve(outer.id(), now).unwrap().path, format!("/{name}"));
     });
 }

@@ -9,9 +9,7 @@ use crate::support::{Netns, run_script};
 
 /// Runs a future on a runtime of the calling thread, which may live in another namespace.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.unwrap().block_on(future)
 }
 
@@ -25,29 +23,18 @@ async fn next(watch: &mut Watch) -> Change {
 #[test]
 fn interfaces_are_listed_with_what_they_are() {
     let netns = Netns::new();
-    netns.ip(&[
-        "link", "add", "v0", "mtu", "1400", "type", "veth", "peer", "name", "v1",
-    ]);
+    netns.ip(&["link", "add", "v0", "mtu", "1400", "type", "veth", "peer", "name", "v1"]);
     netns.ip(&["link", "set", "v0", "up"]);
     netns.ip(&["link", "add", "br0", "type", "bridge"]);
     netns.ip(&["tuntap", "add", "tun0", "mode", "tun"]);
     let interfaces = netns.within(|| interfaces::list().unwrap());
     let get = |name: &str| interfaces.iter().find(|one| one.name == name).unwrap();
     let (v0, v1, br0, tun0) = (get("v0"), get("v1"), get("br0"), get("tun0"));
-    assert_eq!(
-        (v0.kind.as_deref(), v0.driver.as_deref()),
-        (Some("veth"), Some("veth"))
-    );
+    assert_eq!((v0.kind.as_deref(), v0.driver.as_deref()), (Some("veth"), Some("veth")));
     assert_eq!((v0.up, v0.mtu, v0.loopback), (true, 1400, false));
     assert!(!v1.up);
-    assert_eq!(
-        (br0.kind.as_deref(), br0.driver.as_deref()),
-        (Some("bridge"), Some("bridge"))
-    );
-    assert_eq!(
-        (tun0.kind.as_deref(), tun0.link()),
-        (Some("tun"), Ok(Link::RawIp))
-    );
+    assert_eq!((br0.kind.as_deref(), br0.driver.as_deref()), (Some("bridge"), Some("bridge")));
+    assert_eq!((tun0.kind.as_deref(), tun0.link()), (Some("tun"), Ok(Link::RawIp)));
     assert!(get("lo").loopback && get("lo").up);
     assert!(interfaces.iter().all(|one| one.xdp.is_none()));
 }
@@ -81,10 +68,7 @@ fn the_watch_tells_how_interfaces_come_and_go() {
             let Change::Renamed { interface, old } = next(&mut watch).await else {
                 panic!("not renamed");
             };
-            assert_eq!(
-                (interface.index, &*interface.name, &*old),
-                (index, "lan", "v0")
-            );
+            assert_eq!((interface.index, &*interface.name, &*old), (index, "lan", "v0"));
 
             netns.ip(&["link", "del", "lan"]);
             let mut gone = Vec::new();
@@ -118,10 +102,7 @@ fn messages_that_the_kernel_dropped_are_made_up_for() {
                     break;
                 }
             }
-            assert!(
-                watch.relisted() > 0,
-                "the kernel dropped nothing: nothing was tested"
-            );
+            assert!(watch.relisted() > 0, "the kernel dropped nothing: nothing was tested");
         });
     });
 }

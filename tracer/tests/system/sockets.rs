@@ -62,11 +62,7 @@ impl Connected {
     fn to(listener: TcpListener, to: SocketAddr) -> Self {
         let client = TcpStream::connect(to).unwrap();
         let (server, _) = listener.accept().unwrap();
-        Self {
-            listener,
-            client,
-            server,
-        }
+        Self { listener, client, server }
     }
 }
 
@@ -96,10 +92,8 @@ fn a_snapshot_shows_own_sockets_exactly_as_they_are() {
         let own = netns::own_inode().unwrap();
         assert!(snapshot.complete.contains(&own), "{:?}", snapshot.problems);
         let comm = fs::read("/proc/self/comm").unwrap();
-        let (client, server) = (
-            pair.client.local_addr().unwrap(),
-            pair.server.local_addr().unwrap(),
-        );
+        let (client, server) =
+            (pair.client.local_addr().unwrap(), pair.server.local_addr().unwrap());
         for (name, cookie, local, remote, state) in [
             (
                 "listener",
@@ -108,20 +102,8 @@ fn a_snapshot_shows_own_sockets_exactly_as_they_are() {
                 unspecified.parse().unwrap(),
                 TcpState::Listen,
             ),
-            (
-                "client",
-                cookie(&pair.client),
-                client,
-                server,
-                TcpState::Established,
-            ),
-            (
-                "server",
-                cookie(&pair.server),
-                server,
-                client,
-                TcpState::Established,
-            ),
+            ("client", cookie(&pair.client), client, server, TcpState::Established),
+            ("server", cookie(&pair.server), server, client, TcpState::Established),
         ] {
             let found = by_cookie(&snapshot, cookie).unwrap_or_else(|| panic!("no {name}"));
             assert_eq!((found.local, found.remote), (local, remote), "{name}");
@@ -144,15 +126,8 @@ fn ipv4_mapped_addresses_are_shown_as_ipv4() {
         let pair = Connected::to(listener, to);
         let listing = sock_diag::list().unwrap();
         let wanted = cookie(&pair.server);
-        let found = listing
-            .sockets
-            .iter()
-            .find(|one| one.cookie == wanted)
-            .unwrap();
-        assert_eq!(
-            (found.local, found.remote),
-            (to, pair.client.local_addr().unwrap())
-        );
+        let found = listing.sockets.iter().find(|one| one.cookie == wanted).unwrap();
+        assert_eq!((found.local, found.remote), (to, pair.client.local_addr().unwrap()));
     });
 }
 
@@ -160,11 +135,7 @@ fn ipv4_mapped_addresses_are_shown_as_ipv4() {
 fn another_namespace_is_listed_and_can_be_selected() {
     let netns = Netns::new();
     let there = netns.within(|| Connected::over("127.0.0.1:0"));
-    let cookies = [
-        cookie(&there.listener),
-        cookie(&there.client),
-        cookie(&there.server),
-    ];
+    let cookies = [cookie(&there.listener), cookie(&there.client), cookie(&there.server)];
     let here = Connected::over("127.0.0.1:0");
 
     let all = snapshot_all(None);
@@ -180,11 +151,7 @@ fn another_namespace_is_listed_and_can_be_selected() {
     }
     assert_eq!(selected.sockets.len(), cookies.len());
     assert!(by_cookie(&all, cookie(&here.client)).is_some());
-    assert_ne!(
-        netns.inode(),
-        netns::own_inode().unwrap(),
-        "the caller stays where it was"
-    );
+    assert_ne!(netns.inode(), netns::own_inode().unwrap(), "the caller stays where it was");
 }
 
 #[test]
@@ -198,16 +165,8 @@ fn a_namespace_that_only_a_process_holds_is_found() {
             .unwrap(),
     );
     let mut ready = [0; 5];
-    child
-        .0
-        .stdout
-        .as_mut()
-        .unwrap()
-        .read_exact(&mut ready)
-        .unwrap();
-    let inode = fs::metadata(format!("/proc/{}/ns/net", child.0.id()))
-        .unwrap()
-        .ino();
+    child.0.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    let inode = fs::metadata(format!("/proc/{}/ns/net", child.0.id())).unwrap().ino();
     let inode = u32::try_from(inode).unwrap();
     let found = netns::list().unwrap();
     assert!(found.list.iter().any(|namespace| namespace.inode == inode));
@@ -246,21 +205,14 @@ fn neither_requests_nor_timewait_sockets_are_listed() {
             if states.iter().all(|state| shown.contains(state)) {
                 break shown;
             }
-            assert!(
-                Instant::now() < deadline,
-                "the sockets are not what they should be:\n{shown}"
-            );
+            assert!(Instant::now() < deadline, "the sockets are not what they should be:\n{shown}");
             thread::sleep(Duration::from_millis(20));
         };
         let listing = sock_diag::list().unwrap();
         assert_eq!(listing.incomplete, None);
         let mut states: Vec<_> = listing.sockets.iter().map(|one| one.state.name()).collect();
         states.sort_unstable();
-        assert_eq!(
-            states,
-            ["CLOSE_WAIT", "LISTEN", "LISTEN", "LISTEN", "SYN_SENT"],
-            "{shown}"
-        );
+        assert_eq!(states, ["CLOSE_WAIT", "LISTEN", "LISTEN", "LISTEN", "SYN_SENT"], "{shown}");
         let gone = [half_client, whole_client];
         assert!(listing.sockets.iter().all(|one| !gone.contains(&one.local)));
         drop((half.server, half.listener, whole.listener, client));
@@ -273,26 +225,16 @@ fn many_sockets_are_listed_without_a_gap() {
     let netns = Netns::new();
     netns.within(|| {
         // Several messages' worth, in both families.
-        let pairs: Vec<_> = (0..PAIRS)
-            .map(|at| Connected::over(["127.0.0.1:0", "[::1]:0"][at % 2]))
-            .collect();
+        let pairs: Vec<_> =
+            (0..PAIRS).map(|at| Connected::over(["127.0.0.1:0", "[::1]:0"][at % 2])).collect();
         let listing = sock_diag::list().unwrap();
-        assert_eq!(
-            (listing.sockets.len(), &listing.incomplete),
-            (3 * PAIRS, &None)
-        );
+        assert_eq!((listing.sockets.len(), &listing.incomplete), (3 * PAIRS, &None));
         let states = listing.sockets.iter().map(|one| (one.cookie, one.state));
         let states: HashMap<u64, TcpState> = states.collect();
         for pair in &pairs {
             assert_eq!(states.get(&cookie(&pair.listener)), Some(&TcpState::Listen));
-            assert_eq!(
-                states.get(&cookie(&pair.client)),
-                Some(&TcpState::Established)
-            );
-            assert_eq!(
-                states.get(&cookie(&pair.server)),
-                Some(&TcpState::Established)
-            );
+            assert_eq!(states.get(&cookie(&pair.client)), Some(&TcpState::Established));
+            assert_eq!(states.get(&cookie(&pair.server)), Some(&TcpState::Established));
         }
     });
 }
@@ -332,11 +274,7 @@ kept = socket.create_server(('127.0.0.1', 7)); time.sleep(60)";
     let _server = Kept(
         Command::new("nsenter")
             .arg(format!("--net={}", netns.path().display()))
-            .args([
-                "sh",
-                "-c",
-                "echo $$ >\"$0/cgroup.procs\" && exec python3 -c \"$1\"",
-            ])
+            .args(["sh", "-c", "echo $$ >\"$0/cgroup.procs\" && exec python3 -c \"$1\""])
             .arg(&cgroup.0)
             .arg(server)
             .spawn()
@@ -351,9 +289,7 @@ kept = socket.create_server(('127.0.0.1', 7)); time.sleep(60)";
         thread::sleep(Duration::from_millis(50));
     };
     assert_eq!(found.cgroup, cgroup.id());
-    let named = Cgroups::new()
-        .resolve(found.cgroup, Instant::now())
-        .unwrap();
+    let named = Cgroups::new().resolve(found.cgroup, Instant::now()).unwrap();
     assert!(named.path.starts_with("/tsys-socket-"), "{named:?}");
     assert!(found.owner.unwrap().comm.as_bytes().starts_with(b"python3"));
 }
@@ -369,9 +305,7 @@ fn without_privileges_a_snapshot_says_what_it_lacks() {
     let told = format!("can't enter network namespace {}", netns.inode());
     let problems = &snapshot.problems;
     assert!(
-        problems
-            .iter()
-            .any(|one| one.contains(&told) && one.contains("CAP_SYS_ADMIN")),
+        problems.iter().any(|one| one.contains(&told) && one.contains("CAP_SYS_ADMIN")),
         "{problems:?}"
     );
     assert!(by_cookie(&snapshot, cookie(&here.client)).is_some());

@@ -31,11 +31,7 @@ pub(crate) fn run(program: &str, args: &[&str]) {
 
 /// Runs a program that reads what to do from its stdin.
 pub(crate) fn run_script(program: &str, args: &[&str], script: &str) {
-    let mut child = Command::new(program)
-        .args(args)
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = Command::new(program).args(args).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(script.as_bytes()).unwrap();
     drop(stdin);
@@ -76,9 +72,7 @@ impl Netns {
                 setns(file.as_fd(), CloneFlags::CLONE_NEWNET).unwrap();
                 work()
             });
-            thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 }
@@ -146,8 +140,6 @@ pub(crate) fn without<T: Send>(lost: &[caps::Capability], work: impl FnOnce() ->
             }
             work()
         });
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }

@@ -44,14 +44,8 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 6] = [
-        Self::Fmt,
-        Self::Clippy,
-        Self::Unit,
-        Self::Readme,
-        Self::Integration,
-        Self::Vm,
-    ];
+    const ALL: [Self; 6] =
+        [Self::Fmt, Self::Clippy, Self::Unit, Self::Readme, Self::Integration, Self::Vm];
 
     fn title(self) -> &'static str {
         match self {
@@ -102,11 +96,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<std::process::ExitCode> {
     let toolchain = toolchain::ensure(options.consent, &wanted)?;
     let checks = [chosen.contains(&Step::Fmt), chosen.contains(&Step::Clippy)];
     toolchain::checkers::ensure(options.consent, &toolchain, checks)?;
-    let mut summary = vec![(
-        "set-up".to_owned(),
-        started.elapsed(),
-        Ok(Counts::default()),
-    )];
+    let mut summary = vec![("set-up".to_owned(), started.elapsed(), Ok(Counts::default()))];
     for step in chosen {
         println!("\n==> {}", step.title());
         let started = Instant::now();
@@ -139,11 +129,7 @@ fn report(summary: &[(String, Duration, anyhow::Result<Counts>)]) -> std::proces
             Ok(counts) => {
                 total += *counts;
                 match counts {
-                    Counts {
-                        passed: 0,
-                        failed: 0,
-                        ..
-                    } => String::new(),
+                    Counts { passed: 0, failed: 0, .. } => String::new(),
                     Counts { failed: 0, .. } => format!("{} passed", counts.passed),
                     _ => format!("{} failed", counts.failed),
                 }
@@ -164,10 +150,7 @@ fn report(summary: &[(String, Duration, anyhow::Result<Counts>)]) -> std::proces
         0 => String::new(),
         ignored => format!(", {ignored} ignored"),
     };
-    println!(
-        "\n{} passed, {} failed{ignored}",
-        total.passed, total.failed
-    );
+    println!("\n{} passed, {} failed{ignored}", total.passed, total.failed);
     if total.failed == 0 && total.passed > 0 {
         std::process::ExitCode::SUCCESS
     } else {

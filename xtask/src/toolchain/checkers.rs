@@ -23,29 +23,19 @@ pub(crate) fn ensure(
     [rustfmt, clippy]: [bool; 2],
 ) -> anyhow::Result<()> {
     let mut missing: Vec<(String, Fix)> = Vec::new();
-    for (wanted, program, component) in [
-        (rustfmt, "cargo-fmt", "rustfmt"),
-        (clippy, "cargo-clippy", "clippy"),
-    ] {
+    for (wanted, program, component) in
+        [(rustfmt, "cargo-fmt", "rustfmt"), (clippy, "cargo-clippy", "clippy")]
+    {
         if wanted && !host_has(program) {
-            missing.push((
-                format!("rustup component {component}"),
-                Fix::Component(component),
-            ));
+            missing.push((format!("rustup component {component}"), Fix::Component(component)));
         }
     }
     match toolchain.way {
         Way::Debian if clippy && !Path::new("/usr/bin/clippy-driver").exists() => {
-            missing.push((
-                format!("package {DEBIAN_CLIPPY}"),
-                Fix::Package(DEBIAN_CLIPPY),
-            ));
+            missing.push((format!("package {DEBIAN_CLIPPY}"), Fix::Package(DEBIAN_CLIPPY)));
         }
         Way::Nightly if clippy && !nightly_has_clippy() => {
-            missing.push((
-                "rustup component clippy for nightly".to_owned(),
-                Fix::NightlyClippy,
-            ));
+            missing.push(("rustup component clippy for nightly".to_owned(), Fix::NightlyClippy));
         }
         _ => {}
     }
@@ -78,9 +68,7 @@ impl Fix {
         let component = |name: &str, toolchain: &[&str]| {
             shell::step(
                 &format!("adding rustup's component {name}"),
-                shell::bounded(LIMIT, "rustup")
-                    .args(["component", "add", name])
-                    .args(toolchain),
+                shell::bounded(LIMIT, "rustup").args(["component", "add", name]).args(toolchain),
             )
         };
         match self {
@@ -112,22 +100,10 @@ pub(crate) fn kernel_side_clippy(toolchain: &Toolchain) -> anyhow::Result<Comman
     let target_dir: PathBuf = workspace::target_dir().join("kernel-side-clippy");
     let mut command = build::cargo_of(toolchain.way.toolchain());
     command
-        .args([
-            "clippy",
-            "--package",
-            "tracer-ebpf",
-            "--release",
-            "--target",
-            TARGET,
-        ])
+        .args(["clippy", "--package", "tracer-ebpf", "--release", "--target", TARGET])
         .arg("--target-dir")
         .arg(&target_dir)
-        .env(
-            "PATH",
-            toolchain
-                .path_with_linker()
-                .context("cannot find bpf-linker")?,
-        )
+        .env("PATH", toolchain.path_with_linker().context("cannot find bpf-linker")?)
         // As aya-build passes it.
         .env(
             "CARGO_ENCODED_RUSTFLAGS",
@@ -140,17 +116,12 @@ pub(crate) fn kernel_side_clippy(toolchain: &Toolchain) -> anyhow::Result<Comman
             command.args(["-Z", "build-std=core"]);
         }
         Way::Debian => {
-            command
-                .env("RUSTC_BOOTSTRAP", "aya_ebpf")
-                .args(["--", "-D", "warnings"]);
+            command.env("RUSTC_BOOTSTRAP", "aya_ebpf").args(["--", "-D", "warnings"]);
         }
     }
     Ok(command)
 }
 
 /// As aya-build names it on little-endian machines.
-const TARGET: &str = if cfg!(target_endian = "big") {
-    "bpfeb-unknown-none"
-} else {
-    "bpfel-unknown-none"
-};
+const TARGET: &str =
+    if cfg!(target_endian = "big") { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };

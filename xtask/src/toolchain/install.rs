@@ -116,20 +116,13 @@ fn prebuilt(llvm: u32) -> anyhow::Result<()> {
 }
 
 fn download(bin: &Path) -> anyhow::Result<()> {
-    let missing: Vec<_> = ["curl", "zstd"]
-        .into_iter()
-        .filter(|tool| shell::which(tool).is_none())
-        .collect();
+    let missing: Vec<_> =
+        ["curl", "zstd"].into_iter().filter(|tool| shell::which(tool).is_none()).collect();
     if !missing.is_empty() {
         if !apt::present() {
             bail!("{} is needed to download it", missing.join(" and "));
         }
-        apt::install(
-            &missing
-                .iter()
-                .map(|tool| (*tool).to_owned())
-                .collect::<Vec<_>>(),
-        )?;
+        apt::install(&missing.iter().map(|tool| (*tool).to_owned()).collect::<Vec<_>>())?;
     }
     let archive = bin.with_file_name("bpf-linker.tar.zst");
     let name = format!("bpf-linker-{}-unknown-linux-musl.tar.zst", std::env::consts::ARCH);

@@ -82,8 +82,7 @@ impl Archive {
         ];
         self.bytes.extend_from_slice(b"070701");
         for field in header {
-            self.bytes
-                .extend_from_slice(format!("{field:08x}").as_bytes());
+            self.bytes.extend_from_slice(format!("{field:08x}").as_bytes());
         }
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.push(0);
@@ -108,15 +107,8 @@ mod tests {
         archive.file("a/b/y", 0o644, b"");
         archive.directory("a");
         let text = String::from_utf8_lossy(&archive.finish()).into_owned();
-        let names: Vec<_> = text
-            .split("070701")
-            .skip(1)
-            .map(|entry| &entry[104..])
-            .collect();
-        let names: Vec<_> = names
-            .iter()
-            .map(|entry| entry.split('\0').next().unwrap())
-            .collect();
+        let names: Vec<_> = text.split("070701").skip(1).map(|entry| &entry[104..]).collect();
+        let names: Vec<_> = names.iter().map(|entry| entry.split('\0').next().unwrap()).collect();
         assert_eq!(names, ["a", "a/b", "a/b/x", "a/b/y", "TRAILER!!!"]);
     }
 

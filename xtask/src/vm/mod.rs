@@ -79,10 +79,7 @@ pub(crate) fn test_all(consent: Consent) -> anyhow::Result<Counts> {
             println!("{}", outcome.output);
         }
         if ran.failed == 0 && outcome.status != 0 {
-            bail!(
-                "kernel {series}: the tests ended with status {}",
-                outcome.status
-            );
+            bail!("kernel {series}: the tests ended with status {}", outcome.status);
         }
         if ran.passed + ran.failed == 0 {
             bail!("kernel {series}: no test named {CORE}… ran");
@@ -124,21 +121,13 @@ impl Machine {
                 bail!("there is no tracer/tests/{SCENARIOS}");
             }
         }
-        Ok(Self {
-            tracer,
-            tests,
-            consent,
-        })
+        Ok(Self { tracer, tests, consent })
     }
 
     fn boot(&self, series: &str, command: &str, show: bool) -> anyhow::Result<Outcome> {
         let kernel = kernel::get(series, self.consent)?;
-        let payload = Payload {
-            tracer: &self.tracer,
-            tests: &self.tests,
-            command,
-            consent: self.consent,
-        };
+        let payload =
+            Payload { tracer: &self.tracer, tests: &self.tests, command, consent: self.consent };
         let initramfs = initramfs::build(&kernel, &payload)
             .with_context(|| format!("cannot make an initramfs for {}", kernel.release))?;
         shell::say(&format!("booting {}", kernel.release));
@@ -151,11 +140,7 @@ impl Machine {
             show,
         })
         .with_context(|| {
-            format!(
-                "virtual machine with {} (console: {})",
-                kernel.release,
-                log.display()
-            )
+            format!("virtual machine with {} (console: {})", kernel.release, log.display())
         })
     }
 }

@@ -172,20 +172,8 @@ pub(super) struct QuantilesLine {
 
 impl From<Quantiles> for QuantilesLine {
     fn from(quantiles: Quantiles) -> Self {
-        let Quantiles {
-            count,
-            p50,
-            p90,
-            p99,
-            max,
-        } = quantiles;
-        Self {
-            count,
-            p50: micros(p50),
-            p90: micros(p90),
-            p99: micros(p99),
-            max: micros(max),
-        }
+        let Quantiles { count, p50, p90, p99, max } = quantiles;
+        Self { count, p50: micros(p50), p90: micros(p90), p99: micros(p99), max: micros(max) }
     }
 }
 

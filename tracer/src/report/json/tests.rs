@@ -14,10 +14,7 @@ fn rendered(write: impl FnOnce(&mut Json, &mut BytesMut)) -> String {
     let text = String::from_utf8(out.to_vec()).unwrap();
     for line in text.lines() {
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert!(
-            value.is_object() && line.starts_with("{\"type\":\""),
-            "{line}"
-        );
+        assert!(value.is_object() && line.starts_with("{\"type\":\""), "{line}");
     }
     assert!(text.is_empty() || text.ends_with('\n'));
     text
@@ -90,11 +87,7 @@ fn zero_is_zero_and_not_null() {
         time_wait: Some(false),
         ..samples::bare()
     });
-    for part in [
-        "\"handshake_us\":0,",
-        "\"close_us\":0,",
-        "\"bytes_sent\":0,",
-    ] {
+    for part in ["\"handshake_us\":0,", "\"close_us\":0,", "\"bytes_sent\":0,"] {
         assert!(line.contains(part), "{part} in {line}");
     }
 }
@@ -104,20 +97,14 @@ fn names_can_neither_break_the_line_nor_steer_a_terminal() {
     let named = |comm: &[u8], path: &str| {
         connection(Connection {
             owner: samples::owner(comm, 1),
-            cgroup: Some(Arc::new(CgroupName {
-                path: path.to_owned(),
-                container: None,
-            })),
+            cgroup: Some(Arc::new(CgroupName { path: path.to_owned(), container: None })),
             ..samples::full()
         })
     };
     let path = "/a\nb\u{7f}\u{202e}\u{9b}c\u{e0041}é日\\";
     let line = named(b"\x1b[31m\"\n\xff", path);
     assert!(line.contains(r#""comm":"\u001b[31m\"\n�""#), "{line}");
-    assert!(
-        line.contains(r#""cgroup":"/a\nb\u007f\u202e\u009bc\udb40\udc41é日\\""#),
-        "{line}"
-    );
+    assert!(line.contains(r#""cgroup":"/a\nb\u007f\u202e\u009bc\udb40\udc41é日\\""#), "{line}");
     // And a program reads what was there.
     let value: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(value["cgroup"], path);
@@ -130,10 +117,7 @@ fn every_name_is_the_documented_one() {
         serde_json::from_str::<serde_json::Value>(line).unwrap()[name].clone()
     };
     for outcome in Outcome::ALL {
-        let line = connection(Connection {
-            outcome: Some(outcome),
-            ..samples::full()
-        });
+        let line = connection(Connection { outcome: Some(outcome), ..samples::full() });
         assert_eq!(field(&line, "outcome"), outcome.name());
     }
     for (source, name) in [
@@ -142,10 +126,7 @@ fn every_name_is_the_documented_one() {
         (HandshakeSource::Srtt, "srtt"),
         (HandshakeSource::Capture, "capture"),
     ] {
-        let line = connection(Connection {
-            handshake_source: Some(source),
-            ..samples::full()
-        });
+        let line = connection(Connection { handshake_source: Some(source), ..samples::full() });
         assert_eq!(field(&line, "handshake_source"), name);
     }
     for (initiator, name) in [
@@ -215,11 +196,7 @@ fn hosts_and_the_rest_of_them() {
 
 #[test]
 fn the_end() {
-    let end = End {
-        events_lost: 7,
-        output_dropped: 9,
-        ..samples::end()
-    };
+    let end = End { events_lost: 7, output_dropped: 9, ..samples::end() };
     assert_eq!(
         rendered(|json, out| json.end(&end, out)),
         one_line(

@@ -14,28 +14,13 @@ const LEGEND: &str = "  → this host, ← the peer: who opened, and at the end 
 /// the table on a terminal uses.
 #[must_use]
 pub fn start_notice(start: &Start, width: usize, legend: bool) -> String {
-    let Start {
-        time: _,
-        version,
-        kernel,
-        hooks,
-        filters,
-        ring_size,
-        limits: _,
-        cannot,
-    } = start;
-    let what = if filters.is_empty() {
-        "every TCP connection".to_owned()
-    } else {
-        filters.to_string()
-    };
+    let Start { time: _, version, kernel, hooks, filters, ring_size, limits: _, cannot } = start;
+    let what =
+        if filters.is_empty() { "every TCP connection".to_owned() } else { filters.to_string() };
     let mut lines = vec![format!("tracer {version}, kernel {kernel}: tracing {what}")];
     let (syn, others): (Vec<_>, Vec<_>) = hooks.iter().partition(|hook| hook.interface.is_some());
     if !others.is_empty() {
-        lines.push(format!(
-            "  hooks: {}",
-            list(&others, |hook| (&hook.mode, &hook.name))
-        ));
+        lines.push(format!("  hooks: {}", list(&others, |hook| (&hook.mode, &hook.name))));
     }
     if syn.iter().any(|hook| hook.attached) {
         let interface = |hook: &Hook| hook.interface.clone().unwrap_or_default();
@@ -91,11 +76,7 @@ fn list<'a>(
             (None, name) => name.clone(),
         })
         .collect();
-    if attached.is_empty() {
-        "none".to_owned()
-    } else {
-        attached.join(", ")
-    }
+    if attached.is_empty() { "none".to_owned() } else { attached.join(", ") }
 }
 
 /// Breaks `text` at blanks into lines of at most `width` columns; all but the first are indented.

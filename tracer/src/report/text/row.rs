@@ -19,13 +19,7 @@ const SLOW_ACCEPT: u64 = 100_000_000;
 impl Text {
     /// An ended connection.
     pub(super) fn connection(&mut self, connection: &Connection, out: &mut BytesMut) {
-        let Self {
-            layout,
-            clock,
-            screen,
-            cell,
-            ..
-        } = self;
+        let Self { layout, clock, screen, cell, .. } = self;
         let mut line = Line::new(out, screen.color);
         for slot in &layout.slots {
             cell.clear();
@@ -50,15 +44,7 @@ impl Text {
 
     /// A transition (`--states`).
     pub(super) fn state(&mut self, change: &StateChange, out: &mut BytesMut) {
-        let StateChange {
-            at,
-            old,
-            new,
-            local,
-            remote,
-            netns: _,
-            cookie: _,
-        } = change;
+        let StateChange { at, old, new, local, remote, netns: _, cookie: _ } = change;
         let color = self.screen.color;
         let mut line = Line::new(out, color);
         self.place(*at, None, None, (*local, *remote), DIM, &mut line);
@@ -75,22 +61,11 @@ impl Text {
 
     /// A connection that sits in a state for too long.
     pub(super) fn stuck(&mut self, stuck: &OpenConnection, out: &mut BytesMut) {
-        let OpenConnection {
-            connection,
-            state,
-            in_state,
-        } = stuck;
+        let OpenConnection { connection, state, in_state } = stuck;
         let mut line = Line::new(out, self.screen.color);
         let ends = (connection.local, connection.remote);
         let owner = connection.owner.as_ref();
-        self.place(
-            connection.end,
-            owner,
-            connection.role,
-            ends,
-            PLAIN,
-            &mut line,
-        );
+        self.place(connection.end, owner, connection.role, ends, PLAIN, &mut line);
         self.cell.clear();
         cell!(self.cell, "STUCK {state} {}", Human(*in_state));
         line.left(self.free(), &self.cell, STUCK);
@@ -99,22 +74,11 @@ impl Text {
 
     /// An open connection, where there is no terminal: a line like the others.
     pub(super) fn open_line(&mut self, open: &OpenConnection, out: &mut BytesMut) {
-        let OpenConnection {
-            connection,
-            state,
-            in_state,
-        } = open;
+        let OpenConnection { connection, state, in_state } = open;
         let mut line = Line::new(out, self.screen.color);
         let ends = (connection.local, connection.remote);
         let owner = connection.owner.as_ref();
-        self.place(
-            connection.end,
-            owner,
-            connection.role,
-            ends,
-            PLAIN,
-            &mut line,
-        );
+        self.place(connection.end, owner, connection.role, ends, PLAIN, &mut line);
         self.cell.clear();
         cell!(self.cell, "OPEN {state} {} ", Human(*in_state));
         cell::life(connection, &mut self.cell);
@@ -124,9 +88,7 @@ impl Text {
 
     /// Where free text begins: behind the remote end.
     pub(super) fn free(&self) -> usize {
-        self.layout
-            .slot(Column::Remote)
-            .map_or(0, |slot| slot.end() + 1)
+        self.layout.slot(Column::Remote).map_or(0, |slot| slot.end() + 1)
     }
 
     /// The cells up to the remote end, as in the table.
@@ -139,12 +101,7 @@ impl Text {
         style: Style,
         line: &mut Line<'_>,
     ) {
-        let Self {
-            layout,
-            clock,
-            cell,
-            ..
-        } = self;
+        let Self { layout, clock, cell, .. } = self;
         for slot in &layout.slots {
             cell.clear();
             match slot.column {
@@ -210,11 +167,7 @@ fn write_cell(
 ) -> Style {
     let c = connection;
     let slow = |ns: Option<u64>, limit| {
-        if ns.is_some_and(|ns| ns >= limit) {
-            SLOW
-        } else {
-            PLAIN
-        }
+        if ns.is_some_and(|ns| ns >= limit) { SLOW } else { PLAIN }
     };
     match column {
         Column::Seconds | Column::Millis | Column::Date => time(column, clock, c.end, out),
@@ -275,11 +228,7 @@ fn write_cell(
         Column::Received => cell::value(c.bytes_received.map(Bytes), out),
         Column::Retransmits => {
             cell::value(c.retransmits, out);
-            return if c.retransmits.unwrap_or(0) > 0 {
-                SLOW
-            } else {
-                PLAIN
-            };
+            return if c.retransmits.unwrap_or(0) > 0 { SLOW } else { PLAIN };
         }
         Column::Rtt => cell::duration(c.rtt, out),
         Column::Notes => {}
@@ -321,10 +270,7 @@ fn notes_that_fit(
         put(note, SLOW);
     }
     if layout.slot(Column::SynRetransmits).is_none() {
-        for (count, what) in [
-            (c.syn_retransmits, "SYN"),
-            (c.synack_retransmits, "SYN-ACK"),
-        ] {
+        for (count, what) in [(c.syn_retransmits, "SYN"), (c.synack_retransmits, "SYN-ACK")] {
             if let Some(count @ 1..) = count {
                 note.clear();
                 cell!(note, "{what} sent again {count}x");
@@ -335,11 +281,7 @@ fn notes_that_fit(
     if c.observed_from == ObservedFrom::Middle {
         put("open before start", DIM);
     }
-    if let Some(container) = c
-        .cgroup
-        .as_ref()
-        .and_then(|cgroup| cgroup.container.as_ref())
-    {
+    if let Some(container) = c.cgroup.as_ref().and_then(|cgroup| cgroup.container.as_ref()) {
         note.clear();
         // As container tools shorten their ids.
         let short = container.get(..12).unwrap_or(container);
@@ -368,10 +310,7 @@ fn all_notes(connection: &Connection, out: &mut String) {
     let c = connection;
     let words = [
         (c.events_lost, "events_lost"),
-        (
-            c.observed_from == ObservedFrom::Middle,
-            "observed_from=middle",
-        ),
+        (c.observed_from == ObservedFrom::Middle, "observed_from=middle"),
         (c.time_wait == Some(true), "time_wait"),
     ];
     cell!(out, "netns={}", c.netns);

@@ -63,11 +63,9 @@ pub(super) fn hosts(text: &mut Text, hosts: &[Host], scope: Scope, at: MonoNs, o
     let cell = &mut text.cell;
     cell.clear();
     match scope {
-        Scope::Interval => cell!(
-            cell,
-            "Remote hosts, {interval} up to {:.0}",
-            text.clock.time_of_day(at)
-        ),
+        Scope::Interval => {
+            cell!(cell, "Remote hosts, {interval} up to {:.0}", text.clock.time_of_day(at))
+        }
         Scope::SoFar => cell!(cell, "Remote hosts so far, {interval}"),
         Scope::Run => cell!(cell, "Remote hosts, whole run of {interval}"),
     }
@@ -98,11 +96,7 @@ fn host_header(columns: &HostColumns, color: bool, out: &mut BytesMut) {
     }
     let mut line = Line::new(out, color);
     line.left(0, "HOST", HEADER);
-    for (end, title) in columns
-        .counts
-        .into_iter()
-        .zip(["ENDED", "FAILED", "RESETS", "TIMEOUT"])
-    {
+    for (end, title) in columns.counts.into_iter().zip(["ENDED", "FAILED", "RESETS", "TIMEOUT"]) {
         line.right(end, title, HEADER);
     }
     let quantiles = ["p50", "p90", "p99", "max"];
@@ -166,11 +160,7 @@ fn host_row(
         quantiles(columns.close, close.as_ref(), &mut line, cell);
         cell.clear();
         cell!(cell, "{handshakes_failed}");
-        line.right(
-            failed_end,
-            cell,
-            if *handshakes_failed > 0 { BAD } else { PLAIN },
-        );
+        line.right(failed_end, cell, if *handshakes_failed > 0 { BAD } else { PLAIN });
         cell.clear();
         match syn_count {
             Some(count) => cell!(cell, "{bound}{count}"),
@@ -225,10 +215,7 @@ fn quantiles(ends: [usize; 4], of: Option<&Quantiles>, line: &mut Line<'_>, cell
     let values = of.map(|q| [q.p50, q.p90, q.p99, q.max]);
     for (at, end) in ends.into_iter().enumerate() {
         cell.clear();
-        cell::duration(
-            values.as_ref().and_then(|values| values.get(at)).copied(),
-            cell,
-        );
+        cell::duration(values.as_ref().and_then(|values| values.get(at)).copied(), cell);
         line.right(end, cell, PLAIN);
     }
 }
@@ -238,10 +225,7 @@ pub(super) fn open(text: &mut Text, open: &[OpenConnection], at: MonoNs, out: &m
     let color = text.screen.color;
     let mut counts: Vec<(TcpState, usize)> = Vec::new();
     for connection in open {
-        match counts
-            .iter_mut()
-            .find(|(state, _)| *state == connection.state)
-        {
+        match counts.iter_mut().find(|(state, _)| *state == connection.state) {
             Some((_, count)) => *count += 1,
             None => counts.push((connection.state, 1)),
         }
@@ -283,10 +267,7 @@ pub(super) fn open(text: &mut Text, open: &[OpenConnection], at: MonoNs, out: &m
     if let Some(more) = open.len().checked_sub(OPEN_SHOWN).filter(|more| *more > 0) {
         let mut line = Line::new(out, color);
         text.cell.clear();
-        cell!(
-            text.cell,
-            "and {more} more; all of them when the output is no terminal"
-        );
+        cell!(text.cell, "and {more} more; all of them when the output is no terminal");
         line.put(&text.cell, DIM);
         line.end();
     }
@@ -303,17 +284,9 @@ struct OpenColumns {
 impl OpenColumns {
     const fn new(width: usize) -> Self {
         if width < ONE_LINE {
-            Self {
-                process: 16,
-                local: PORT,
-                remote: 26,
-            }
+            Self { process: 16, local: PORT, remote: 26 }
         } else {
-            Self {
-                process: 23,
-                local: 30,
-                remote: 30,
-            }
+            Self { process: 23, local: 30, remote: 30 }
         }
     }
 
@@ -363,11 +336,7 @@ fn open_row(
     cell: &mut String,
     out: &mut BytesMut,
 ) {
-    let OpenConnection {
-        connection: c,
-        state,
-        in_state,
-    } = open;
+    let OpenConnection { connection: c, state, in_state } = open;
     // Waiting where only a moment should be spent.
     let waits = *state != TcpState::Established && *in_state >= 1_000_000_000;
     let style = if waits { SLOW } else { PLAIN };
@@ -434,11 +403,7 @@ pub(super) fn end(text: &Text, end: &End, out: &mut BytesMut) {
         Human(*duration)
     );
     if *handshakes_failed > 0 {
-        cell!(
-            totals,
-            ", {handshakes_failed} handshake{} failed",
-            plural(*handshakes_failed)
-        );
+        cell!(totals, ", {handshakes_failed} handshake{} failed", plural(*handshakes_failed));
     }
     if let Some(syns) = syns {
         cell!(totals, ", {syns} SYN{} seen", plural(*syns));

@@ -45,10 +45,7 @@ fn a_run_at_every_width() {
             let name = width.map_or("piped".to_owned(), |width| width.to_string());
             std::fs::write(std::path::Path::new(&dir).join(name + ".txt"), &shown).unwrap();
         }
-        assert!(
-            shown == expected,
-            "{width:?}:\n{shown}\nexpected:\n{expected}"
-        );
+        assert!(shown == expected, "{width:?}:\n{shown}\nexpected:\n{expected}");
     }
 }
 
@@ -64,19 +61,12 @@ fn no_line_is_wider_than_the_terminal() {
 
 #[test]
 fn without_a_terminal_every_cell_is_one_word() {
-    let spaced = Connection {
-        owner: samples::owner(b"Web Content", 7),
-        ..samples::full()
-    };
+    let spaced = Connection { owner: samples::owner(b"Web Content", 7), ..samples::full() };
     let record = Record::Connection(Box::new(spaced));
     let shown = rendered(None, |text, out| text.record(&record, out));
-    let cells: Vec<Vec<_>> = shown
-        .lines()
-        .map(|line| line.split(' ').filter(|c| !c.is_empty()).collect())
-        .collect();
-    let [header, row] = &cells[..] else {
-        panic!("{shown}")
-    };
+    let cells: Vec<Vec<_>> =
+        shown.lines().map(|line| line.split(' ').filter(|c| !c.is_empty()).collect()).collect();
+    let [header, row] = &cells[..] else { panic!("{shown}") };
     let cell = |title: &str| row[header.iter().position(|cell| *cell == title).unwrap()];
     assert_eq!(cell("COMM"), "Web\\x20Content");
     assert_eq!(cell("REMOTE"), "10.0.0.7:51234");
@@ -105,10 +95,7 @@ fn a_process_can_not_steer_the_terminal() {
     }
     let piped = hostile(None);
     assert!(piped.contains(" \\x1b[31m\"\\n\\u{202e} "), "{piped}");
-    assert!(
-        piped.ends_with(" cgroup=/a\\nb\\x20c\\u{202e}\n"),
-        "{piped}"
-    );
+    assert!(piped.ends_with(" cgroup=/a\\nb\\x20c\\u{202e}\n"), "{piped}");
     assert!(hostile(Some(210)).ends_with("CLOSE_WAIT 2.6s  \\x1b]0;x\\x07\n"));
 }
 
@@ -143,10 +130,7 @@ fn the_header_follows_a_summary_and_a_new_width() {
         text.resize(120);
         text.record(&record, out);
     });
-    let begins: Vec<_> = shown
-        .lines()
-        .map(|line| line.get(..13).unwrap_or(line))
-        .collect();
+    let begins: Vec<_> = shown.lines().map(|line| line.get(..13).unwrap_or(line)).collect();
     assert_eq!(
         begins,
         [
@@ -171,22 +155,10 @@ fn colour_marks_what_is_bad_and_nothing_else() {
     }
     let shown = String::from_utf8(out.to_vec()).unwrap();
     let lines: Vec<_> = shown.lines().collect();
-    assert!(
-        lines[1].ends_with("  4.0s  \x1b[33m2.6s\x1b[0m ← closed"),
-        "{}",
-        lines[1]
-    );
+    assert!(lines[1].ends_with("  4.0s  \x1b[33m2.6s\x1b[0m ← closed"), "{}", lines[1]);
     assert!(!lines[2].contains('\x1b'), "{}", lines[2]);
-    assert!(
-        lines[3].ends_with("\x1b[31m  refused\x1b[0m"),
-        "{}",
-        lines[3]
-    );
-    assert!(
-        lines[6].contains("  \x1b[33m3.0s\x1b[0m  4.0s"),
-        "{}",
-        lines[6]
-    );
+    assert!(lines[3].ends_with("\x1b[31m  refused\x1b[0m"), "{}", lines[3]);
+    assert!(lines[6].contains("  \x1b[33m3.0s\x1b[0m  4.0s"), "{}", lines[6]);
     // The text is the same without it.
     let mut plain = rendered(Some(80), |text, out| {
         for connection in samples::stream() {
@@ -212,13 +184,7 @@ fn who_ended_it_is_said_by_an_arrow() {
             ..samples::full()
         }));
         let shown = rendered(Some(80), |text, out| text.record(&record, out));
-        shown
-            .lines()
-            .last()
-            .unwrap()
-            .chars()
-            .skip(71)
-            .collect::<String>()
+        shown.lines().last().unwrap().chars().skip(71).collect::<String>()
     };
     use CloseInitiator::{Both, Local, Remote};
     for (outcome, initiator, lost, shown) in [
@@ -254,13 +220,7 @@ fn where_a_slow_close_was_spent_is_said_where_there_is_room() {
         ..samples::full()
     }));
     let shown = |width| rendered(Some(width), |text, out| text.record(&record, out));
-    assert!(
-        shown(140)
-            .lines()
-            .nth(1)
-            .unwrap()
-            .contains("← closed  FIN_WAIT2 5.0s")
-    );
+    assert!(shown(140).lines().nth(1).unwrap().contains("← closed  FIN_WAIT2 5.0s"));
     assert!(!shown(80).contains("FIN_WAIT2"));
 }
 
@@ -271,13 +231,7 @@ fn nothing_happened() {
         text.start(&samples::start(), out);
         text.hosts(&[], Scope::Run, at, out);
         text.open(&[], at, out);
-        text.end(
-            &End {
-                duration: 103 * S,
-                ..End::default()
-            },
-            out,
-        );
+        text.end(&End { duration: 103 * S, ..End::default() }, out);
     });
     assert_eq!(
         shown,
@@ -317,25 +271,15 @@ fn losses_are_said_loudly() {
 
 #[test]
 fn a_long_list_of_open_connections_is_cut_on_a_terminal_only() {
-    let many: Vec<_> = (0..150_u64)
-        .map(|n| OpenConnection {
-            in_state: n * S,
-            ..samples::stuck()
-        })
-        .collect();
+    let many: Vec<_> =
+        (0..150_u64).map(|n| OpenConnection { in_state: n * S, ..samples::stuck() }).collect();
     let list = |width| rendered(width, |text, out| text.open(&many, samples::at(0), out));
     let shown = list(Some(80));
     assert_eq!(shown.lines().count(), 2 + 100 + 1);
     assert!(shown.starts_with("Open at 03:12:00: 150 (CLOSE_WAIT 150)\n"));
     assert!(shown.ends_with("\nand 50 more; all of them when the output is no terminal\n"));
     // Longest first.
-    assert!(
-        shown
-            .lines()
-            .nth(2)
-            .unwrap()
-            .contains(" CLOSE_WAIT     2m29s ")
-    );
+    assert!(shown.lines().nth(2).unwrap().contains(" CLOSE_WAIT     2m29s "));
     assert_eq!(list(None).lines().count(), 1 + 150);
 }
 
@@ -376,9 +320,5 @@ fn text_is_written_fast_enough() {
     for _ in 0..4_000 {
         text.record(&record, &mut out);
     }
-    assert!(
-        began.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }

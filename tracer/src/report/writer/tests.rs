@@ -5,10 +5,7 @@ use super::*;
 
 fn piped(bound: usize) -> (Writer, PipeReader) {
     let (reader, writer) = io::pipe().unwrap();
-    (
-        Writer::to(Target::fd(writer.into()), bound).unwrap(),
-        reader,
-    )
+    (Writer::to(Target::fd(writer.into()), bound).unwrap(), reader)
 }
 
 fn soon() -> Instant {
@@ -55,9 +52,7 @@ fn stuck(bound: usize) -> (Writer, PipeReader, usize) {
     let (writer, reader) = piped(bound);
     let (sent, pipe) = (200_000, 65_536);
     assert!(writer.push(&vec![b'x'; sent], 1));
-    eventually("the pipe never filled", || {
-        writer.shared.lock().in_flight == sent - pipe
-    });
+    eventually("the pipe never filled", || writer.shared.lock().in_flight == sent - pipe);
     (writer, reader, sent - pipe)
 }
 
@@ -74,19 +69,13 @@ fn a_reader_that_stops_loses_records_that_are_counted_and_holds_nobody_up() {
     assert!(began.elapsed() < Duration::from_secs(10), "it blocked");
     // At most what waits, what the pipe holds (64 KiB), and what was in between.
     assert!(taken.len() >= 2_000, "{} taken", taken.len());
-    assert!(
-        taken.len() <= (100_000 + 65_536) / 50 + 1,
-        "{} taken",
-        taken.len()
-    );
+    assert!(taken.len() <= (100_000 + 65_536) / 50 + 1, "{} taken", taken.len());
     assert_eq!(writer.dropped(), 20_000 - taken.len() as u64);
 
     // The reader comes back: nothing that was taken is missing, torn or out of order.
     let reading = thread::spawn(move || {
         let lines = BufReader::new(reader).lines();
-        lines
-            .map(|line| line.unwrap().parse().unwrap())
-            .collect::<Vec<u32>>()
+        lines.map(|line| line.unwrap().parse().unwrap()).collect::<Vec<u32>>()
     });
     writer.finish(soon()).unwrap();
     assert_eq!(reading.join().unwrap(), taken);
@@ -128,10 +117,7 @@ fn a_reader_that_never_resumes_is_given_up() {
 fn a_closed_pipe_is_noticed_without_writing() {
     let (writer, reader) = piped(BOUND);
     drop(reader);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let why = runtime
         .block_on(async { tokio::time::timeout(Duration::from_secs(20), writer.closed()).await });
     assert_eq!(why.unwrap(), Closed::BrokenPipe);
@@ -153,9 +139,7 @@ fn a_pipe_somebody_made_nonblocking_loses_nothing() {
     let flags = nix::fcntl::OFlag::O_NONBLOCK;
     nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(flags)).unwrap();
     let writer = Writer::to(Target::fd(writer.into()), BOUND).unwrap();
-    let all: Vec<u8> = (0..60_000)
-        .flat_map(|n: u32| format!("{n:04x}\n").into_bytes())
-        .collect();
+    let all: Vec<u8> = (0..60_000).flat_map(|n: u32| format!("{n:04x}\n").into_bytes()).collect();
     assert!(writer.push(&all, 60_000));
     let reading = thread::spawn(move || {
         // In bites that leave room for a part of what is to be written.
@@ -182,9 +166,7 @@ fn a_file_is_appended_to_and_reopened_under_its_name() {
     eventually("`one` was not written", || read(&path) == "before\none\n");
     std::fs::rename(&path, &rotated).unwrap();
     assert!(writer.push(b"two\n", 1));
-    eventually("`two` was not written", || {
-        read(&rotated) == "before\none\ntwo\n"
-    });
+    eventually("`two` was not written", || read(&rotated) == "before\none\ntwo\n");
     writer.reopen();
     eventually("it was not reopened", || path.exists());
     assert!(writer.push(b"three\n", 1));
@@ -213,9 +195,7 @@ fn a_full_disk_holds_records_back_until_there_is_room() {
     std::os::unix::fs::symlink("/dev/full", &link).unwrap();
     let writer = Writer::file(&link).unwrap();
     assert!(writer.push(b"one\n", 1));
-    eventually("nobody tried to write", || {
-        writer.shared.lock().in_flight == 4
-    });
+    eventually("nobody tried to write", || writer.shared.lock().in_flight == 4);
     assert!(writer.push(b"two\n", 1));
     std::fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink(&path, &link).unwrap();
