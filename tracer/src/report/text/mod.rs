@@ -68,15 +68,6 @@ impl Text {
         }
     }
 
-    /// The terminal has another size; no effect where there is none.
-    pub fn resize(&mut self, width: usize) {
-        if self.screen.width.is_some() {
-            self.screen.width = Some(width);
-            self.layout = Layout::new(self.screen.width);
-            self.header_in = 0;
-        }
-    }
-
     /// The table's header, if it is due.
     fn header(&mut self, out: &mut BytesMut) {
         if self.header_in == 0 {
@@ -106,6 +97,14 @@ impl Text {
 }
 
 impl Report for Text {
+    fn resize(&mut self, width: usize) {
+        if self.screen.width.is_some() {
+            self.screen.width = Some(width);
+            self.layout = Layout::new(self.screen.width);
+            self.header_in = 0;
+        }
+    }
+
     fn start(&mut self, _start: &Start, out: &mut BytesMut) {
         // What is attached is a notice, for stderr: `start_notice`.
         self.header(out);
