@@ -133,6 +133,8 @@ const IPPROTO_FRAGMENT: u8 = 44;
 /// RFC 8200 asks for no limit; more than this many extension headers before a TCP header is
 /// nothing an honest host sends.
 const MAX_EXTENSIONS: usize = 6;
+/// Nor does one send a TCP header behind this many bytes.
+const MAX_OFFSET: usize = 1500;
 
 /// Finds the TCP header of a packet.
 ///
@@ -249,6 +251,10 @@ fn after_ipv6<P: Packet>(packet: &P, offset: usize) -> Result<usize, Reject> {
         };
         let extension: Extension = packet.read(offset).ok_or(Reject::Unparsed)?;
         offset += 8 + (extension.len as usize) * unit;
+        // Also what lets verifiers before 6.6 see that the offset is bounded.
+        if offset > MAX_OFFSET {
+            return Err(Reject::Unparsed);
+        }
         next_header = extension.next_header;
     }
     if next_header == IPPROTO_TCP { Ok(offset) } else { Err(Reject::Unparsed) }
