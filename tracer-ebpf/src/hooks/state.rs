@@ -11,6 +11,7 @@ use aya_ebpf::{
     maps::Array,
     programs::BtfTracePointContext,
 };
+use aya_log_ebpf::debug;
 use tracer_common::{
     record::{RecordKind, SocketRecord, flags},
     state::TcpState,
@@ -68,12 +69,12 @@ pub(crate) fn tracer_state(ctx: BtfTracePointContext) -> i32 {
     let old = ctx.arg::<i32>(1) as u8;
     let new = ctx.arg::<i32>(2) as u8;
     // SAFETY: the tracepoint passes a struct sock.
-    unsafe { transition(sk, old, new) };
+    unsafe { transition(&ctx, sk, old, new) };
     0
 }
 
 #[inline(always)]
-unsafe fn transition(sk: Ptr, old: u8, new: u8) {
+unsafe fn transition(ctx: &BtfTracePointContext, sk: Ptr, old: u8, new: u8) {
     // SAFETY: `sk` is a struct sock for as long as the program runs.
     unsafe {
         let now = bpf_ktime_get_ns();
@@ -90,7 +91,7 @@ unsafe fn transition(sk: Ptr, old: u8, new: u8) {
             Verdict::NoMatch => return,
             Verdict::NeedsLocalPort => {
                 if new == SYN_SENT {
-                    withhold(sk, now);
+                    withhold(ctx, sk, now);
                 }
                 return;
             }
@@ -180,12 +181,13 @@ unsafe fn storage(sk: Ptr, flags: u64) -> *mut Withheld {
 }
 
 #[inline(always)]
-unsafe fn withhold(sk: Ptr, now: u64) {
+unsafe fn withhold(ctx: &BtfTracePointContext, sk: Ptr, now: u64) {
     // SAFETY: `sk` is a full socket.
     unsafe {
         let withheld = storage(sk, BPF_SK_STORAGE_GET_F_CREATE.into());
         if withheld.is_null() {
             count(Program::State, |counters| counters.withheld_lost += 1);
+            debug!(ctx, "no memory to withhold a SYN_SENT");
             return;
         }
         (*withheld).ts_ns = now;

@@ -79,12 +79,12 @@ impl Pipeline {
 
     /// The `start` record; for text the same in words, on stderr.
     pub(super) fn start(&mut self, start: &Start, width: Option<usize>) {
-        self.report.start(start, &mut self.out);
-        self.rendered += 1;
-        self.flush();
         if let Some(width) = width {
             eprint!("{}", text::start_notice(start, width, std::io::stdout().is_terminal()));
         }
+        self.report.start(start, &mut self.out);
+        self.rendered += 1;
+        self.flush();
     }
 
     /// Events taken from the ring.
