@@ -34,3 +34,21 @@ impl Cgroups {
         self.names.get(&id).map(|(name, _)| Arc::clone(name))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_names_are_kept_when_there_are_too_many() {
+        let mut cgroups = Cgroups::default();
+        let name = Arc::new(CgroupName::default());
+        for id in 1..=3 * MOST as u64 {
+            cgroups.tell(id, Arc::clone(&name));
+            assert!(cgroups.names.len() <= MOST);
+            assert!(cgroups.name(id).is_some());
+        }
+        assert!(cgroups.name(1).is_none());
+        assert!(cgroups.name(3 * MOST as u64 - 1000).is_some());
+    }
+}

@@ -177,7 +177,8 @@ impl Conn {
     /// A socket met in the middle of its life: what came before was lost.
     pub(super) fn stranger(event: &SocketEvent, role: Option<Role>) -> Self {
         let role = match event.old {
-            // Only connect() leads into SYN_SENT; only a server has the SYN of its connection.
+            // Only connect() leads into SYN_SENT; and but for a simultaneous open it is a server
+            // whose connection has a SYN that came in.
             TcpState::SynSent => Some(Role::Client),
             _ if event.syn.is_some() => Some(Role::Server),
             _ => role,
@@ -429,7 +430,8 @@ impl Conn {
         match &mut self.end {
             Some(Ending { end: Some(end), .. }) => end.reset_sent_after = true,
             Some(_) => {}
-            None => self.learn(event),
+            // tcp_abort() sends its RST before it says why: the process at work may be `ss`.
+            None => self.confirmed = self.confirmed.max(event.at),
         }
     }
 

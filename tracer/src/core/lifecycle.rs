@@ -30,6 +30,12 @@ impl Opening {
         }
     }
 
+    fn at(&self) -> MonoNs {
+        match *self {
+            Self::Client(at) | Self::Child(at) => at,
+        }
+    }
+
     /// The transition that was folded into the event, if any.
     fn folded(&self, event: &SocketEvent) -> Option<StateChange> {
         let (at, old, new) = match *self {
@@ -137,7 +143,7 @@ impl Core {
                 conn.begin_after_accept(event, None);
                 return false;
             }
-            (Known::List(listed), Some(_)) if event.at <= listed => {
+            (Known::List(listed), Some(opening)) if opening.at() <= listed => {
                 // The list was ahead: this connection began after tracing did.
                 self.take(id);
                 return true;

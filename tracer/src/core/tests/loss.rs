@@ -320,3 +320,18 @@ fn events_without_a_cookie_are_counted() {
     assert_eq!((totals.events, totals.events_untracked), (2, 2));
     assert_eq!(totals.open, 0);
 }
+
+#[test]
+fn a_wait_for_accept_needs_both_its_ends() {
+    let (mut world, mut sock) = (World::new(), Sock::child());
+    sock.state = Listen;
+    world.at(MS).go(&mut sock, SynRecv);
+    world.lost(&mut sock, Established);
+    world.at(3 * MS).accept(&sock, 9, "nginx");
+    world.at(4 * MS).go(&mut sock, CloseWait);
+    world.at(5 * MS).go(&mut sock, Close);
+    let got = world.connection();
+    assert_eq!(got.accept_wait, None);
+    assert_eq!(got.owner, process(9, "nginx"));
+    assert!(got.events_lost);
+}

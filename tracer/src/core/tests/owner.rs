@@ -56,6 +56,23 @@ fn ss_that_kills_a_connection_does_not_own_it() {
 }
 
 #[test]
+fn ss_does_not_own_it_either_when_its_rst_comes_first() {
+    let (mut world, mut sock) = (World::new(), Sock::child());
+    world.at(MS).establish(&mut sock, MS);
+    world.at(2 * MS).accept(&sock, 10, "server");
+    world
+        .at(3 * MS)
+        .reset_sent_with(&sock, |e| e.owner = process(99, "ss"));
+    world.go_with(&mut sock, Close, |e| {
+        e.sk_err = libc::ECONNABORTED;
+        e.owner = process(99, "ss");
+    });
+    let got = world.connection();
+    assert_eq!(got.owner, process(10, "server"));
+    assert_eq!(got.outcome, Some(crate::core::record::Outcome::Aborted));
+}
+
+#[test]
 fn an_accept_that_arrives_after_the_end_still_names_the_owner() {
     let (mut world, mut sock) = (World::new(), Sock::child());
     world.at(MS).establish(&mut sock, MS);

@@ -193,3 +193,16 @@ fn a_listed_socket_that_skips_states_lost_events() {
     assert!(open[0].connection.events_lost);
     assert_eq!(open[0].connection.phases.close_wait, None);
 }
+
+#[test]
+fn a_fast_open_child_listed_in_syn_recv_was_seen_from_its_start() {
+    let mut sock = Sock::child();
+    let mut world = with_sockets(&[sock.listed()]);
+    world.at(20 * MS).go_with(&mut sock, Established, |e| {
+        e.old_since = Some(time(2 * MS));
+    });
+    let got = &world.core.open(time(20 * MS))[0].connection;
+    assert_eq!(got.observed_from, ObservedFrom::Start);
+    assert_eq!(got.phases.syn_recv, Some(18 * MS));
+    assert!(!got.events_lost);
+}

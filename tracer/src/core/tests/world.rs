@@ -177,7 +177,17 @@ impl World {
 
     /// A RST is sent on behalf of the socket.
     pub(super) fn reset_sent(&mut self, sock: &Sock) -> &mut Self {
-        let event = sock.event(self.now, sock.state, sock.state);
+        self.reset_sent_with(sock, |_| {})
+    }
+
+    /// The same, with more to the event.
+    pub(super) fn reset_sent_with(
+        &mut self,
+        sock: &Sock,
+        change: impl FnOnce(&mut SocketEvent),
+    ) -> &mut Self {
+        let mut event = sock.event(self.now, sock.state, sock.state);
+        change(&mut event);
         self.core.handle(&Event::ResetSent(event), &mut self.out);
         self
     }
