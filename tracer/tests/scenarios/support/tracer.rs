@@ -1,0 +1,309 @@
+//! The tracer as a child process, and what it wrote.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::lab::Lab;
+use super::netns::Netns;
+use super::{ms, patience, wait_until};
+
+/// The binary under test.
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os("TRACER_BIN").map_or_else(|| env!("CARGO_BIN_EXE_tracer").into(), Into::into)
+}
+
+/// `tracer ARGS`, to run in `ns`.
+pub(crate) fn command(ns: &Netns, args: &[&str]) -> Command {
+    let mut command = ns.command(binary());
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+#[derive(Default)]
+struct Lines {
+    records: Mutex<Vec<Value>>,
+    more: Condvar,
+}
+
+impl Lines {
+    fn lock(&self) -> MutexGuard<'_, Vec<Value>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A running tracer that writes JSON Lines.
+pub(crate) struct Tracer {
+    child: Child,
+    lines: Arc<Lines>,
+    readers: Vec<JoinHandle<()>>,
+    stderr: Arc<Mutex<String>>,
+    done: bool,
+}
+
+impl Tracer {
+    /// Starts it on host b, for this lab's addresses, and waits until it traces.
+    #[track_caller]
+    pub(crate) fn start(lab: &Lab, args: &[&str]) -> Self {
+        let (prefix4, prefix6) = (lab.prefix4(), lab.prefix6());
+        let mut all = vec!["--host", &prefix4, "--host", &prefix6];
+        all.extend(args);
+        Self::start_in(&lab.b, &all)
+    }
+
+    /// Starts it in `ns` with exactly these arguments, and waits until it traces.
+    #[track_caller]
+    pub(crate) fn start_in(ns: &Netns, args: &[&str]) -> Self {
+        let mut tracer = Self::spawn(command(ns, &["--format", "json"]).args(args));
+        let limit = patience(Duration::from_secs(15));
+        let begin = Instant::now();
+        while !tracer.seen(|line| line["type"] == "start") {
+            if let Some(status) = tracer.child.try_wait().expect("wait") {
+                pause_for_stderr();
+                panic!("the tracer ended at once ({status}): {}", tracer.stderr());
+            }
+            assert!(begin.elapsed() < limit, "no start record: {}", tracer.stderr());
+            std::thread::sleep(ms(5));
+        }
+        tracer
+    }
+
+    /// Starts a prepared command with both outputs collected.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", binary().display()));
+        let stdout = child.stdout.take().expect("stdout");
+        let mut errors = child.stderr.take().expect("stderr");
+        let lines = Arc::new(Lines::default());
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let (to, text) = (Arc::clone(&lines), Arc::clone(&stderr));
+        let readers = vec![
+            std::thread::spawn(move || {
+                for line in BufReader::new(stdout).lines() {
+                    let Ok(line) = line else { break };
+                    let record = serde_json::from_str(&line)
+                        .unwrap_or_else(|e| Value::String(format!("not JSON ({e}): {line}")));
+                    to.lock().push(record);
+                    to.more.notify_all();
+                }
+            }),
+            std::thread::spawn(move || {
+                let mut part = [0; 4096];
+                while let Ok(n @ 1..) = errors.read(&mut part) {
+                    text.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push_str(&String::from_utf8_lossy(&part[..n]));
+                }
+            }),
+        ];
+        Self {
+            child,
+            lines,
+            readers,
+            stderr,
+            done: false,
+        }
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it said on standard error so far.
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Records so far.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        self.lines.lock().clone()
+    }
+
+    fn seen(&self, wanted: impl Fn(&Value) -> bool) -> bool {
+        self.lines.lock().iter().any(wanted)
+    }
+
+    /// Waits until `n` records that match have come.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, n: usize, limit: Duration, wanted: impl Fn(&Value) -> bool) {
+        let deadline = Instant::now() + patience(limit);
+        let mut records = self.lines.lock();
+        loop {
+            let have = records.iter().filter(|record| wanted(record)).count();
+            if have >= n {
+                return;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let all: Vec<String> = records.iter().map(Value::to_string).collect();
+                drop(records);
+                panic!("{have} of {n} records came; all there is:\n{}", all.join("\n"));
+            }
+            records = self
+                .lines
+                .more
+                .wait_timeout(records, left.min(ms(200)))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Waits until `n` connections have ended.
+    #[track_caller]
+    pub(crate) fn wait_connections(&self, n: usize) {
+        self.wait_for(n, Duration::from_secs(5), |r| r["type"] == "connection");
+    }
+
+    /// Sends a signal.
+    #[track_caller]
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"));
+        kill(pid, signal).expect("kill()");
+    }
+
+    /// Ends it with SIGINT and hands out all it wrote.
+    #[track_caller]
+    pub(crate) fn stop(self) -> Run {
+        self.signal(Signal::SIGINT);
+        self.finish()
+    }
+
+    /// Waits for `n` connections, then as [`Self::stop`].
+    #[track_caller]
+    pub(crate) fn stop_after(self, n: usize) -> Run {
+        self.wait_connections(n);
+        self.stop()
+    }
+
+    /// Waits until it ends by itself and hands out all it wrote.
+    #[track_caller]
+    pub(crate) fn finish(mut self) -> Run {
+        let mut status = None;
+        wait_until("the tracer ends", Duration::from_secs(15), || {
+            status = self.child.try_wait().expect("wait");
+            status.is_some()
+        });
+        for reader in self.readers.drain(..) {
+            reader.join().expect("a reader");
+        }
+        self.done = true;
+        Run {
+            records: self.records(),
+            stderr: self.stderr(),
+            status: status.expect("a status"),
+        }
+    }
+}
+
+/// What a process said just before its end may still be in the pipe.
+fn pause_for_stderr() {
+    std::thread::sleep(ms(100));
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        // It is ours and has not been waited for, so its pid is its own.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            for record in self.records() {
+                eprintln!("{record}");
+            }
+            eprintln!("tracer's stderr: {}", self.stderr());
+        }
+    }
+}
+
+/// All that a tracer wrote from start to end.
+pub(crate) struct Run {
+    /// Every record in order.
+    pub(crate) records: Vec<Value>,
+    /// Notices.
+    pub(crate) stderr: String,
+    /// How it ended.
+    pub(crate) status: ExitStatus,
+}
+
+impl Run {
+    /// All records of a type.
+    pub(crate) fn all(&self, kind: &str) -> Vec<&Value> {
+        self.records.iter().filter(|r| r["type"] == kind).collect()
+    }
+
+    /// The one record of a type.
+    #[track_caller]
+    pub(crate) fn one(&self, kind: &str) -> &Value {
+        let all = self.all(kind);
+        assert_eq!(all.len(), 1, "{kind} records in\n{}", self.dump());
+        all[0]
+    }
+
+    /// The `start` record.
+    #[track_caller]
+    pub(crate) fn start(&self) -> &Value {
+        self.one("start")
+    }
+
+    /// The `end` record.
+    #[track_caller]
+    pub(crate) fn end(&self) -> &Value {
+        self.one("end")
+    }
+
+    /// Ended connections.
+    pub(crate) fn connections(&self) -> Vec<&Value> {
+        self.all("connection")
+    }
+
+    /// The one ended connection that matches.
+    #[track_caller]
+    pub(crate) fn conn(&self, wanted: impl Fn(&Value) -> bool) -> &Value {
+        let found: Vec<&Value> = self.connections().into_iter().filter(|c| wanted(c)).collect();
+        assert_eq!(found.len(), 1, "matching connections in\n{}", self.dump());
+        found[0]
+    }
+
+    /// The one connection of which this host was the client.
+    #[track_caller]
+    pub(crate) fn client(&self) -> &Value {
+        self.conn(|c| c["role"] == "client")
+    }
+
+    /// The one connection of which this host was the server.
+    #[track_caller]
+    pub(crate) fn server(&self) -> &Value {
+        self.conn(|c| c["role"] == "server")
+    }
+
+    /// Everything, for a failure's message.
+    pub(crate) fn dump(&self) -> String {
+        let lines: Vec<String> = self.records.iter().map(Value::to_string).collect();
+        format!("{}\nstderr: {}", lines.join("\n"), self.stderr)
+    }
+
+    /// Checks that it ended in the ordinary way and lost nothing.
+    #[track_caller]
+    pub(crate) fn fine(&self) -> &Self {
+        assert!(self.status.success(), "{}: {}", self.status, self.stderr);
+        let end = self.end();
+        assert_eq!(end["events_lost"], 0, "{end}");
+        assert_eq!(end["output_dropped"], 0, "{end}");
+        let not_json: Vec<&Value> = self.records.iter().filter(|r| r.is_string()).collect();
+        assert!(not_json.is_empty(), "{not_json:?}");
+        self
+    }
+}
