@@ -14,4 +14,7 @@
     reason = "a scenario that cannot go on fails by panicking"
 )]
 
+mod close;
+mod reset;
 mod support;
+mod unanswered;

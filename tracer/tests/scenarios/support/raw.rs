@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
+use etherparse::{Icmpv4Type, NetSlice, PacketBuilder, SlicedPacket, TransportSlice, icmpv4};
 
 use super::lab::{Lab, MAC_A, mac};
 use super::wire::{Cable, Wire};
@@ -255,6 +255,27 @@ impl RawConn<'_> {
     pub(crate) fn answer(&mut self) {
         self.send(SYN | ACK, b"");
         self.expect_flags(ACK);
+    }
+
+    /// Says by ICMP that this host can't be reached (RFC 792: header and 8 bytes of what came).
+    pub(crate) fn unreachable(&self) {
+        let (IpAddr::V4(us), IpAddr::V4(them)) = (self.local.ip(), self.remote.ip()) else {
+            panic!("the raw peer speaks IPv4")
+        };
+        let came = Segment {
+            from: self.remote,
+            to: self.local,
+            seq: self.rcv.wrapping_sub(1),
+            ack: 0,
+            flags: SYN,
+            data: Vec::new(),
+        };
+        let builder = PacketBuilder::ipv4(us.octets(), them.octets(), 64).icmpv4(
+            Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::Host),
+        );
+        let mut packet = Vec::new();
+        builder.write(&mut packet, &came.to_packet()[..28]).expect("build a packet");
+        self.raw.wire.send(&packet);
     }
 
     /// Sends a RST in order.
