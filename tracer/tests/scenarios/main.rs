@@ -15,6 +15,9 @@
 )]
 
 mod close;
+mod fastopen;
+mod handshake;
+mod queues;
 mod reset;
 mod support;
 mod unanswered;
