@@ -15,9 +15,16 @@
 )]
 
 mod close;
+mod errors;
 mod fastopen;
+mod filters;
 mod handshake;
+mod lifecycle;
+mod middle;
+mod netdev;
+mod owner;
 mod queues;
+mod report;
 mod reset;
 mod support;
 mod unanswered;

@@ -145,8 +145,8 @@ impl Netns {
     #[track_caller]
     fn drop_at(&self, hook: &str, rule: &str) {
         self.nft(&format!(
-            "table inet scenario {{ chain {hook} {{ type filter hook {hook} priority 0; \
-             {rule} counter drop; }} }}"
+            "table inet scenario {{\nchain {hook} {{\ntype filter hook {hook} priority 0;\n\
+             {rule} counter drop\n}}\n}}\n"
         ));
     }
 

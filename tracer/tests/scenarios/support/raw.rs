@@ -110,8 +110,14 @@ pub(crate) struct Raw {
 impl Raw {
     /// At host a's end of the lab's cable, under the address [`Lab::raw4`].
     pub(crate) fn new(lab: &Lab) -> Self {
+        Self::new_on(lab, "vb")
+    }
+
+    /// The same, where host b reaches the cable through another device.
+    pub(crate) fn new_on(lab: &Lab, device: &str) -> Self {
         let addr = lab.raw4();
-        lab.b.sh(&format!("ip neigh add {addr} lladdr {} dev vb nud permanent", mac(MAC_A)));
+        let mac = mac(MAC_A);
+        lab.b.sh(&format!("ip neigh add {addr} lladdr {mac} dev {device} nud permanent"));
         Self::on(Cable::open(lab), addr)
     }
 

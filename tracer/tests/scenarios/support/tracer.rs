@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,22 +27,10 @@ pub(crate) fn command(ns: &Netns, args: &[&str]) -> Command {
     command
 }
 
-#[derive(Default)]
-struct Lines {
-    records: Mutex<Vec<Value>>,
-    more: Condvar,
-}
-
-impl Lines {
-    fn lock(&self) -> MutexGuard<'_, Vec<Value>> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// A running tracer that writes JSON Lines.
 pub(crate) struct Tracer {
     child: Child,
-    lines: Arc<Lines>,
+    lines: Arc<Mutex<Vec<Value>>>,
     readers: Vec<JoinHandle<()>>,
     stderr: Arc<Mutex<String>>,
     done: bool,
@@ -84,17 +72,16 @@ impl Tracer {
             .unwrap_or_else(|error| panic!("{}: {error}", binary().display()));
         let stdout = child.stdout.take().expect("stdout");
         let mut errors = child.stderr.take().expect("stderr");
-        let lines = Arc::new(Lines::default());
+        let lines = Arc::new(Mutex::new(Vec::new()));
         let stderr = Arc::new(Mutex::new(String::new()));
         let (to, text) = (Arc::clone(&lines), Arc::clone(&stderr));
         let readers = vec![
             std::thread::spawn(move || {
                 for line in BufReader::new(stdout).lines() {
                     let Ok(line) = line else { break };
-                    let record = serde_json::from_str(&line)
-                        .unwrap_or_else(|e| Value::String(format!("not JSON ({e}): {line}")));
-                    to.lock().push(record);
-                    to.more.notify_all();
+                    // Text, or an error that `Run::fine` finds.
+                    let record = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                    to.lock().unwrap_or_else(PoisonError::into_inner).push(record);
                 }
             }),
             std::thread::spawn(move || {
@@ -125,37 +112,38 @@ impl Tracer {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn lock(&self) -> MutexGuard<'_, Vec<Value>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Records so far.
     pub(crate) fn records(&self) -> Vec<Value> {
-        self.lines.lock().clone()
+        self.lock().clone()
     }
 
     fn seen(&self, wanted: impl Fn(&Value) -> bool) -> bool {
-        self.lines.lock().iter().any(wanted)
+        self.lock().iter().any(wanted)
     }
 
     /// Waits until `n` records that match have come.
     #[track_caller]
     pub(crate) fn wait_for(&self, n: usize, limit: Duration, wanted: impl Fn(&Value) -> bool) {
         let deadline = Instant::now() + patience(limit);
-        let mut records = self.lines.lock();
+        let (mut have, mut looked_at) = (0, 0);
         loop {
-            let have = records.iter().filter(|record| wanted(record)).count();
+            let records = self.lock();
+            have += records[looked_at..].iter().filter(|record| wanted(record)).count();
+            looked_at = records.len();
             if have >= n {
                 return;
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let all: Vec<String> = records.iter().map(Value::to_string).collect();
+            if Instant::now() > deadline {
+                let all: Vec<String> = records.iter().take(100).map(Value::to_string).collect();
                 drop(records);
-                panic!("{have} of {n} records came; all there is:\n{}", all.join("\n"));
+                panic!("{have} of {n} records came; what there is:\n{}", all.join("\n"));
             }
-            records = self
-                .lines
-                .more
-                .wait_timeout(records, left.min(ms(200)))
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            drop(records);
+            std::thread::sleep(ms(5));
         }
     }
 
@@ -289,9 +277,15 @@ impl Run {
         self.conn(|c| c["role"] == "server")
     }
 
-    /// Everything, for a failure's message.
+    /// What was written as text.
+    pub(crate) fn text(&self) -> String {
+        let lines: Vec<&str> = self.records.iter().filter_map(Value::as_str).collect();
+        lines.join("\n")
+    }
+
+    /// Everything (of a long run the beginning), for a failure's message.
     pub(crate) fn dump(&self) -> String {
-        let lines: Vec<String> = self.records.iter().map(Value::to_string).collect();
+        let lines: Vec<String> = self.records.iter().take(100).map(Value::to_string).collect();
         format!("{}\nstderr: {}", lines.join("\n"), self.stderr)
     }
 
