@@ -5,6 +5,7 @@
 //! the standard library.
 #![no_std]
 
+pub mod addr;
 pub mod counters;
 pub mod offsets;
 pub mod packet;

@@ -3,7 +3,7 @@
 //! Written for the verifier: fixed-size headers read at bounded offsets, bounded loops, no slices.
 //! What can't be parsed is said so ([`Reject`]), never guessed.
 
-use crate::record::v4_mapped;
+use crate::addr::Addr;
 
 /// Where headers are read from.
 pub trait Packet {
@@ -61,10 +61,10 @@ pub mod tcp_flags {
 /// A TCP header with the addresses it travels between.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Segment {
-    /// Source address, network order, IPv4 as IPv4-mapped IPv6.
-    pub src: [u8; 16],
+    /// Source address.
+    pub src: Addr,
     /// Destination address.
-    pub dst: [u8; 16],
+    pub dst: Addr,
     /// Source port, host order.
     pub src_port: u16,
     /// Destination port, host order.
@@ -122,7 +122,6 @@ headers! {
         flags: u8,
         _window: u16,
     }
-    struct FirstByte { byte: u8, }
 }
 
 const ETH_P_IP: u16 = 0x0800;
@@ -143,17 +142,14 @@ const MAX_EXTENSIONS: usize = 6;
 pub fn locate<P: Packet>(packet: &P, link: Link) -> Result<Located, Reject> {
     let (ip, v6) = match link {
         Link::Ethernet => network_header(packet)?,
-        Link::RawIp => match packet.read::<FirstByte>(0).ok_or(Reject::NotTcp)?.byte >> 4 {
+        // Read as the shorter of the two headers: the version is in the same place in both.
+        Link::RawIp => match packet.read::<Ipv4>(0).ok_or(Reject::NotTcp)?.version_ihl >> 4 {
             4 => (0, false),
             6 => (0, true),
             _ => return Err(Reject::NotTcp),
         },
     };
-    let tcp = if v6 {
-        after_ipv6(packet, ip)?
-    } else {
-        after_ipv4(packet, ip)?
-    };
+    let tcp = if v6 { after_ipv6(packet, ip)? } else { after_ipv4(packet, ip)? };
     Ok(Located { ip, tcp, v6 })
 }
 
@@ -175,13 +171,10 @@ pub fn segment<P: Packet>(packet: &P, at: Located) -> Result<Segment, Reject> {
     }
     let (src, dst) = if at.v6 {
         let ip: Ipv6 = packet.read(at.ip).ok_or(Reject::Unparsed)?;
-        (v6_bytes(ip.src), v6_bytes(ip.dst))
+        (Addr::v6(ip.src), Addr::v6(ip.dst))
     } else {
         let ip: Ipv4 = packet.read(at.ip).ok_or(Reject::Unparsed)?;
-        (
-            v4_mapped(ip.src.to_ne_bytes()),
-            v4_mapped(ip.dst.to_ne_bytes()),
-        )
+        (Addr::v4(ip.src), Addr::v4(ip.dst))
     };
     Ok(Segment {
         src,
@@ -258,25 +251,7 @@ fn after_ipv6<P: Packet>(packet: &P, offset: usize) -> Result<usize, Reject> {
         offset += 8 + (extension.len as usize) * unit;
         next_header = extension.next_header;
     }
-    if next_header == IPPROTO_TCP {
-        Ok(offset)
-    } else {
-        Err(Reject::Unparsed)
-    }
-}
-
-#[inline(always)]
-fn v6_bytes(words: [u32; 4]) -> [u8; 16] {
-    let [a, b, c, d] = [
-        words[0].to_ne_bytes(),
-        words[1].to_ne_bytes(),
-        words[2].to_ne_bytes(),
-        words[3].to_ne_bytes(),
-    ];
-    [
-        a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2],
-        d[3],
-    ]
+    if next_header == IPPROTO_TCP { Ok(offset) } else { Err(Reject::Unparsed) }
 }
 
 /// Bytes in memory are a packet too: the capture reader's and the tests' kind.

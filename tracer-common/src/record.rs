@@ -1,10 +1,11 @@
 //! The records that travel through the ring buffer.
 //!
 //! Every record begins with its [`RecordKind`] in the first byte. Times are nanoseconds of
-//! `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`), 0 meaning unknown. Addresses are 16 bytes in network
-//! order, IPv4 as IPv4-mapped IPv6 (RFC 4291, 2.5.5.2). Ports are in host order.
+//! `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`), 0 meaning unknown. Ports are in host order.
 //!
 //! Layout rules: `repr(C)`, no padding, no `bool`, `enum` or `Option`, alignment 8.
+
+use crate::addr::Addr;
 
 /// First byte of a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,12 +66,7 @@ pub mod flags {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     feature = "user",
-    derive(
-        zerocopy::FromBytes,
-        zerocopy::IntoBytes,
-        zerocopy::KnownLayout,
-        zerocopy::Immutable
-    )
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout, zerocopy::Immutable)
 )]
 pub struct SocketRecord {
     /// A [`RecordKind`].
@@ -99,9 +95,9 @@ pub struct SocketRecord {
     /// `tcp_sock.bytes_received`: counts the peer's FIN as one.
     pub bytes_received: u64,
     /// Local address.
-    pub local_addr: [u8; 16],
+    pub local_addr: Addr,
     /// Remote address.
-    pub remote_addr: [u8; 16],
+    pub remote_addr: Addr,
     /// Local port; 0 before the kernel has chosen one.
     pub local_port: u16,
     /// Remote port.
@@ -120,8 +116,9 @@ pub struct SocketRecord {
     pub pid: u32,
     /// Zero.
     pub reserved: u32,
-    /// Name of the process (its group leader's), NUL-padded; valid with [`flags::OWNER`].
-    pub comm: [u8; 16],
+    /// Name of the process (its group leader's), NUL-padded bytes in memory order;
+    /// valid with [`flags::OWNER`].
+    pub comm: [u64; 2],
 }
 
 /// What a hook saw of a request: a SYN received and not yet answered by the final ACK.
@@ -129,12 +126,7 @@ pub struct SocketRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     feature = "user",
-    derive(
-        zerocopy::FromBytes,
-        zerocopy::IntoBytes,
-        zerocopy::KnownLayout,
-        zerocopy::Immutable
-    )
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout, zerocopy::Immutable)
 )]
 pub struct RequestRecord {
     /// A [`RecordKind`].
@@ -150,9 +142,9 @@ pub struct RequestRecord {
     /// Arrival of the SYN at the SYN hook.
     pub syn_ts_ns: u64,
     /// Local address.
-    pub local_addr: [u8; 16],
+    pub local_addr: Addr,
     /// Remote address.
-    pub remote_addr: [u8; 16],
+    pub remote_addr: Addr,
     /// Local port.
     pub local_port: u16,
     /// Remote port.
@@ -165,12 +157,3 @@ const _: () = {
     assert!(size_of::<SocketRecord>() == 144 && align_of::<SocketRecord>() == 8);
     assert!(size_of::<RequestRecord>() == 64 && align_of::<RequestRecord>() == 8);
 };
-
-/// An IPv4 address (network order) in the form records carry.
-#[inline(always)]
-#[must_use]
-pub const fn v4_mapped(v4: [u8; 4]) -> [u8; 16] {
-    [
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3],
-    ]
-}

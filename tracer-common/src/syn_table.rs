@@ -6,6 +6,8 @@
 //! trick of chess programs: Hyatt and Mann, "A lock-less transposition table implementation").
 //! An overwritten slot means that the time is unknown, never that it is wrong.
 
+use crate::addr::Addr;
+
 /// Slots in the table; a power of two.
 pub const SLOTS: u32 = 1 << 18;
 
@@ -40,13 +42,13 @@ pub enum Seen {
     OtherDevice,
 }
 
-/// The 4-tuple that names a connection, seen from the host: 16-byte addresses in network order.
+/// The 4-tuple that names a connection, seen from the host.
 #[derive(Clone, Copy)]
-pub struct Tuple<'a> {
+pub struct Tuple {
     /// Local address.
-    pub local_addr: &'a [u8; 16],
+    pub local_addr: Addr,
     /// Remote address.
-    pub remote_addr: &'a [u8; 16],
+    pub remote_addr: Addr,
     /// Local port, host order.
     pub local_port: u16,
     /// Remote port, host order.
@@ -60,7 +62,7 @@ impl Tag {
     /// at a slot.
     #[inline(always)]
     #[must_use]
-    pub fn new(secret0: u64, secret1: u64, tuple: &Tuple<'_>) -> Self {
+    pub fn new(secret0: u64, secret1: u64, tuple: &Tuple) -> Self {
         let mut v = [
             secret0 ^ 0x736f_6d65_7073_6575,
             secret1 ^ 0x646f_7261_6e64_6f6d,
@@ -70,11 +72,11 @@ impl Tag {
         let ports = ((tuple.local_port as u64) << 48)
             | ((tuple.remote_port as u64) << 32)
             | tuple.netns as u64;
-        let (l, r) = (halves(tuple.local_addr), halves(tuple.remote_addr));
-        absorb(&mut v, l.0);
-        absorb(&mut v, l.1);
-        absorb(&mut v, r.0);
-        absorb(&mut v, r.1);
+        let (local, remote) = (tuple.local_addr.0, tuple.remote_addr.0);
+        absorb(&mut v, local[0]);
+        absorb(&mut v, local[1]);
+        absorb(&mut v, remote[0]);
+        absorb(&mut v, remote[1]);
         absorb(&mut v, ports);
         absorb(&mut v, 40 << 56);
         v[2] ^= 0xff;
@@ -97,20 +99,12 @@ impl Slot {
     #[inline(always)]
     #[must_use]
     pub fn new(tag: Tag, ts_ns: u64, isn: u32, ifindex: u32) -> Self {
-        Self::sealed(
-            tag,
-            ts_ns,
-            ((isn as u64) << 32) | (((ifindex & 0xff_ffff) as u64) << 8),
-        )
+        Self::sealed(tag, ts_ns, ((isn as u64) << 32) | (((ifindex & 0xff_ffff) as u64) << 8))
     }
 
     #[inline(always)]
     fn sealed(tag: Tag, ts_ns: u64, detail: u64) -> Self {
-        Self {
-            check: tag.0 ^ ts_ns ^ detail,
-            ts_ns,
-            detail,
-        }
+        Self { check: tag.0 ^ ts_ns ^ detail, ts_ns, detail }
     }
 
     /// Initial sequence number of the SYN.
@@ -150,20 +144,8 @@ impl Slot {
         if self.repeats() == 0xff {
             return (Seen::Repeated, None);
         }
-        (
-            Seen::Repeated,
-            Some(Self::sealed(tag, self.ts_ns, self.detail + 1)),
-        )
+        (Seen::Repeated, Some(Self::sealed(tag, self.ts_ns, self.detail + 1)))
     }
-}
-
-#[inline(always)]
-fn halves(addr: &[u8; 16]) -> (u64, u64) {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *addr;
-    (
-        u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-        u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
-    )
 }
 
 #[inline(always)]
@@ -196,14 +178,12 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn tag(remote_port: u16, netns: u32) -> Tag {
-        let local = [1; 16];
-        let remote = [2; 16];
         Tag::new(
             7,
             9,
             &Tuple {
-                local_addr: &local,
-                remote_addr: &remote,
+                local_addr: Addr([1, 1]),
+                remote_addr: Addr([2, 2]),
                 local_port: 80,
                 remote_port,
                 netns,
@@ -226,18 +206,9 @@ mod tests {
         let a = Slot::new(tag(1000, 1), SECOND, 42, 3);
         let b = Slot::new(tag(2000, 1), 2 * SECOND, 43, 4);
         for torn in [
-            Slot {
-                check: a.check,
-                ..b
-            },
-            Slot {
-                ts_ns: a.ts_ns,
-                ..b
-            },
-            Slot {
-                detail: a.detail,
-                ..b
-            },
+            Slot { check: a.check, ..b },
+            Slot { ts_ns: a.ts_ns, ..b },
+            Slot { detail: a.detail, ..b },
         ] {
             assert!(!torn.belongs_to(tag(1000, 1), 3 * SECOND));
             assert!(!torn.belongs_to(tag(2000, 1), 3 * SECOND));
@@ -252,10 +223,7 @@ mod tests {
         assert_eq!(seen, Seen::First);
         let (seen, again) = slot.meet(tag, 2 * SECOND, 42, 3);
         let again = again.expect("counted");
-        assert_eq!(
-            (seen, again.ts_ns, again.repeats()),
-            (Seen::Repeated, SECOND, 1)
-        );
+        assert_eq!((seen, again.ts_ns, again.repeats()), (Seen::Repeated, SECOND, 1));
         assert!(again.belongs_to(tag, 3 * SECOND));
     }
 
@@ -263,10 +231,7 @@ mod tests {
     fn the_same_syn_on_another_device_is_no_retransmission() {
         let tag = tag(1000, 1);
         let slot = Slot::new(tag, SECOND, 42, 3);
-        assert_eq!(
-            slot.meet(tag, SECOND + 10, 42, 4),
-            (Seen::OtherDevice, None)
-        );
+        assert_eq!(slot.meet(tag, SECOND + 10, 42, 4), (Seen::OtherDevice, None));
     }
 
     #[test]
@@ -274,10 +239,7 @@ mod tests {
         let tag = tag(1000, 1);
         let slot = Slot::new(tag, SECOND, 42, 3);
         assert_eq!(slot.meet(tag, 2 * SECOND, 43, 3).0, Seen::First);
-        assert_eq!(
-            slot.meet(tag, 2 * SECOND + MAX_AGE_NS, 42, 3).0,
-            Seen::First
-        );
+        assert_eq!(slot.meet(tag, 2 * SECOND + MAX_AGE_NS, 42, 3).0, Seen::First);
     }
 
     #[test]

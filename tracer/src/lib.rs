@@ -3,4 +3,10 @@
 //! The way of the data: hook → record in the ring ([`kernel`]) → decoded event ([`core::event`]) →
 //! connection table ([`core`]) → records ([`core::record`]) → reports ([`report`]).
 
+pub mod app;
+pub mod cli;
 pub mod core;
+pub mod filter;
+pub mod kernel;
+pub mod report;
+pub mod system;

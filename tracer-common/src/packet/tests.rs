@@ -64,17 +64,11 @@ fn expect_syn(bytes: &[u8], link: Link) -> Segment {
 
 #[test]
 fn plain_ipv4_and_ipv6() {
-    let segment = expect_syn(
-        &ethernet(&[], ETH_P_IP, &ipv4(&[], 0x4000, &tcp(2))),
-        Link::Ethernet,
-    );
-    assert_eq!(segment.src, v4_mapped([10, 0, 0, 1]));
-    assert_eq!(segment.dst, v4_mapped([10, 0, 0, 2]));
-    let segment = expect_syn(
-        &ethernet(&[], ETH_P_IPV6, &ipv6(6, &tcp(2))),
-        Link::Ethernet,
-    );
-    assert_eq!((segment.src[15], segment.dst[15]), (1, 2));
+    let segment = expect_syn(&ethernet(&[], ETH_P_IP, &ipv4(&[], 0x4000, &tcp(2))), Link::Ethernet);
+    assert_eq!(segment.src, Addr::v4(u32::from_ne_bytes([10, 0, 0, 1])));
+    assert_eq!(segment.dst, Addr::v4(u32::from_ne_bytes([10, 0, 0, 2])));
+    let segment = expect_syn(&ethernet(&[], ETH_P_IPV6, &ipv6(6, &tcp(2))), Link::Ethernet);
+    assert_eq!((segment.src.to_bytes()[15], segment.dst.to_bytes()[15]), (1, 2));
 }
 
 #[test]
@@ -88,10 +82,7 @@ fn raw_ip_devices_have_no_link_header() {
 fn up_to_two_vlan_tags() {
     let ip = ipv4(&[], 0, &tcp(2));
     expect_syn(&ethernet(&[ETH_P_8021Q], ETH_P_IP, &ip), Link::Ethernet);
-    expect_syn(
-        &ethernet(&[ETH_P_8021AD, ETH_P_8021Q], ETH_P_IP, &ip),
-        Link::Ethernet,
-    );
+    expect_syn(&ethernet(&[ETH_P_8021AD, ETH_P_8021Q], ETH_P_IP, &ip), Link::Ethernet);
     let three = ethernet(&[ETH_P_8021AD, ETH_P_8021Q, ETH_P_8021Q], ETH_P_IP, &ip);
     assert_eq!(parse(&three, Link::Ethernet), Err(Reject::NotTcp));
 }
@@ -112,20 +103,11 @@ fn ipv4_options_and_ipv6_extension_headers_are_skipped() {
 
 #[test]
 fn fragments_are_not_guessed_at() {
-    assert_eq!(
-        parse(&ipv4(&[], 0x2000, &tcp(2)), Link::RawIp),
-        Err(Reject::Unparsed)
-    );
-    assert_eq!(
-        parse(&ipv4(&[], 0x0001, &tcp(2)), Link::RawIp),
-        Err(Reject::Unparsed)
-    );
+    assert_eq!(parse(&ipv4(&[], 0x2000, &tcp(2)), Link::RawIp), Err(Reject::Unparsed));
+    assert_eq!(parse(&ipv4(&[], 0x0001, &tcp(2)), Link::RawIp), Err(Reject::Unparsed));
     let mut fragment = std::vec![6, 0, 0, 0, 0, 0, 0, 0];
     fragment.extend(tcp(2));
-    assert_eq!(
-        parse(&ipv6(44, &fragment), Link::RawIp),
-        Err(Reject::Unparsed)
-    );
+    assert_eq!(parse(&ipv6(44, &fragment), Link::RawIp), Err(Reject::Unparsed));
 }
 
 #[test]
@@ -144,20 +126,12 @@ fn malformed_headers_are_not_guessed_at() {
 #[test]
 fn every_truncation_is_rejected_without_a_panic() {
     for whole in [
-        ethernet(
-            &[ETH_P_8021AD, ETH_P_8021Q],
-            ETH_P_IP,
-            &ipv4(&[1; 8], 0, &tcp(2)),
-        ),
+        ethernet(&[ETH_P_8021AD, ETH_P_8021Q], ETH_P_IP, &ipv4(&[1; 8], 0, &tcp(2))),
         ethernet(&[], ETH_P_IPV6, &ipv6(6, &tcp(2))),
     ] {
         let needed = whole.len() - 4;
         for len in 0..whole.len() {
-            assert_eq!(
-                parse(&whole[..len], Link::Ethernet).is_ok(),
-                len >= needed,
-                "{len}"
-            );
+            assert_eq!(parse(&whole[..len], Link::Ethernet).is_ok(), len >= needed, "{len}");
         }
     }
 }
@@ -168,8 +142,5 @@ fn other_protocols_are_no_concern() {
     udp[9] = 17;
     assert_eq!(parse(&udp, Link::RawIp), Err(Reject::NotTcp));
     assert_eq!(parse(&ipv6(58, &tcp(2)), Link::RawIp), Err(Reject::NotTcp));
-    assert_eq!(
-        parse(&ethernet(&[], 0x0806, &[0; 40]), Link::Ethernet),
-        Err(Reject::NotTcp)
-    );
+    assert_eq!(parse(&ethernet(&[], 0x0806, &[0; 40]), Link::Ethernet), Err(Reject::NotTcp));
 }

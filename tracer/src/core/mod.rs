@@ -1,4 +1,251 @@
 //! The sans-IO heart: events and time in, records out. No clock, no socket, no aya type.
+//!
+//! # Use
+//!
+//! 1. [`Core::snapshot`] once, with the sockets that are open when tracing begins, before the first
+//!    event.
+//! 2. [`Core::handle`] for every event, in the order in which the ring holds them.
+//! 3. [`Core::handle_timeout`] when [`Core::poll_timeout`] says so. The `now` handed in is a
+//!    promise: every event up to `now` has been handled. So it is the time at which the last round
+//!    of reading the ring *began*, not the time after it.
+//! 4. When events were lost: [`Core::events_were_lost`] at once; then ask the kernel for its
+//!    sockets, read the ring until it holds nothing older than the answer, and
+//!    [`Core::reconcile`].
+//! 5. [`Core::finish`] at the end.
 
+mod cgroups;
+mod config;
+mod connection;
 pub mod event;
+mod handshake;
+mod hosts;
+mod lifecycle;
+mod listeners;
+mod maybe;
+mod outcome;
+mod payload;
+mod quantiles;
+mod reconcile;
 pub mod record;
+mod requests;
+mod selection;
+mod stuck;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
+
+pub use self::config::{Config, StuckAfter};
+pub use self::selection::{Prefix, Selection, Shown};
+
+use self::cgroups::Cgroups;
+use self::connection::Conn;
+use self::event::{CgroupName, Event, MonoNs};
+use self::hosts::Hosts;
+use self::listeners::Listeners;
+use self::record::{Host, OpenConnection, Record};
+use self::requests::Requests;
+use self::stuck::Stuck;
+use self::table::Table;
+
+/// Totals of the run so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Events handled, names of cgroups not counted.
+    pub events: u64,
+    /// Events that named no socket (cookie 0): no connection could be followed.
+    pub events_untracked: u64,
+    /// Connections that ended, of those asked for.
+    pub connections: u64,
+    /// Connections that are open, of those asked for.
+    pub open: u64,
+    /// Requests that never became a connection.
+    pub handshakes_failed: u64,
+    /// Connections forgotten because the table was full.
+    pub evicted: u64,
+    /// Requests that could not be followed because there were too many at a time; some of them
+    /// may have died without being counted.
+    pub requests_untracked: u64,
+}
+
+/// The lifecycle core.
+pub struct Core {
+    config: Config,
+    table: Table,
+    listeners: Listeners,
+    requests: Requests,
+    cgroups: Cgroups,
+    stuck: Stuck,
+    /// Figures of the run.
+    run: Hosts,
+    /// Figures since the last interval report.
+    interval: Option<Hosts>,
+    /// Events up to here may be missing.
+    lost_at: Option<MonoNs>,
+    /// Sockets that ended since then: a list asked for in the meantime may still show them.
+    ended_since_loss: FxHashSet<u64>,
+    totals: Totals,
+}
+
+impl Core {
+    /// An empty core.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            table: Table::default(),
+            listeners: Listeners::default(),
+            requests: Requests::new(config.max_connections),
+            cgroups: Cgroups::default(),
+            stuck: Stuck::default(),
+            run: Hosts::new(config.max_hosts, config.started),
+            interval: config.interval_reports.then(|| Hosts::new(config.max_hosts, config.started)),
+            lost_at: None,
+            ended_since_loss: FxHashSet::default(),
+            totals: Totals::default(),
+            config,
+        }
+    }
+
+    /// Takes in one event; what it leads to is appended to `out`.
+    pub fn handle(&mut self, event: &Event, out: &mut Vec<Record>) {
+        if let Event::Cgroup { id, name } = event {
+            self.cgroups.tell(*id, Arc::clone(name));
+            return;
+        }
+        self.totals.events += 1;
+        match event {
+            Event::Transition(event) => self.transition(event, out),
+            Event::Accepted(event) => self.accepted(event, out),
+            Event::ResetSent(event) => {
+                if let Some(id) = self.table.find(event.cookie)
+                    && let Some(conn) = self.table.get_mut(id)
+                {
+                    conn.reset_sent(event);
+                }
+            }
+            Event::SynAckRetransmit(event) => {
+                if self.requests.retransmitted(event) {
+                    self.handshake_failed(event.netns, event.local, event.remote);
+                }
+            }
+            Event::RequestReset(event) => {
+                self.requests.over(event.netns, event.local, event.remote);
+                self.handshake_failed(event.netns, event.local, event.remote);
+            }
+            Event::Cgroup { .. } => {}
+        }
+    }
+
+    /// When [`Core::handle_timeout`] has something to do; `None` when nothing waits for time to
+    /// pass.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<MonoNs> {
+        [self.next_release(), self.stuck.next(), self.requests.next()].into_iter().flatten().min()
+    }
+
+    /// Does what is due at `now`, which must not be later than the newest moment up to which all
+    /// events have been handled.
+    pub fn handle_timeout(&mut self, now: MonoNs, out: &mut Vec<Record>) {
+        while self.next_release().is_some_and(|due| due <= now) {
+            self.release_first(out);
+        }
+        for (netns, local, remote) in self.requests.expired(now) {
+            self.handshake_failed(netns, local, remote);
+        }
+        self.report_stuck(now, out);
+    }
+
+    /// Lets go of the connections whose end is still held back: tracing ends.
+    pub fn finish(&mut self, out: &mut Vec<Record>) {
+        while self.table.first_ended().is_some() {
+            self.release_first(out);
+        }
+    }
+
+    /// The connections that are open, oldest first.
+    #[must_use]
+    pub fn open(&self, now: MonoNs) -> Vec<OpenConnection> {
+        let mut open: Vec<_> = self
+            .table
+            .iter()
+            .filter(|conn| self.selected(conn))
+            .map(|conn| conn.describe_open(now, self.cgroups.name(conn.cgroup)))
+            .collect();
+        open.sort_by_key(|open| (open.connection.start, open.connection.cookie));
+        open
+    }
+
+    /// What happened with each remote host during the run: at most `top_hosts` rows, most
+    /// connections first, and a last row `others` if there are more hosts.
+    #[must_use]
+    pub fn hosts(&self, now: MonoNs) -> Vec<Host> {
+        self.run.report(now, self.config.top_hosts)
+    }
+
+    /// The same since the last call, or since tracing began; empty without
+    /// [`Config::interval_reports`].
+    pub fn take_interval(&mut self, now: MonoNs) -> Vec<Host> {
+        let Some(interval) = &mut self.interval else {
+            return Vec::new();
+        };
+        let rows = interval.report(now, self.config.top_hosts);
+        interval.restart(now);
+        rows
+    }
+
+    /// Totals of the run so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let open = if self.config.selection.is_everything() {
+            self.table.live()
+        } else {
+            self.table.iter().filter(|conn| self.selected(conn)).count()
+        };
+        Totals { open: open as u64, requests_untracked: self.requests.untracked, ..self.totals }
+    }
+
+    /// Whether a connection, as far as it is known, is asked for.
+    fn selected(&self, conn: &Conn) -> bool {
+        let selection = &self.config.selection;
+        if selection.is_everything() {
+            return true;
+        }
+        let cgroup = self.cgroups.name(conn.cgroup);
+        selection.matches(conn.role, conn.owner.as_ref(), cgroup.as_deref())
+    }
+
+    fn next_release(&self) -> Option<MonoNs> {
+        let conn = self.table.get(self.table.first_ended()?)?;
+        Some(MonoNs(conn.ended_at()?.0.saturating_add(self.config.end_grace_ns)))
+    }
+
+    fn release_first(&mut self, out: &mut Vec<Record>) {
+        if let Some(id) = self.table.first_ended()
+            && let Some(conn) = self.take(id)
+        {
+            self.release(&conn, out);
+        }
+    }
+
+    /// The end of a connection, nothing more to come.
+    fn release(&mut self, conn: &Conn, out: &mut Vec<Record>) {
+        if conn.never_was() {
+            return;
+        }
+        let cgroup: Option<Arc<CgroupName>> = self.cgroups.name(conn.cgroup);
+        let selection = &self.config.selection;
+        if !selection.matches(conn.role, conn.owner.as_ref(), cgroup.as_deref()) {
+            return;
+        }
+        let connection = conn.describe(MonoNs(0), cgroup);
+        self.totals.connections += 1;
+        self.run.ended(&connection);
+        if let Some(interval) = &mut self.interval {
+            interval.ended(&connection);
+        }
+        out.push(Record::Connection(Box::new(connection)));
+    }
+}

@@ -15,11 +15,13 @@
 )]
 
 mod close;
+mod core_vm;
 mod errors;
 mod fastopen;
 mod filters;
 mod handshake;
 mod lifecycle;
+mod load;
 mod middle;
 mod netdev;
 mod owner;

@@ -7,6 +7,7 @@ pub(crate) mod counters;
 pub(crate) mod expect;
 pub(crate) mod isolate;
 pub(crate) mod lab;
+pub(crate) mod load;
 pub(crate) mod netns;
 pub(crate) mod raw;
 pub(crate) mod sock;

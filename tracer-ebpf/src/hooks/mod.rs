@@ -1,0 +1,7 @@
+//! One file per hook.
+
+mod accept;
+mod reset;
+mod state;
+mod syn;
+mod synack;

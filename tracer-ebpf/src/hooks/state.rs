@@ -1,0 +1,232 @@
+//! `sock:inet_sock_set_state`: every transition of a TCP socket, just before it is stored.
+
+use aya_ebpf::{
+    bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    btf_maps::SkStorage,
+    helpers::{
+        bpf_ktime_get_ns,
+        generated::{bpf_get_socket_cookie, bpf_sk_storage_get},
+    },
+    macros::{btf_map, btf_tracepoint, map},
+    maps::Array,
+    programs::BtfTracePointContext,
+};
+use tracer_common::{
+    record::{RecordKind, SocketRecord, flags},
+    state::TcpState,
+};
+
+use crate::{
+    address,
+    config::{offset, setting},
+    counters::{Program, count},
+    filter::{Verdict, verdict},
+    kernel::{Direct, Ptr, Reader},
+    owner, ring,
+    socket::{self, Tuple},
+    syn_table,
+};
+
+const SYN_SENT: u8 = TcpState::SynSent as u8;
+const SYN_RECV: u8 = TcpState::SynRecv as u8;
+const CLOSE: u8 = TcpState::Close as u8;
+const LISTEN: u8 = TcpState::Listen as u8;
+
+/// When a child socket began (LISTEN→SYN_RECV). Its cookie must not be asked for then (before
+/// 6.15 the kernel overwrites it right after) and its addresses are not there yet, so the time
+/// waits here for the transition that follows, usually microseconds later on the same CPU.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Child {
+    /// Address of the socket XOR `ts_ns`: a slot torn between two writers belongs to nobody.
+    check: u64,
+    ts_ns: u64,
+}
+
+const CHILD_SLOTS: u32 = 1 << 12;
+
+#[map]
+static CHILDREN: Array<Child> = Array::with_max_entries(CHILD_SLOTS, 0);
+
+/// A SYN_SENT that the filters can't judge before the kernel has chosen the local port.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Withheld {
+    /// 0: nothing is withheld.
+    ts_ns: u64,
+    flags: u32,
+    pid: u32,
+    comm: [u64; 2],
+}
+
+#[btf_map]
+static WITHHELD: SkStorage<Withheld> = SkStorage::new();
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub(crate) fn tracer_state(ctx: BtfTracePointContext) -> i32 {
+    let sk: Ptr = ctx.arg::<*const core::ffi::c_void>(0);
+    let old = ctx.arg::<i32>(1) as u8;
+    let new = ctx.arg::<i32>(2) as u8;
+    // SAFETY: the tracepoint passes a struct sock.
+    unsafe { transition(sk, old, new) };
+    0
+}
+
+#[inline(always)]
+unsafe fn transition(sk: Ptr, old: u8, new: u8) {
+    // SAFETY: `sk` is a struct sock for as long as the program runs.
+    unsafe {
+        let now = bpf_ktime_get_ns();
+        if old == LISTEN && new == SYN_RECV {
+            remember_child(address::of(sk), now);
+            return;
+        }
+        let Some(tuple) = Tuple::read_tcp::<Direct>(sk) else {
+            return;
+        };
+        let child_since = if old == SYN_RECV { take_child(address::of(sk)) } else { 0 };
+        match verdict(&tuple.subject) {
+            Verdict::Match => {}
+            Verdict::NoMatch => return,
+            Verdict::NeedsLocalPort => {
+                if new == SYN_SENT {
+                    withhold(sk, now);
+                }
+                return;
+            }
+        }
+        if old == SYN_SENT {
+            release_withheld(sk, &tuple);
+        }
+        let Some(mut entry) = ring::reserve::<SocketRecord>(Program::State) else {
+            count(Program::State, |counters| counters.transitions_lost += 1);
+            return;
+        };
+        let record = entry.as_mut_ptr();
+        socket::fill::<Direct>(record, sk, &tuple);
+        (*record).kind = RecordKind::Transition as u8;
+        (*record).old_state = old;
+        (*record).new_state = new;
+        (*record).ts_ns = now;
+        (*record).prev_ts_ns = child_since;
+        (*record).cookie = bpf_get_socket_cookie(sk.cast_mut());
+        owner::fill(record, Direct::read(sk, offset!(sk_lock_owned)));
+        if new == CLOSE && address::take_reset(sk) {
+            (*record).flags |= flags::RESET_RECEIVED;
+        }
+        let tcp = socket::tcp_sock(sk);
+        if !tcp.is_null() {
+            socket::fill_tcp::<Direct>(record, tcp);
+            if old == SYN_RECV && tuple.subject.netns == setting!(hook_netns) {
+                let next: u32 = Direct::read(tcp, offset!(tcp_rcv_nxt));
+                let received = (*record).bytes_received;
+                // The peer's first byte follows its SYN; data that came with the SYN (TCP Fast
+                // Open) is counted as received.
+                let fits = |isn: u32| u64::from(next.wrapping_sub(isn).wrapping_sub(1)) <= received;
+                if let Some(slot) = syn_table::take(&tuple.subject, now, fits) {
+                    (*record).syn_ts_ns = slot.ts_ns;
+                    (*record).syn_repeats = slot.repeats();
+                    (*record).flags |= flags::SYN_SEEN;
+                }
+            }
+        }
+        ring::submit(entry);
+    }
+}
+
+#[inline(always)]
+fn child_slot(sk: u64) -> Option<*mut Child> {
+    // Socket addresses are not chosen by anybody outside. Sockets are at least 64 bytes apart.
+    let hash = (sk >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    CHILDREN.get_ptr_mut((hash >> 40) as u32 & (CHILD_SLOTS - 1))
+}
+
+#[inline(always)]
+fn remember_child(sk: u64, now: u64) {
+    if let Some(slot) = child_slot(sk) {
+        // SAFETY: a map value; readers detect a torn one.
+        unsafe { slot.write_volatile(Child { check: sk ^ now, ts_ns: now }) };
+    }
+}
+
+/// When this child began; 0 if its slot was overwritten.
+#[inline(always)]
+fn take_child(sk: u64) -> u64 {
+    let Some(slot) = child_slot(sk) else { return 0 };
+    // SAFETY: a map value.
+    unsafe {
+        let child = slot.read_volatile();
+        if child.ts_ns == 0 || child.check ^ child.ts_ns != sk {
+            return 0;
+        }
+        // The address will be another socket's one day.
+        (&raw mut (*slot).ts_ns).write_volatile(0);
+        child.ts_ns
+    }
+}
+
+#[inline(always)]
+unsafe fn storage(sk: Ptr, flags: u64) -> *mut Withheld {
+    // SAFETY: the verifier checks the map's and the socket's types.
+    unsafe {
+        bpf_sk_storage_get(
+            (&raw const WITHHELD).cast_mut().cast(),
+            sk.cast_mut().cast::<bpf_sock>().cast(),
+            core::ptr::null_mut(),
+            flags,
+        )
+        .cast()
+    }
+}
+
+#[inline(always)]
+unsafe fn withhold(sk: Ptr, now: u64) {
+    // SAFETY: `sk` is a full socket.
+    unsafe {
+        let withheld = storage(sk, BPF_SK_STORAGE_GET_F_CREATE.into());
+        if withheld.is_null() {
+            count(Program::State, |counters| counters.withheld_lost += 1);
+            return;
+        }
+        (*withheld).ts_ns = now;
+        let (pid, comm) = owner::current();
+        (*withheld).pid = pid;
+        (*withheld).comm = comm;
+        (*withheld).flags = if pid == 0 { 0 } else { flags::OWNER };
+    }
+}
+
+/// Sends the SYN_SENT that had to wait for its local port, now that the filters have let the
+/// connection pass.
+#[inline(always)]
+unsafe fn release_withheld(sk: Ptr, tuple: &Tuple) {
+    // SAFETY: `sk` is a full socket.
+    unsafe {
+        use tracer_common::settings::filter;
+        if setting!(filters) & (filter::PORT | filter::LOCAL_PORT) == 0 {
+            return;
+        }
+        let withheld = storage(sk, 0);
+        if withheld.is_null() || (*withheld).ts_ns == 0 {
+            return;
+        }
+        let since = (*withheld).ts_ns;
+        (*withheld).ts_ns = 0;
+        let Some(mut entry) = ring::reserve::<SocketRecord>(Program::State) else {
+            count(Program::State, |counters| counters.transitions_lost += 1);
+            return;
+        };
+        let record = entry.as_mut_ptr();
+        socket::fill::<Direct>(record, sk, tuple);
+        (*record).kind = RecordKind::Transition as u8;
+        (*record).old_state = CLOSE;
+        (*record).new_state = SYN_SENT;
+        (*record).ts_ns = since;
+        (*record).cookie = bpf_get_socket_cookie(sk.cast_mut());
+        (*record).sk_err = 0;
+        (*record).pid = (*withheld).pid;
+        (*record).comm = (*withheld).comm;
+        (*record).flags = (*withheld).flags;
+        ring::submit(entry);
+    }
+}

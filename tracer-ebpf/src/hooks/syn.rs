@@ -1,0 +1,227 @@
+//! SYNs as they arrive: one parser, one table and one set of counters for XDP and tcx.
+//!
+//! Constant cost a packet: a SYN is hashed and stored in one slot and counted; no record leaves
+//! for it.
+
+use aya_ebpf::{
+    bindings::{TC_ACT_UNSPEC, xdp_action},
+    helpers::bpf_ktime_get_ns,
+    macros::{classifier, map, xdp},
+    maps::PerCpuArray,
+    programs::{TcContext, XdpContext},
+};
+use tracer_common::{
+    packet::{self, Header, Link, Located, Packet, Reject, tcp_flags},
+    record::{RecordKind, RequestRecord},
+    syn_table::Seen,
+};
+
+use crate::{
+    config::setting,
+    counters::{Program, count},
+    filter::{Subject, Verdict, verdict},
+    ring, syn_table,
+};
+
+/// The packet between two pointers that the verifier knows.
+struct Window {
+    start: usize,
+    end: usize,
+}
+
+impl Packet for Window {
+    #[inline(always)]
+    fn read<T: Header>(&self, offset: usize) -> Option<T> {
+        let at = self.start + offset;
+        if at + size_of::<T>() > self.end {
+            return None;
+        }
+        // SAFETY: within the packet.
+        Some(unsafe { (at as *const T).read() })
+    }
+}
+
+#[xdp(frags)]
+pub(crate) fn tracer_syn_xdp(ctx: XdpContext) -> u32 {
+    from_xdp(&ctx, Link::Ethernet)
+}
+
+#[xdp(frags)]
+pub(crate) fn tracer_syn_xdpl3(ctx: XdpContext) -> u32 {
+    from_xdp(&ctx, Link::RawIp)
+}
+
+#[classifier]
+pub(crate) fn tracer_syn_tcx(ctx: TcContext) -> i32 {
+    from_tcx(&ctx, Link::Ethernet)
+}
+
+#[classifier]
+pub(crate) fn tracer_syn_tcxl3(ctx: TcContext) -> i32 {
+    from_tcx(&ctx, Link::RawIp)
+}
+
+#[inline(always)]
+fn from_xdp(ctx: &XdpContext, link: Link) -> u32 {
+    // SAFETY: the context is valid while the program runs.
+    let ifindex = unsafe { (*ctx.ctx).ingress_ifindex };
+    let _ = look(&Window { start: ctx.data(), end: ctx.data_end() }, link, ifindex, false);
+    xdp_action::XDP_PASS
+}
+
+#[inline(always)]
+fn from_tcx(ctx: &TcContext, link: Link) -> i32 {
+    // SAFETY: the context is valid while the program runs.
+    let ifindex = unsafe { (*ctx.skb.skb).ifindex };
+    let window = Window { start: ctx.data(), end: ctx.data_end() };
+    let linear = window.end.wrapping_sub(window.start);
+    let more = (ctx.len() as usize) > linear;
+    if look(&window, link, ifindex, more) == Look::NeedsMore {
+        // The headers are not all in the linear part: have them pulled there, and look again.
+        if ctx.pull_data(HEADERS.min(ctx.len())).is_ok() {
+            let window = Window { start: ctx.data(), end: ctx.data_end() };
+            look(&window, link, ifindex, false);
+        } else {
+            count(Program::Syn, |counters| counters.syns_unparsed += 1);
+        }
+    }
+    // On to the next program.
+    TC_ACT_UNSPEC
+}
+
+/// Room for an Ethernet header with two tags, an IPv6 header with extensions and a TCP header.
+const HEADERS: u32 = 256;
+
+#[derive(PartialEq, Eq)]
+enum Look {
+    Done,
+    NeedsMore,
+}
+
+/// What of a packet matters: that it is a SYN or a RST. `more`: the packet goes on beyond the
+/// window.
+#[inline(always)]
+fn look(window: &Window, link: Link, ifindex: u32, more: bool) -> Look {
+    let located = packet::locate(window, link);
+    let found = match located {
+        Ok(at) => control(window, at),
+        Err(reject) => Err(reject),
+    };
+    match found {
+        Ok(Some(segment)) => {
+            handle(&segment, ifindex);
+            Look::Done
+        }
+        Ok(None) | Err(Reject::NotTcp) => Look::Done,
+        Err(Reject::Unparsed) if more => Look::NeedsMore,
+        Err(Reject::Unparsed) => {
+            count(Program::Syn, |counters| counters.syns_unparsed += 1);
+            Look::Done
+        }
+    }
+}
+
+/// The segment if it opens or resets a connection; most do neither and cost no more than this.
+#[inline(always)]
+fn control(window: &Window, at: Located) -> Result<Option<packet::Segment>, Reject> {
+    let flags = packet::flags(window, at).ok_or(Reject::Unparsed)?;
+    // Linux drops SYN with FIN or RST (tcp_rcv_state_process, TCP_LISTEN).
+    let syn = flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::FIN | tcp_flags::RST)
+        == tcp_flags::SYN;
+    let rst = flags & (tcp_flags::SYN | tcp_flags::RST) == tcp_flags::RST;
+    if !syn && !rst {
+        return Ok(None);
+    }
+    packet::segment(window, at).map(Some)
+}
+
+#[inline(always)]
+fn handle(segment: &packet::Segment, ifindex: u32) {
+    let subject = Subject {
+        local_addr: segment.dst,
+        remote_addr: segment.src,
+        local_port: segment.dst_port,
+        remote_port: segment.src_port,
+        netns: setting!(hook_netns),
+    };
+    if verdict(&subject) != Verdict::Match {
+        return;
+    }
+    // SAFETY: takes no arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if segment.flags & tcp_flags::SYN != 0 {
+        let seen = syn_table::store(&subject, now, segment.seq, ifindex);
+        if seen != Seen::OtherDevice {
+            count(Program::Syn, |counters| {
+                counters.syns += 1;
+                if seen == Seen::Repeated {
+                    counters.syns_repeated += 1;
+                }
+            });
+        }
+    } else {
+        // The RST that answers a SYN-ACK carries the number the SYN-ACK asked for (RFC 9293,
+        // 3.10.7.1). A SYN still in the table has not become a connection.
+        let next = segment.seq;
+        if let Some(slot) = syn_table::take(&subject, now, |isn| isn.wrapping_add(1) == next) {
+            request_reset(segment, &subject, now, slot.ts_ns);
+        }
+    }
+}
+
+/// Strangers decide how many of these there are: so many records a CPU and interval, the rest is
+/// counted.
+const RESET_RECORDS: u32 = 64;
+const RESET_INTERVAL_NS: u64 = 100_000_000;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Budget {
+    since_ns: u64,
+    spent: u32,
+    reserved: u32,
+}
+
+#[map]
+static RESET_BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
+
+#[inline(always)]
+fn request_reset(segment: &packet::Segment, subject: &Subject, now: u64, syn_ts_ns: u64) {
+    let affordable = RESET_BUDGET.get_ptr_mut(0).is_some_and(|budget| {
+        // SAFETY: this CPU's map value.
+        let budget = unsafe { &mut *budget };
+        if now.wrapping_sub(budget.since_ns) >= RESET_INTERVAL_NS {
+            *budget = Budget { since_ns: now, spent: 0, reserved: 0 };
+        }
+        budget.spent += 1;
+        budget.spent <= RESET_RECORDS
+    });
+    count(Program::Syn, |counters| {
+        counters.requests_reset += 1;
+        if !affordable {
+            counters.requests_reset_unrecorded += 1;
+        }
+    });
+    if !affordable {
+        return;
+    }
+    let Some(mut entry) = ring::reserve::<RequestRecord>(Program::Syn) else {
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: a reserved record.
+    unsafe {
+        (*record).kind = RecordKind::RequestReset as u8;
+        (*record).family = 0;
+        (*record).retransmits = 0;
+        (*record).netns = subject.netns;
+        (*record).ts_ns = now;
+        (*record).syn_ts_ns = syn_ts_ns;
+        (*record).local_addr = subject.local_addr;
+        (*record).remote_addr = subject.remote_addr;
+        (*record).local_port = subject.local_port;
+        (*record).remote_port = subject.remote_port;
+        (*record).isn = segment.seq.wrapping_sub(1);
+    }
+    ring::submit(entry);
+}

@@ -1,0 +1,41 @@
+//! The one ring buffer.
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    macros::map,
+    maps::{RingBuf, ring_buf::RingBufEntry},
+};
+
+use crate::{
+    config::setting,
+    counters::{Program, count},
+};
+
+/// Sized by `--ring-size` at load.
+#[map]
+static RING: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// Room for a record; counted when there is none.
+#[inline(always)]
+pub(crate) fn reserve<T: 'static>(program: Program) -> Option<RingBufEntry<T>> {
+    let entry = RING.reserve::<T>(0);
+    let full = entry.is_none();
+    count(program, |counters| {
+        if full {
+            counters.records_lost += 1;
+        } else {
+            counters.records_sent += 1;
+        }
+    });
+    entry
+}
+
+/// Publishes a record. The reader looks every few milliseconds by itself; it is only woken when
+/// the ring fills faster than that. A wakeup for every record would cost more than all the rest.
+#[inline(always)]
+pub(crate) fn submit<T>(entry: RingBufEntry<T>) {
+    let waiting = RING.query(BPF_RB_AVAIL_DATA.into());
+    let flags =
+        if waiting >= setting!(wakeup_watermark) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    entry.submit(flags.into());
+}

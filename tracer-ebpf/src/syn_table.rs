@@ -1,0 +1,67 @@
+//! The shared table of SYN arrivals; its arithmetic is in `tracer_common::syn_table`.
+
+use aya_ebpf::{macros::map, maps::Array};
+use tracer_common::syn_table::{SLOTS, Seen, Slot, Tag, Tuple};
+
+use crate::{config::setting, filter::Subject};
+
+#[map]
+static SYNS: Array<Slot> = Array::with_max_entries(SLOTS, 0);
+
+#[inline(always)]
+fn tag(subject: &Subject) -> Tag {
+    Tag::new(
+        setting!(secret0),
+        setting!(secret1),
+        &Tuple {
+            local_addr: subject.local_addr,
+            remote_addr: subject.remote_addr,
+            local_port: subject.local_port,
+            remote_port: subject.remote_port,
+            netns: subject.netns,
+        },
+    )
+}
+
+/// Other CPUs write slots at the same time: read every word once. A torn slot does not pass its
+/// own check.
+#[inline(always)]
+unsafe fn read(slot: *const Slot) -> Slot {
+    // SAFETY: a map value.
+    unsafe { slot.read_volatile() }
+}
+
+/// Remembers a SYN that came in on `ifindex`.
+#[inline(always)]
+pub(crate) fn store(subject: &Subject, now_ns: u64, isn: u32, ifindex: u32) -> Seen {
+    let tag = tag(subject);
+    let Some(slot) = SYNS.get_ptr_mut(tag.index()) else {
+        return Seen::First;
+    };
+    // SAFETY: a map value.
+    unsafe {
+        let (seen, next) = read(slot).meet(tag, now_ns, isn, ifindex);
+        if let Some(next) = next {
+            slot.write_volatile(next);
+        }
+        seen
+    }
+}
+
+/// Takes out the SYN of a connection that is complete or dead. `fits` checks the initial sequence
+/// number.
+#[inline(always)]
+pub(crate) fn take(subject: &Subject, now_ns: u64, fits: impl FnOnce(u32) -> bool) -> Option<Slot> {
+    let tag = tag(subject);
+    let slot = SYNS.get_ptr_mut(tag.index())?;
+    // SAFETY: a map value.
+    unsafe {
+        let found = read(slot);
+        if !found.belongs_to(tag, now_ns) || !fits(found.isn()) {
+            return None;
+        }
+        // Once used it must not serve a later connection with the same addresses and ports.
+        (&raw mut (*slot).ts_ns).write_volatile(0);
+        Some(found)
+    }
+}

@@ -1,0 +1,131 @@
+//! The SYN hook on every interface that is to have one, now and later.
+
+use std::collections::BTreeMap;
+
+use crate::cli::Interfaces;
+use crate::kernel::syn_hook::{Attachment, Mode};
+use crate::kernel::{HookStatus, Kernel};
+use crate::system::hook_policy::{Hook, Policy, plan};
+use crate::system::interfaces::{Change, Interface};
+
+/// The name of the SYN hook in reports.
+const NAME: &str = "syn";
+
+/// Attached SYN hooks by interface index.
+pub(super) struct Devices {
+    wanted: Interfaces,
+    policy: Policy,
+    attached: BTreeMap<u32, Attachment>,
+}
+
+impl Devices {
+    pub(super) fn new(wanted: Interfaces, policy: Policy) -> Self {
+        Self { wanted, policy, attached: BTreeMap::new() }
+    }
+
+    /// Whether any interface has its hook.
+    pub(super) fn any(&self) -> bool {
+        !self.attached.is_empty()
+    }
+
+    /// Detaches everywhere.
+    pub(super) fn clear(&mut self) {
+        self.attached.clear();
+    }
+
+    /// Named interfaces that do not exist.
+    pub(super) fn unknown(&self, interfaces: &[Interface]) -> Vec<String> {
+        match &self.wanted {
+            Interfaces::Named(names) => names
+                .iter()
+                .filter(|name| !interfaces.iter().any(|interface| interface.name == **name))
+                .cloned()
+                .collect(),
+            Interfaces::All | Interfaces::None => Vec::new(),
+        }
+    }
+
+    /// Hooks the interfaces that are there at start; what became of each.
+    pub(super) fn attach_all(
+        &mut self,
+        kernel: &mut Kernel,
+        interfaces: &[Interface],
+    ) -> Vec<HookStatus> {
+        interfaces.iter().filter_map(|interface| self.consider(kernel, interface)).collect()
+    }
+
+    /// Follows a change; `Some` where an interface was hooked or refused.
+    pub(super) fn follow(&mut self, kernel: &mut Kernel, change: &Change) -> Option<HookStatus> {
+        match change {
+            Change::Up(interface) | Change::Renamed { interface, .. } => {
+                self.consider(kernel, interface)
+            }
+            // What is attached to an interface that is down stays attached.
+            Change::Down { .. } => None,
+            Change::Gone { index, .. } => {
+                self.attached.remove(index);
+                None
+            }
+        }
+    }
+
+    fn wants(&self, interface: &Interface) -> bool {
+        match &self.wanted {
+            Interfaces::All => interface.up,
+            Interfaces::None => false,
+            // A named one is hooked even while it is down.
+            Interfaces::Named(names) => names.contains(&interface.name),
+        }
+    }
+
+    fn consider(&mut self, kernel: &mut Kernel, interface: &Interface) -> Option<HookStatus> {
+        if !self.wants(interface) || self.attached.contains_key(&interface.index) {
+            return None;
+        }
+        Some(self.attach(kernel, interface))
+    }
+
+    fn attach(&mut self, kernel: &mut Kernel, interface: &Interface) -> HookStatus {
+        let refused = |mode, reason| HookStatus {
+            name: NAME,
+            mode,
+            interface: Some(interface.name.clone()),
+            attached: false,
+            reason: Some(reason),
+        };
+        let planned = plan(interface, self.policy)
+            .and_then(|attempts| interface.link().map(|link| (link, attempts)));
+        let (link, attempts) = match planned {
+            Ok(planned) => planned,
+            Err(reason) => return refused("none", reason),
+        };
+        let mut refusals = Vec::new();
+        let mut last = Mode::Tcx;
+        for attempt in attempts {
+            let mode = match attempt.hook {
+                Hook::XdpNative => Mode::XdpNative,
+                Hook::XdpGeneric => Mode::XdpGeneric,
+                Hook::Tcx => Mode::Tcx,
+            };
+            last = mode;
+            match kernel.attach_syn_hook(&interface.name, interface.index, link, mode) {
+                Ok(attachment) => {
+                    self.attached.insert(interface.index, attachment);
+                    let mut reason = attempt.why;
+                    if !refusals.is_empty() {
+                        reason = format!("{reason} ({})", refusals.join("; "));
+                    }
+                    return HookStatus {
+                        name: NAME,
+                        mode: mode.name(),
+                        interface: Some(interface.name.clone()),
+                        attached: true,
+                        reason: Some(reason),
+                    };
+                }
+                Err(error) => refusals.push(format!("{error:#}")),
+            }
+        }
+        refused(last.name(), refusals.join("; "))
+    }
+}

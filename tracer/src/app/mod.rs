@@ -1,0 +1,8 @@
+//! Wires the parts together: kernel side, core, reports and the system around them.
+
+mod devices;
+mod pipeline;
+mod run;
+mod setup;
+
+pub use run::run;

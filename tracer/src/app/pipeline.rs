@@ -1,0 +1,289 @@
+//! The way of the data: ring → event → core → records → report → writer.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{MapData, RingBuf};
+use bytes::BytesMut;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::core::event::{Event, ExistingSocket, MonoNs};
+use crate::core::record::{End, Record};
+use crate::core::{Core, Shown};
+use crate::kernel::decode::decode;
+use crate::report::{Report, Scope, Start, Writer, text};
+use crate::system::cgroup::Cgroups;
+use crate::system::netns::Snapshot;
+
+/// Records taken from the ring before the others get their turn.
+const BUDGET: u32 = 8192;
+
+/// `CLOCK_MONOTONIC`, the clock of the hooks.
+pub(super) fn now() -> MonoNs {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    // The clock exists on every Linux and its time is positive.
+    MonoNs(time.map_or(0, |time| {
+        (time.tv_sec() as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec() as u64)
+    }))
+}
+
+pub(super) struct Pipeline {
+    ring: AsyncFd<RingBuf<MapData>>,
+    core: Core,
+    cgroups: Cgroups,
+    report: Box<dyn Report>,
+    writer: Writer,
+    shown: Shown,
+    /// Connection records still to be shown; `None`: any number.
+    remaining: Option<u64>,
+    records: Vec<Record>,
+    out: BytesMut,
+    /// Records rendered into `out`.
+    rendered: u64,
+    events: u64,
+    undecodable: u64,
+    /// cgroup told to the core last: connections come in runs of the same.
+    last_cgroup: u64,
+}
+
+impl Pipeline {
+    pub(super) fn new(
+        ring: RingBuf<MapData>,
+        core: Core,
+        report: Box<dyn Report>,
+        writer: Writer,
+        shown: Shown,
+        count: Option<u64>,
+    ) -> Result<Self> {
+        // SAFETY: the ring owns its descriptor and keeps it open for as long as it lives.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
+        Ok(Self {
+            ring: ring
+                .map_err(|error| anyhow::anyhow!("cannot wait for the ring buffer: {error}"))?,
+            core,
+            cgroups: Cgroups::new(),
+            report,
+            writer,
+            shown,
+            remaining: count,
+            records: Vec::new(),
+            out: BytesMut::with_capacity(64 * 1024),
+            rendered: 0,
+            events: 0,
+            undecodable: 0,
+            last_cgroup: 0,
+        })
+    }
+
+    /// The `start` record; for text the same in words, on stderr.
+    pub(super) fn start(&mut self, start: &Start, width: Option<usize>) {
+        self.report.start(start, &mut self.out);
+        self.rendered += 1;
+        self.flush();
+        if let Some(width) = width {
+            eprint!("{}", text::start_notice(start, width));
+        }
+    }
+
+    /// Events taken from the ring.
+    pub(super) fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Tells the core that events up to now may be missing.
+    pub(super) fn events_were_lost(&mut self, at: MonoNs) {
+        self.core.events_were_lost(at);
+    }
+
+    pub(super) fn report(&mut self) -> &mut dyn Report {
+        &mut *self.report
+    }
+
+    pub(super) fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    pub(super) fn cgroup_problem(&self) -> Option<&str> {
+        self.cgroups.problem()
+    }
+
+    /// Waits until the kernel side says that the ring fills up.
+    pub(super) async fn filling(&mut self) -> Result<()> {
+        let mut guard =
+            self.ring.readable_mut().await.context("cannot wait for the ring buffer")?;
+        guard.clear_ready();
+        Ok(())
+    }
+
+    /// Takes what is in the ring, at most a budget; whether there may be more.
+    pub(super) fn drain(&mut self) -> bool {
+        let mut taken = 0;
+        while taken < BUDGET {
+            let Some(item) = self.ring.get_mut().next() else { break };
+            taken += 1;
+            let event = decode(&item);
+            drop(item);
+            let Ok(event) = event else {
+                self.undecodable += 1;
+                continue;
+            };
+            self.handle(&event);
+        }
+        self.events += u64::from(taken);
+        self.flush();
+        taken == BUDGET
+    }
+
+    fn handle(&mut self, event: &Event) {
+        if let Event::Transition(socket) | Event::Accepted(socket) | Event::ResetSent(socket) =
+            event
+            && socket.cgroup != 0
+            && socket.cgroup != self.last_cgroup
+        {
+            self.name_cgroup(socket.cgroup);
+        }
+        self.core.handle(event, &mut self.records);
+        self.render();
+    }
+
+    /// Tells the core a cgroup's name. A connection may outlive its cgroup, so it is asked for as
+    /// soon as the id is seen.
+    fn name_cgroup(&mut self, id: u64) {
+        self.last_cgroup = id;
+        if let Some(name) = self.cgroups.resolve(id, Instant::now()) {
+            self.core.handle(&Event::Cgroup { id, name }, &mut self.records);
+        }
+    }
+
+    /// Lets time pass in the core. Every event up to `now` has been handled.
+    pub(super) fn tick(&mut self, now: MonoNs) {
+        if self.core.poll_timeout().is_some_and(|at| at <= now) {
+            self.core.handle_timeout(now, &mut self.records);
+            self.render();
+            self.flush();
+        }
+    }
+
+    /// Sockets found open at start.
+    pub(super) fn snapshot(&mut self, at: MonoNs, sockets: &[ExistingSocket]) {
+        for socket in sockets {
+            if socket.cgroup != 0 && socket.cgroup != self.last_cgroup {
+                self.name_cgroup(socket.cgroup);
+            }
+        }
+        self.core.snapshot(at, sockets);
+    }
+
+    /// After loss: what the kernel's tables say.
+    pub(super) fn reconcile(&mut self, asked_at: MonoNs, snapshot: &Snapshot) {
+        // Every event that happened before the question was asked is in the ring by now.
+        while self.drain() {}
+        self.core.reconcile(asked_at, &snapshot.complete, &snapshot.sockets, &mut self.records);
+        self.render();
+        self.flush();
+    }
+
+    fn render(&mut self) {
+        for record in self.records.drain(..) {
+            match &record {
+                Record::Connection(connection) => {
+                    if !self.shown.shows(connection) || self.remaining == Some(0) {
+                        continue;
+                    }
+                    if let Some(remaining) = &mut self.remaining {
+                        *remaining -= 1;
+                    }
+                }
+                Record::Stuck(stuck) => {
+                    if !self.shown.shows_open(&stuck.connection) {
+                        continue;
+                    }
+                }
+                Record::State(_) => {}
+            }
+            self.report.record(&record, &mut self.out);
+            self.rendered += 1;
+        }
+    }
+
+    /// Hands what has been rendered to the writer.
+    pub(super) fn flush(&mut self) {
+        if !self.out.is_empty() {
+            self.writer.push(&self.out, std::mem::take(&mut self.rendered));
+            self.out.clear();
+        }
+    }
+
+    /// Whether `--count` is reached.
+    pub(super) fn finished(&self) -> bool {
+        self.remaining == Some(0)
+    }
+
+    /// The figures of the time since the last such report.
+    pub(super) fn interval(&mut self, now: MonoNs) {
+        let hosts = self.core.take_interval(now);
+        self.rendered += hosts.len() as u64;
+        self.report.hosts(&hosts, Scope::Interval, now, &mut self.out);
+        self.flush();
+    }
+
+    /// The open connections and the summary so far.
+    pub(super) fn summary(&mut self, now: MonoNs) {
+        self.render_summary(now, Scope::SoFar);
+        self.flush();
+    }
+
+    fn render_summary(&mut self, now: MonoNs, scope: Scope) {
+        let open = self.core.open(now);
+        let hosts = self.core.hosts(now);
+        self.rendered += (open.len() + hosts.len()) as u64;
+        self.report.open(&open, now, &mut self.out);
+        self.report.hosts(&hosts, scope, now, &mut self.out);
+    }
+
+    /// Totals of the core and the ring; the kernel side's are the caller's to fill in.
+    pub(super) fn totals(&self) -> End {
+        let totals = self.core.totals();
+        End {
+            connections: totals.connections,
+            open: totals.open,
+            events: self.events,
+            events_lost: self.undecodable,
+            handshakes_failed: totals.handshakes_failed,
+            connections_evicted: totals.evicted,
+            output_dropped: self.writer.dropped(),
+            ..End::default()
+        }
+    }
+
+    /// Ends that were held back for what might follow them.
+    pub(super) fn settle(&mut self) {
+        self.core.finish(&mut self.records);
+        self.render();
+        self.flush();
+    }
+
+    /// The summary of the whole run, which waits for a slow reader, and the last record.
+    ///
+    /// # Errors
+    /// The reader did not take it in time.
+    pub(super) fn finish(mut self, now: MonoNs, end: End, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        self.render_summary(now, Scope::Run);
+        let records = std::mem::take(&mut self.rendered);
+        self.writer.push_wait(&self.out, records, deadline);
+        self.out.clear();
+        let end = End { output_dropped: self.writer.dropped(), ..end };
+        self.report.end(&end, &mut self.out);
+        self.writer.push_wait(&self.out, 1, deadline);
+        if let Err(unwritten) = self.writer.finish(deadline) {
+            bail!(
+                "the reader of the output did not take the last {} bytes within {} s",
+                unwritten.bytes,
+                patience.as_secs()
+            );
+        }
+        Ok(())
+    }
+}

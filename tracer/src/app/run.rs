@@ -1,0 +1,460 @@
+//! Start, event loop, end.
+
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior};
+use tracer_common::counters::Counters;
+
+use super::devices::Devices;
+use super::pipeline::{Pipeline, now};
+use super::setup;
+use crate::cli::values::STUCK_STATES;
+use crate::cli::{Format, Options};
+use crate::core::Core;
+use crate::core::event::MonoNs;
+use crate::core::record::End;
+use crate::kernel::{HookStatus, Kernel};
+use crate::report::writer::Closed;
+use crate::report::{Hook, Json, Limits, Report, Screen, Start, Text, WallClock, Writer};
+use crate::system::host::{self, ClockOffset};
+use crate::system::interfaces::Watch;
+use crate::system::netns::{self, Snapshot};
+use crate::system::privileges;
+
+/// How often the ring is looked at while there is something in it.
+const BUSY_TICK: Duration = Duration::from_millis(20);
+/// How often while there is not; records still reach the user within 100 ms.
+const IDLE_TICK: Duration = Duration::from_millis(50);
+/// How often the kernel side's counters are looked at for loss.
+const LOSS_CHECK: Duration = Duration::from_secs(1);
+/// How long a reader of the output may take at the end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Traces until told to stop.
+///
+/// # Errors
+/// What failed, why, and what to do, for the user.
+pub fn run(options: &Options) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // For the one question to the kernel's socket tables after a loss.
+        .max_blocking_threads(1)
+        .build()
+        .context("cannot start the event loop")?;
+    let result = runtime.block_on(trace(options));
+    // A look at the socket tables that is still going on must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+async fn trace(options: &Options) -> Result<()> {
+    let running = host::Kernel::running()?;
+    setup::check_kernel(&running)?;
+    privileges::check_required(&privileges::missing()?)?;
+    host::raise_memlock(running.version)?;
+    let own_netns = netns::own_inode().context("cannot tell tracer's own network namespace")?;
+    let filters = options.filters.kernel(own_netns);
+    let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .map_or(4096, |size| size as u64);
+    let (ring_size, note) = options.limits.ring(page_size);
+    if let Some(note) = note {
+        log::info!("{note}");
+    }
+    let ring_size = u32::try_from(ring_size).context("--ring-size: at most 2 GiB")?;
+
+    // Before anything is attached: what may fail for the user's own reasons, and the signals.
+    let mut devices = Devices::new(options.syn.interfaces(), setup::policy(options, &running));
+    let (mut watch, interfaces) = Watch::start()?;
+    if let [first, ..] = devices.unknown(&interfaces).as_slice() {
+        let names: Vec<_> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
+        bail!(
+            "there is no interface {first} in this network namespace; there are: {}",
+            names.join(", ")
+        );
+    }
+    let mut signals = Signals::new()?;
+    let output = Output::open(options)?;
+
+    let mut kernel = Kernel::load(&setup::load_config(options, &filters, ring_size, own_netns))?;
+    let mut hooks = kernel.hooks().to_vec();
+    let syn_hooks = devices.attach_all(&mut kernel, &interfaces);
+    if options.syn.insists() && !devices.any() {
+        let why: Vec<_> = syn_hooks
+            .iter()
+            .map(|hook| {
+                let interface = hook.interface.as_deref().unwrap_or_default();
+                format!("{interface}: {}", hook.reason.as_deref().unwrap_or("refused"))
+            })
+            .collect();
+        bail!("the SYN hook can be attached nowhere: {}", why.join("; "));
+    }
+    hooks.extend(syn_hooks);
+    let started = now();
+    // Attached first and asked afterwards, so that no connection falls in between.
+    let snapshot = netns::snapshot_all(filters.netns);
+    let snapshot_at = now();
+
+    let hook_netns = devices.any().then_some(own_netns);
+    let cannot = cannot(&hooks, &snapshot, options);
+    privileges::drop_privileges(&privileges::needed_later())?;
+
+    let core = Core::new(setup::core_config(options, started, hook_netns));
+    let ring = kernel.take_ring().context("the ring buffer is taken")?;
+    let (report, writer) = output.start()?;
+    let mut pipeline =
+        Pipeline::new(ring, core, report, writer, setup::shown(options), options.show.count)?;
+    let mut start = start_record(options, &running.release, &hooks, cannot, ring_size, started);
+    start.cannot.extend(pipeline.cgroup_problem().map(str::to_owned));
+    let width = (options.output.format == Format::Text)
+        .then(|| crate::report::terminal::width(std::io::stderr().as_fd()));
+    pipeline.start(&start, width);
+    pipeline.snapshot(snapshot_at, &matching(snapshot, &filters).sockets);
+
+    let mut logger = kernel.logger();
+    let mut loss = LossCheck::default();
+    let (snapshots, mut answers) = tokio::sync::mpsc::channel(1);
+    let mut watching = true;
+    let mut tick = tokio::time::interval(BUSY_TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut idle = false;
+    let mut interval = options.show.interval.map(|period| {
+        let mut interval = tokio::time::interval_at(Instant::now() + period, period);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        interval
+    });
+    let deadline = options.show.duration.map(|duration| Instant::now() + duration);
+    let mut next_check = Instant::now() + LOSS_CHECK;
+    let closed = pipeline.writer().closed();
+    tokio::pin!(closed);
+
+    while !pipeline.finished() {
+        let wake = tokio::select! {
+            biased;
+            signal = signals.next() => Wake::Signal(signal),
+            why = &mut closed => Wake::OutputClosed(why),
+            () = until(deadline) => Wake::Deadline,
+            result = pipeline.filling() => {
+                result?;
+                Wake::Ring
+            }
+            _ = tick.tick() => Wake::Ring,
+            () = next(&mut interval) => Wake::Interval,
+            change = watch.next(), if watching => Wake::Change(change),
+            Some(answer) = answers.recv() => Wake::Reconcile(answer),
+        };
+        match wake {
+            Wake::Ring => {
+                let before = pipeline.events();
+                let began = now();
+                while pipeline.drain() {
+                    // A flood of events must not keep a signal waiting.
+                    tokio::task::yield_now().await;
+                }
+                pipeline.tick(began);
+                let quiet = pipeline.events() == before;
+                if quiet != idle {
+                    idle = quiet;
+                    let period = if idle { IDLE_TICK } else { BUSY_TICK };
+                    tick = tokio::time::interval_at(Instant::now() + period, period);
+                    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                }
+            }
+            Wake::Interval => {
+                while pipeline.drain() {}
+                pipeline.interval(now());
+            }
+            Wake::Change(Ok(change)) => {
+                if let Some(status) = devices.follow(&mut kernel, &change) {
+                    log_device(&status);
+                }
+            }
+            Wake::Change(Err(error)) => {
+                log::warn!("{error:#}; interfaces that come up from now on get no SYN hook");
+                watching = false;
+            }
+            Wake::Reconcile((asked_at, snapshot)) => {
+                pipeline.reconcile(asked_at, &matching(snapshot, &filters));
+                loss.asked = false;
+            }
+            Wake::Signal(Signal::Summary) => {
+                while pipeline.drain() {}
+                pipeline.summary(now());
+            }
+            Wake::Signal(Signal::Reopen) => pipeline.writer().reopen(),
+            Wake::Signal(Signal::Stop) | Wake::Deadline => break,
+            // Whoever read has gone: `tracer | head`.
+            Wake::OutputClosed(Closed::BrokenPipe) => return Ok(()),
+            Wake::OutputClosed(Closed::Failed(errno)) => {
+                let why = errno.map(std::io::Error::from_raw_os_error);
+                bail!(
+                    "the output cannot be written: {}",
+                    why.map_or_else(|| "unknown error".to_owned(), |why| why.to_string())
+                );
+            }
+        }
+        if Instant::now() >= next_check {
+            next_check = Instant::now() + LOSS_CHECK;
+            if let Some(logger) = &mut logger {
+                logger.flush();
+            }
+            if let Ok(offset) = ClockOffset::read() {
+                let at = now();
+                pipeline.report().clock().set(at, i128::from(offset.realtime_ns(at.0)));
+            }
+            if loss.due(kernel.counters()?, kernel.missed()) {
+                pipeline.events_were_lost(now());
+                let snapshots = snapshots.clone();
+                let selection = filters.netns;
+                tokio::task::spawn_blocking(move || {
+                    let asked_at = now();
+                    // Nobody waits for the answer any more once the run is over.
+                    let _ = snapshots.blocking_send((asked_at, netns::snapshot_all(selection)));
+                });
+            }
+        }
+    }
+
+    devices.clear();
+    kernel.detach();
+    while pipeline.drain() {}
+    let ended = now();
+    pipeline.settle();
+    let mut end = pipeline.totals();
+    complete(&mut end, kernel.counters()?, kernel.missed(), hook_netns.is_some());
+    end.duration = ended.since(started);
+    pipeline.finish(ended, end, PATIENCE)
+}
+
+/// Why the loop goes round.
+enum Wake {
+    Ring,
+    Interval,
+    Deadline,
+    OutputClosed(Closed),
+    Signal(Signal),
+    Change(Result<crate::system::interfaces::Change>),
+    Reconcile((MonoNs, Snapshot)),
+}
+
+#[derive(Clone, Copy)]
+enum Signal {
+    Stop,
+    Summary,
+    Reopen,
+}
+
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    summary: tokio::signal::unix::Signal,
+    reopen: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen to signals");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            summary: listen(SignalKind::user_defined1())?,
+            reopen: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.interrupt.recv() => Signal::Stop,
+            _ = self.terminate.recv() => Signal::Stop,
+            _ = self.summary.recv() => Signal::Summary,
+            _ = self.reopen.recv() => Signal::Reopen,
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next(interval: &mut Option<tokio::time::Interval>) {
+    match interval {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// When to ask the kernel's socket tables because events were lost.
+#[derive(Default)]
+struct LossCheck {
+    seen: u64,
+    /// A question is under way.
+    asked: bool,
+}
+
+impl LossCheck {
+    fn due(&mut self, counters: Counters, missed: u64) -> bool {
+        let lost = counters.records_lost + missed;
+        if lost == self.seen || self.asked {
+            return false;
+        }
+        self.seen = lost;
+        self.asked = true;
+        true
+    }
+}
+
+/// Fills in what the kernel side counted.
+fn complete(end: &mut End, counters: Counters, missed: u64, syn_hook: bool) {
+    end.events_lost += counters.records_lost + missed;
+    end.handshakes_failed += counters.requests_reset_unrecorded;
+    let hooked = |count| syn_hook.then_some(count);
+    end.syns = hooked(counters.syns);
+    end.syns_repeated = hooked(counters.syns_repeated);
+    end.syns_unparsed = hooked(counters.syns_unparsed);
+}
+
+/// The sockets of a snapshot that the filters let through. Listeners stay: they tell servers from
+/// clients.
+fn matching(mut snapshot: Snapshot, filters: &crate::filter::KernelFilters) -> Snapshot {
+    snapshot.sockets.retain(|socket| {
+        socket.state == tracer_common::state::TcpState::Listen
+            || filters.matches(socket.local, socket.remote, socket.netns)
+    });
+    snapshot
+}
+
+/// Where the reports go, opened before anything is attached.
+struct Output {
+    report: Box<dyn Report>,
+    file: Option<std::path::PathBuf>,
+}
+
+impl Output {
+    fn open(options: &Options) -> Result<Self> {
+        let offset = ClockOffset::read()?;
+        let at = now();
+        let utc = i128::from(offset.realtime_ns(at.0));
+        let clock = WallClock::new(at, utc, WallClock::system_zone());
+        let report: Box<dyn Report> = match options.output.format {
+            Format::Json => Box::new(Json::new(clock)),
+            Format::Text => {
+                let screen = match options.output.output {
+                    Some(_) => Screen::file(options.output.color),
+                    None => Screen::detect(std::io::stdout().as_fd(), options.output.color),
+                };
+                Box::new(Text::new(clock, screen))
+            }
+        };
+        Ok(Self { report, file: options.output.output.clone() })
+    }
+
+    fn start(self) -> Result<(Box<dyn Report>, Writer)> {
+        let writer = match &self.file {
+            Some(path) => Writer::file(path)
+                .with_context(|| format!("cannot open the output file {}", path.display()))?,
+            None => Writer::stdout().context("cannot write to stdout")?,
+        };
+        Ok((self.report, writer))
+    }
+}
+
+fn start_record(
+    options: &Options,
+    release: &str,
+    hooks: &[HookStatus],
+    cannot: Vec<String>,
+    ring_size: u32,
+    started: MonoNs,
+) -> Start {
+    let thresholds = setup::stuck_after(options);
+    let stuck_after = STUCK_STATES
+        .into_iter()
+        .map(|state| (state, thresholds.of(state).map(Duration::from_nanos)))
+        .collect();
+    Start {
+        time: started,
+        version: env!("CARGO_PKG_VERSION"),
+        kernel: release.to_owned(),
+        hooks: hooks
+            .iter()
+            .map(|hook| Hook {
+                name: hook.name.to_owned(),
+                mode: Some(hook.mode.to_owned()),
+                interface: hook.interface.clone(),
+                attached: hook.attached,
+                reason: hook.reason.clone(),
+            })
+            .collect(),
+        filters: options.describe_filters(),
+        ring_size: u64::from(ring_size),
+        limits: Limits {
+            max_connections: options.limits.max_connections,
+            max_hosts: options.limits.max_hosts,
+            stuck_after,
+        },
+        cannot,
+    }
+}
+
+/// What can't be had here, in words.
+fn cannot(hooks: &[HookStatus], snapshot: &Snapshot, options: &Options) -> Vec<String> {
+    let mut cannot = Vec::new();
+    let attached = |name: &str| hooks.iter().any(|hook| hook.name == name && hook.attached);
+    if !attached("inet_csk_accept") {
+        if attached("sys_exit_accept4") && attached("sys_exit_accept") {
+            cannot.push(
+                "no fexit here: accepted connections get their owner from the accept and accept4 \
+                 system calls, those accepted through io_uring when their owner first acts on them"
+                    .to_owned(),
+            );
+        } else {
+            cannot.push(
+                "accepted connections have no owner before that first acts on them, and no \
+                 accept_wait_us: neither fexit nor the accept tracepoints can be had"
+                    .to_owned(),
+            );
+        }
+    }
+    for (name, lost) in [
+        ("tcp_send_reset", "a RST sent because data came after close() is taken for one received"),
+        ("tcp_receive_reset", "RSTs received are not counted"),
+        ("tcp_retransmit_synack", "requests that expire are not counted as failed handshakes"),
+    ] {
+        if !attached(name) {
+            cannot.push(format!("{lost}: this kernel does not let {name} be hooked"));
+        }
+    }
+    if !attached("syn") {
+        cannot.push(
+            "no interface has the SYN hook: server handshakes are measured from the SYN-ACK (srtt)"
+                .to_owned(),
+        );
+    } else if options.filters.netns.is_none() {
+        cannot.push(
+            "only this network namespace's interfaces have the SYN hook: server handshakes in \
+             others are measured from the SYN-ACK (srtt)"
+                .to_owned(),
+        );
+    }
+    cannot.extend(snapshot.problems.iter().cloned());
+    cannot
+}
+
+fn log_device(status: &HookStatus) {
+    let interface = status.interface.as_deref().unwrap_or_default();
+    let reason = status.reason.as_deref().unwrap_or_default();
+    if status.attached {
+        log::info!("SYN hook on {interface}: {} ({reason})", status.mode);
+    } else {
+        log::warn!("no SYN hook on {interface}: {reason}");
+    }
+}

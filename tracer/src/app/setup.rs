@@ -1,0 +1,136 @@
+//! From what the user asked for to what the parts are told.
+
+use anyhow::{Result, bail};
+use tracer_common::addr::Addr;
+use tracer_common::settings::Settings;
+
+use crate::cli::{self, Options};
+use crate::core::event::MonoNs;
+use crate::core::{self, Config, Selection, Shown, StuckAfter};
+use crate::filter::KernelFilters;
+use crate::kernel::LoadConfig;
+use crate::system::hook_policy::{self, Policy};
+use crate::system::host::{Kernel, KernelVersion};
+
+/// Refuses a kernel that lacks what nothing works without.
+pub(super) fn check_kernel(kernel: &Kernel) -> Result<()> {
+    // tp_btf with bpf_get_socket_cookie in tracing programs: 5.12. Claimed and tested: more.
+    if kernel.version < KernelVersion::new(5, 12) {
+        bail!(
+            "kernel {} is too old: tracer needs Linux {} or newer",
+            kernel.release,
+            KernelVersion::OLDEST
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn load_config(
+    options: &Options,
+    filters: &KernelFilters,
+    ring_size: u32,
+    own_netns: u32,
+) -> LoadConfig {
+    LoadConfig {
+        ring_size,
+        settings: Settings {
+            filters: filters.bits(),
+            netns: filters.netns.unwrap_or(0),
+            hook_netns: own_netns,
+            ..Settings::default()
+        },
+        ports: filters.port_words().collect(),
+        hosts: filters
+            .hosts
+            .iter()
+            .map(|prefix| prefix.lpm_key())
+            .map(|(len, addr)| (len, Addr::from_bytes(addr)))
+            .collect(),
+        log_level: match options.output.log_level {
+            cli::LogLevel::Debug => 4,
+            cli::LogLevel::Trace => 5,
+            cli::LogLevel::Error | cli::LogLevel::Warn | cli::LogLevel::Info => 0,
+        },
+    }
+}
+
+pub(super) fn core_config(options: &Options, started: MonoNs, hook_netns: Option<u32>) -> Config {
+    Config {
+        states: options.show.states,
+        stuck_after: stuck_after(options),
+        max_connections: options.limits.max_connections as usize,
+        max_hosts: options.limits.max_hosts as usize,
+        top_hosts: options.show.top_hosts as usize,
+        selection: selection(options),
+        started,
+        syn_hook_netns: hook_netns,
+        interval_reports: options.show.interval.is_some(),
+        ..Config::default()
+    }
+}
+
+/// Thresholds of `stuck` records: the defaults, changed by `--stuck-after` in the order given.
+pub(super) fn stuck_after(options: &Options) -> StuckAfter {
+    let mut stuck_after = StuckAfter::default();
+    for threshold in &options.limits.stuck_after {
+        match threshold {
+            cli::values::StuckAfter::Off => stuck_after = StuckAfter::OFF,
+            cli::values::StuckAfter::State(state, after) => {
+                if let Some(of_state) = stuck_after.of_mut(*state) {
+                    *of_state =
+                        after.map(|after| u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
+                }
+            }
+        }
+    }
+    stuck_after
+}
+
+fn selection(options: &Options) -> Selection {
+    let filters = &options.filters;
+    Selection {
+        role: filters.role.map(Into::into),
+        pids: filters.pids.clone(),
+        comms: filters.comms.iter().map(|comm| comm.as_bytes().to_vec()).collect(),
+        cgroups: filters.cgroups.clone(),
+    }
+}
+
+pub(super) fn shown(options: &Options) -> Shown {
+    let show = &options.show;
+    Shown {
+        failed: show.failed,
+        outcomes: show.outcomes.clone(),
+        slower_than: show
+            .slower_than
+            .map(|limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)),
+        exclude_ports: show
+            .exclude_ports
+            .iter()
+            .map(|range| range.first()..=range.last())
+            .collect(),
+        exclude_hosts: show
+            .exclude_hosts
+            .iter()
+            .filter_map(|prefix| core::Prefix::new(prefix.addr(), prefix.prefix_len()))
+            .collect(),
+    }
+}
+
+pub(super) fn policy(options: &Options, kernel: &Kernel) -> Policy {
+    Policy {
+        syn_hook: match options.syn.syn_hook {
+            cli::SynHook::Auto => hook_policy::SynHook::Auto,
+            cli::SynHook::Xdp => hook_policy::SynHook::Xdp,
+            cli::SynHook::Tcx => hook_policy::SynHook::Tcx,
+            cli::SynHook::Off => hook_policy::SynHook::Off,
+        },
+        xdp_mode: match options.syn.xdp_mode {
+            cli::XdpMode::Auto => hook_policy::XdpMode::Auto,
+            cli::XdpMode::Native => hook_policy::XdpMode::Native,
+            cli::XdpMode::Generic => hook_policy::XdpMode::Generic,
+        },
+        kernel: kernel.version,
+        tcx: kernel.version >= KernelVersion::TCX,
+    }
+}

@@ -1,0 +1,325 @@
+//! Loads the programs, attaches those that hook the whole host, reads ring and counters.
+
+use std::any::Any;
+use std::io::Read as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use aya::programs::{BtfTracePoint, FExit, ProgramError, TracePoint};
+use aya::{Btf, Ebpf, EbpfLoader, Pod};
+use tracer_common::addr::Addr;
+use tracer_common::counters::Counters;
+use tracer_common::offsets::Offsets;
+use tracer_common::settings::Settings;
+
+use super::hooks::HookStatus;
+use super::layout::{self, Layout};
+use super::tracefs;
+
+/// What the kernel side is to look at.
+pub struct LoadConfig {
+    /// Ring size in bytes: a power of two, a multiple of the page size.
+    pub ring_size: u32,
+    /// Filter bits, namespaces; secrets and watermark are filled in here.
+    pub settings: Settings,
+    /// Words of the port sets that are not zero, by their index (see `settings::port_set`).
+    pub ports: Vec<(u32, u64)>,
+    /// Prefixes: length in the IPv4-mapped IPv6 space, and address.
+    pub hosts: Vec<(u32, Addr)>,
+    /// Level of the kernel side's own log; costs nothing at 0.
+    pub log_level: u8,
+}
+
+/// The kernel side at work. Dropping it detaches everything; so does the end of the process.
+pub struct Kernel {
+    pub(super) ebpf: Ebpf,
+    ring: Option<RingBuf<MapData>>,
+    counters: PerCpuArray<MapData, PodCounters>,
+    hooks: Vec<HookStatus>,
+    /// What holds the programs to their hooks; dropping one detaches it.
+    links: Vec<Box<dyn Any + Send>>,
+    offsets: Offsets,
+}
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct PodCounters(Counters);
+// SAFETY: repr(C), integers only.
+unsafe impl Pod for PodCounters {}
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct PodSettings(Settings);
+// SAFETY: repr(C), integers only, no padding (asserted by its size).
+unsafe impl Pod for PodSettings {}
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct PodOffsets(Offsets);
+// SAFETY: repr(C), u32 only.
+unsafe impl Pod for PodOffsets {}
+
+/// The built kernel side.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf"));
+
+impl Kernel {
+    /// Loads the programs and attaches all that hook the whole host. The state hook must work; the
+    /// others are enrichments whose absence [`Self::hooks`] tells.
+    ///
+    /// # Errors
+    /// No BTF, missing privileges, a kernel too old: with what to do about it.
+    pub fn load(config: &LoadConfig) -> Result<Self> {
+        let Layout { offsets, accept_parameters } = layout::read()?;
+        let btf = Btf::from_sys_fs().context("cannot parse the kernel's type information")?;
+        let mut settings = config.settings;
+        [settings.secret0, settings.secret1] = secrets()?;
+        settings.wakeup_watermark = u64::from(config.ring_size / 8);
+        let settings = PodSettings(settings);
+        let offsets_pod = PodOffsets(offsets);
+        let mut ebpf = EbpfLoader::new()
+            .btf(Some(&btf))
+            .override_global("SETTINGS", &settings, true)
+            .override_global("OFFSETS", &offsets_pod, true)
+            .override_global("AYA_LOG_LEVEL", &config.log_level, false)
+            .map_max_entries("RING", config.ring_size)
+            .load(OBJECT)
+            .map_err(|error| explain(&error.into(), "create the maps"))?;
+
+        let ring = ebpf.take_map("RING").context("the ring buffer map is missing")?;
+        let ring = RingBuf::try_from(ring).context("cannot map the ring buffer")?;
+        let counters = ebpf.take_map("COUNTERS").context("the counters map is missing")?;
+        let counters = PerCpuArray::try_from(counters)?;
+        fill_filters(&mut ebpf, config)?;
+
+        let mut kernel = Self {
+            ebpf,
+            ring: Some(ring),
+            counters,
+            hooks: Vec::new(),
+            links: Vec::new(),
+            offsets,
+        };
+        kernel.attach_enrichments(&btf, accept_parameters);
+        // Last, so that the first transition finds the others at work.
+        kernel
+            .attach_tp_btf("tracer_state", "inet_sock_set_state", &btf)
+            .map_err(|error| explain(&error, "attach to inet_sock_set_state"))?;
+        kernel.hooks.insert(0, HookStatus::attached("inet_sock_set_state", "tp_btf"));
+        Ok(kernel)
+    }
+
+    fn attach_enrichments(&mut self, btf: &Btf, accept_parameters: Option<usize>) {
+        for (program, tracepoint) in [
+            ("tracer_rst_rcvd", "tcp_receive_reset"),
+            ("tracer_rst_sent", "tcp_send_reset"),
+            ("tracer_synack", "tcp_retransmit_synack"),
+        ] {
+            let status = match self.attach_tp_btf(program, tracepoint, btf) {
+                Ok(()) => HookStatus::attached(tracepoint, "tp_btf"),
+                Err(error) => HookStatus::refused(tracepoint, "tp_btf", short(&error)),
+            };
+            self.hooks.push(status);
+        }
+        match self.attach_fexit(btf, accept_parameters) {
+            Ok(()) => self.hooks.push(HookStatus::attached("inet_csk_accept", "fexit")),
+            Err(error) => {
+                self.hooks.push(HookStatus::refused("inet_csk_accept", "fexit", short(&error)));
+                self.attach_accept_tracepoints();
+            }
+        }
+    }
+
+    fn attach_tp_btf(&mut self, program: &str, tracepoint: &str, btf: &Btf) -> Result<()> {
+        let program: &mut BtfTracePoint = self.program(program)?;
+        program.load(tracepoint, btf)?;
+        let link = program.attach()?;
+        let link = program.take_link(link)?;
+        self.links.push(Box::new(link));
+        Ok(())
+    }
+
+    fn attach_fexit(&mut self, btf: &Btf, accept_parameters: Option<usize>) -> Result<()> {
+        let program = match accept_parameters {
+            Some(2) => "tracer_accept2",
+            Some(4) => "tracer_accept4",
+            Some(other) => return Err(anyhow!("inet_csk_accept takes {other} parameters")),
+            None => return Err(anyhow!("the kernel has no function inet_csk_accept")),
+        };
+        let program: &mut FExit = self.program(program)?;
+        program.load("inet_csk_accept", btf)?;
+        let link = program.attach()?;
+        let link = program.take_link(link)?;
+        self.links.push(Box::new(link));
+        Ok(())
+    }
+
+    /// Where fexit can't be had. Misses accepts by io_uring.
+    fn attach_accept_tracepoints(&mut self) {
+        const NAMES: [&str; 2] = ["sys_exit_accept4", "sys_exit_accept"];
+        let attached = tracefs::with_tracefs(|| NAMES.map(|name| self.attach_tracepoint(name)));
+        match attached {
+            Ok(results) => {
+                for (name, result) in NAMES.into_iter().zip(results) {
+                    self.hooks.push(match result {
+                        Ok(()) => HookStatus::attached(name, "tracepoint"),
+                        Err(error) => HookStatus::refused(name, "tracepoint", short(&error)),
+                    });
+                }
+            }
+            Err(error) => self.hooks.extend(
+                NAMES.map(|name| HookStatus::refused(name, "tracepoint", format!("{error:#}"))),
+            ),
+        }
+    }
+
+    fn attach_tracepoint(&mut self, name: &str) -> Result<()> {
+        let program: &mut TracePoint = self.program("tracer_accept_tp")?;
+        match program.load() {
+            Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let link = program.attach("syscalls", name)?;
+        let link = program.take_link(link)?;
+        self.links.push(Box::new(link));
+        Ok(())
+    }
+
+    pub(super) fn program<'a, P>(&'a mut self, name: &str) -> Result<&'a mut P>
+    where
+        &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+    {
+        let program = self
+            .ebpf
+            .program_mut(name)
+            .ok_or_else(|| anyhow!("the built-in object has no program {name}"))?;
+        Ok(program.try_into()?)
+    }
+
+    /// Takes the programs off the hooks of the whole host; what is in the ring stays readable and
+    /// the counters stand still.
+    pub fn detach(&mut self) {
+        self.links.clear();
+    }
+
+    /// The hooks of the whole host.
+    #[must_use]
+    pub fn hooks(&self) -> &[HookStatus] {
+        &self.hooks
+    }
+
+    /// Offsets found in the kernel's BTF.
+    #[must_use]
+    pub fn offsets(&self) -> &Offsets {
+        &self.offsets
+    }
+
+    /// The ring buffer, for the one reader; `None` the second time.
+    pub fn take_ring(&mut self) -> Option<RingBuf<MapData>> {
+        self.ring.take()
+    }
+
+    /// The kernel side's own log, if any program has something to log.
+    pub fn logger(&mut self) -> Option<aya_log::EbpfLogger<&'static dyn log::Log>> {
+        aya_log::EbpfLogger::init(&mut self.ebpf).ok()
+    }
+
+    /// Totals over all CPUs and programs.
+    ///
+    /// # Errors
+    /// The map can't be read.
+    pub fn counters(&self) -> Result<Counters> {
+        let mut total = Counters::default();
+        for per_cpu in self.counters.iter() {
+            for PodCounters(counters) in per_cpu.context("cannot read the counters")?.iter() {
+                total.add(counters);
+            }
+        }
+        Ok(total)
+    }
+
+    /// Events the kernel did not run a program for, because another instance of it was at work on
+    /// that CPU (`recursion_misses` of the programs' fdinfo, since Linux 5.12).
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.ebpf
+            .programs()
+            .filter_map(|(_, program)| {
+                let fd = program.fd().ok()?;
+                let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+                let mut text = String::new();
+                std::fs::File::open(path).ok()?.read_to_string(&mut text).ok()?;
+                let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
+                line.trim().parse::<u64>().ok()
+            })
+            .sum()
+    }
+}
+
+fn fill_filters(ebpf: &mut Ebpf, config: &LoadConfig) -> Result<()> {
+    if !config.ports.is_empty() {
+        let map = ebpf.map_mut("PORTS").context("the port filter map is missing")?;
+        let mut ports: Array<_, u64> = Array::try_from(map)?;
+        for (index, word) in &config.ports {
+            ports.set(*index, *word, 0).context("cannot fill the port filter")?;
+        }
+    }
+    if !config.hosts.is_empty() {
+        let map = ebpf.map_mut("HOSTS").context("the host filter map is missing")?;
+        let mut hosts: LpmTrie<_, [u64; 2], u8> = LpmTrie::try_from(map)?;
+        for (len, addr) in &config.hosts {
+            hosts.insert(&Key::new(*len, addr.0), 1, 0).context(
+                "cannot fill the host filter: it takes at most 1,024 different prefixes",
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn secrets() -> Result<[u64; 2]> {
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context("cannot draw the hash secret from /dev/urandom")?;
+    let value = u128::from_ne_bytes(bytes);
+    Ok([value as u64, (value >> 64) as u64])
+}
+
+/// The innermost cause, without the verifier's log.
+fn short(error: &anyhow::Error) -> String {
+    let cause = error.root_cause();
+    let text = match error.downcast_ref::<ProgramError>() {
+        Some(ProgramError::LoadError { io_error, .. }) => {
+            format!("the kernel refuses to load it: {io_error}")
+        }
+        _ => cause.to_string(),
+    };
+    log::debug!("{error:#}");
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// What a failed load means to the user.
+fn explain(error: &anyhow::Error, what: &str) -> anyhow::Error {
+    log::debug!("{error:#}");
+    let errno = error.chain().find_map(|cause| {
+        cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error).or_else(
+            || match cause.downcast_ref::<ProgramError>() {
+                Some(ProgramError::LoadError { io_error, .. }) => io_error.raw_os_error(),
+                _ => None,
+            },
+        )
+    });
+    match errno {
+        Some(libc::EPERM | libc::EACCES) => anyhow!(
+            "the kernel does not permit tracer to {what}: it takes root, or the capabilities \
+             CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (before Linux 5.8: CAP_SYS_ADMIN); kernel \
+             lockdown (see /sys/kernel/security/lockdown) can forbid it even so"
+        ),
+        Some(libc::ENOMEM) => anyhow!(
+            "not enough memory to {what}: try a smaller --ring-size, or raise the limit on \
+             locked memory (`ulimit -l unlimited`) on kernels before 5.11"
+        ),
+        _ => anyhow!("cannot {what}: {} (--log-level debug tells more)", short(error)),
+    }
+}

@@ -1,0 +1,161 @@
+//! From the kernel's monotonic nanoseconds to what a calendar and a watch say.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use jiff::fmt::StdFmtWrite;
+use jiff::fmt::temporal::DateTimePrinter;
+use jiff::tz::TimeZone;
+
+use crate::core::event::MonoNs;
+
+/// Turns moments of `CLOCK_MONOTONIC` into UTC and local time.
+///
+/// It holds the difference between the two clocks, passed in. The difference changes when the
+/// wall clock is set and over a suspend; [`WallClock::set`] brings it up to date.
+#[derive(Clone, Debug)]
+pub struct WallClock {
+    /// UTC nanoseconds since 1970 at monotonic 0.
+    offset: i128,
+    zone: TimeZone,
+}
+
+impl WallClock {
+    /// From the same moment on both clocks: `mono`, and `utc_ns` nanoseconds since 1970. Local
+    /// times are those of `zone`.
+    #[must_use]
+    pub fn new(mono: MonoNs, utc_ns: i128, zone: TimeZone) -> Self {
+        let mut clock = Self { offset: 0, zone };
+        clock.set(mono, utc_ns);
+        clock
+    }
+
+    /// The system's time zone (`TZ`, `/etc/localtime`), or UTC where there is none.
+    #[must_use]
+    pub fn system_zone() -> TimeZone {
+        TimeZone::try_system().unwrap_or(TimeZone::UTC)
+    }
+
+    /// Brings the clocks together again; arguments as for [`WallClock::new`].
+    pub fn set(&mut self, mono: MonoNs, utc_ns: i128) {
+        self.offset = utc_ns.saturating_sub(i128::from(mono.0));
+    }
+
+    /// UTC, RFC 3339 with microseconds.
+    #[must_use]
+    pub fn utc(&self, at: MonoNs) -> Utc {
+        Utc(self.timestamp(at))
+    }
+
+    /// Local time of day, `HH:MM:SS.mmm`.
+    #[must_use]
+    pub fn time_of_day(&self, at: MonoNs) -> TimeOfDay {
+        let time = self.zone.to_datetime(self.timestamp(at)).time();
+        TimeOfDay(time)
+    }
+
+    /// Local date and time with its offset from UTC, RFC 3339 with milliseconds.
+    #[must_use]
+    pub fn local(&self, at: MonoNs) -> Local {
+        let at = self.timestamp(at);
+        Local(at, self.zone.to_offset(at))
+    }
+
+    fn timestamp(&self, at: MonoNs) -> Timestamp {
+        // Out of range only for a clock set to beyond the year 9999.
+        Timestamp::from_nanosecond(self.offset.saturating_add(i128::from(at.0)))
+            .unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// See [`WallClock::utc`].
+#[derive(Clone, Copy, Debug)]
+pub struct Utc(Timestamp);
+
+impl fmt::Display for Utc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
+        PRINTER.print_timestamp(&self.0, StdFmtWrite(f)).map_err(|_| fmt::Error)
+    }
+}
+
+impl serde::Serialize for Utc {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// See [`WallClock::local`].
+#[derive(Clone, Copy, Debug)]
+pub struct Local(Timestamp, jiff::tz::Offset);
+
+impl fmt::Display for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+        PRINTER.print_timestamp_with_offset(&self.0, self.1, StdFmtWrite(f)).map_err(|_| fmt::Error)
+    }
+}
+
+/// See [`WallClock::time_of_day`]; with a precision of 0 without the milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeOfDay(jiff::civil::Time);
+
+impl fmt::Display for TimeOfDay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = self.0;
+        write!(f, "{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second())?;
+        if f.precision() == Some(0) {
+            return Ok(());
+        }
+        write!(f, ".{:03}", time.millisecond())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-22T03:12:44.015678901Z.
+    const UTC: i128 = 1_795_317_164_015_678_901;
+
+    fn clock(zone: TimeZone) -> WallClock {
+        WallClock::new(MonoNs(5_000_000_000), UTC, zone)
+    }
+
+    #[test]
+    fn utc_has_microseconds_always() {
+        let clock = clock(TimeZone::UTC);
+        let at = |ns| clock.utc(MonoNs(ns)).to_string();
+        assert_eq!(at(5_000_000_000), "2026-11-22T03:12:44.015678Z");
+        assert_eq!(at(5_984_321_099), "2026-11-22T03:12:45.000000Z");
+        // Before the moment the clocks were compared.
+        assert_eq!(at(0), "2026-11-22T03:12:39.015678Z");
+        assert_eq!(
+            serde_json::to_string(&clock.utc(MonoNs(0))).unwrap(),
+            "\"2026-11-22T03:12:39.015678Z\""
+        );
+    }
+
+    #[test]
+    fn local_time_follows_the_zone() {
+        let zone = TimeZone::fixed(jiff::tz::offset(-5));
+        let clock = clock(zone);
+        let at = MonoNs(5_000_000_000);
+        assert_eq!(clock.time_of_day(at).to_string(), "22:12:44.015");
+        assert_eq!(format!("{:.0}", clock.time_of_day(at)), "22:12:44");
+        assert_eq!(clock.local(at).to_string(), "2026-11-21T22:12:44.015-05:00");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_followed() {
+        let mut clock = clock(TimeZone::UTC);
+        clock.set(MonoNs(5_000_000_000), UTC + 60_000_000_000);
+        assert_eq!(clock.utc(MonoNs(5_000_000_000)).to_string(), "2026-11-22T03:13:44.015678Z");
+    }
+
+    #[test]
+    fn a_clock_beyond_the_calendar_does_not_fail() {
+        let clock = WallClock::new(MonoNs(0), i128::MAX, TimeZone::UTC);
+        assert!(clock.utc(MonoNs(u64::MAX)).to_string().starts_with("9999-12-3"));
+    }
+}

@@ -1,0 +1,488 @@
+//! JSON Lines: one object a line, `type` first.
+//!
+//! Times are RFC 3339 UTC, durations whole microseconds, what is not known is null.
+
+use std::borrow::Cow;
+use std::io;
+use std::net::IpAddr;
+
+use bytes::{BufMut, BytesMut};
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter};
+
+use super::clock::{Utc, WallClock};
+use super::escape::is_harmful;
+use super::start::{Hook, Limits, Start};
+use super::units::micros;
+use super::{Report, Scope};
+use crate::core::event::MonoNs;
+use crate::core::record::{
+    CloseInitiator, Connection, End, HandshakeSource, Host, ObservedFrom, OpenConnection, Outcome,
+    Phases, Quantiles, Record, Role, StateChange,
+};
+use crate::filter::Described;
+
+#[cfg(test)]
+mod tests;
+
+/// Reports for programs.
+#[derive(Debug)]
+pub struct Json {
+    clock: WallClock,
+}
+
+impl Json {
+    /// With `clock` for the times.
+    #[must_use]
+    pub const fn new(clock: WallClock) -> Self {
+        Self { clock }
+    }
+
+    fn connection<'a>(&self, connection: &'a Connection) -> ConnectionLine<'a> {
+        let Connection {
+            cookie: _,
+            start,
+            end,
+            role,
+            local,
+            remote,
+            netns,
+            owner,
+            cgroup,
+            handshake,
+            handshake_source,
+            synack_rtt,
+            syn_retransmits,
+            synack_retransmits,
+            accept_wait,
+            close_initiator,
+            close,
+            phases,
+            time_wait,
+            outcome,
+            bytes_sent,
+            bytes_received,
+            retransmits,
+            rtt,
+            observed_from,
+            events_lost,
+        } = connection;
+        ConnectionLine {
+            time_start: self.clock.utc(*start),
+            // An open connection has no end yet.
+            time_end: outcome.is_some().then(|| self.clock.utc(*end)),
+            role: role.map(role_name),
+            local_addr: local.ip(),
+            local_port: local.port(),
+            remote_addr: remote.ip(),
+            remote_port: remote.port(),
+            netns: *netns,
+            pid: owner.map(|owner| owner.pid),
+            comm: owner.as_ref().map(|owner| String::from_utf8_lossy(owner.comm.as_bytes())),
+            cgroup: cgroup.as_ref().map(|cgroup| cgroup.path.as_str()),
+            container: cgroup.as_ref().and_then(|cgroup| cgroup.container.as_deref()),
+            handshake_us: handshake.map(micros),
+            handshake_source: handshake_source.map(source_name),
+            synack_rtt_us: synack_rtt.map(micros),
+            syn_retransmits: *syn_retransmits,
+            synack_retransmits: *synack_retransmits,
+            accept_wait_us: accept_wait.map(micros),
+            established_us: phases.established.map(micros),
+            close_initiator: close_initiator.map(initiator_name),
+            close_us: close.map(micros),
+            phases_us: PhasesLine::from(phases),
+            time_wait: *time_wait,
+            outcome: outcome.map(Outcome::name),
+            bytes_sent: *bytes_sent,
+            bytes_received: *bytes_received,
+            retransmits: *retransmits,
+            rtt_us: rtt.map(micros),
+            observed_from: match observed_from {
+                ObservedFrom::Start => "start",
+                ObservedFrom::Middle => "middle",
+            },
+            events_lost: *events_lost,
+        }
+    }
+
+    fn open_line(&self, kind: &'static str, open: &OpenConnection, out: &mut BytesMut) {
+        let OpenConnection { connection, state, in_state } = open;
+        let line = OpenLine {
+            kind,
+            time: self.clock.utc(connection.end),
+            connection: self.connection(connection),
+            state: state.name(),
+            state_us: micros(*in_state),
+        };
+        write_line(&line, out);
+    }
+}
+
+impl Report for Json {
+    fn start(&mut self, start: &Start, out: &mut BytesMut) {
+        let Start { time, version, kernel, hooks, filters, ring_size, limits, cannot } = start;
+        let line = StartLine {
+            kind: "start",
+            time: self.clock.utc(*time),
+            version,
+            kernel,
+            hooks,
+            filters,
+            ring_size: *ring_size,
+            limits,
+            cannot,
+        };
+        write_line(&line, out);
+    }
+
+    fn record(&mut self, record: &Record, out: &mut BytesMut) {
+        match record {
+            Record::Connection(connection) => {
+                let line =
+                    EndedLine { kind: "connection", connection: self.connection(connection) };
+                write_line(&line, out);
+            }
+            Record::State(change) => {
+                let StateChange { at, old, new, local, remote, netns, cookie } = change;
+                let line = StateLine {
+                    kind: "state",
+                    time: self.clock.utc(*at),
+                    old_state: old.name(),
+                    new_state: new.name(),
+                    local_addr: local.ip(),
+                    local_port: local.port(),
+                    remote_addr: remote.ip(),
+                    remote_port: remote.port(),
+                    netns: *netns,
+                    cookie: *cookie,
+                };
+                write_line(&line, out);
+            }
+            Record::Stuck(stuck) => self.open_line("stuck", stuck, out),
+        }
+    }
+
+    fn hosts(&mut self, hosts: &[Host], _scope: Scope, _at: MonoNs, out: &mut BytesMut) {
+        for host in hosts {
+            let Host {
+                host,
+                interval,
+                connections,
+                failed,
+                resets,
+                timeouts,
+                handshakes_failed,
+                handshake,
+                close,
+                syn_count,
+                half_open,
+                half_open_peak,
+                exact,
+            } = host;
+            let line = HostLine {
+                kind: "host",
+                host: HostName(*host),
+                interval_us: micros(*interval),
+                connections: *connections,
+                failed: *failed,
+                resets: *resets,
+                timeouts: *timeouts,
+                handshakes_failed: *handshakes_failed,
+                handshake_us: handshake.map(QuantilesLine::from),
+                close_us: close.map(QuantilesLine::from),
+                syn_count: *syn_count,
+                half_open: *half_open,
+                half_open_peak: *half_open_peak,
+                exact: *exact,
+            };
+            write_line(&line, out);
+        }
+    }
+
+    fn open(&mut self, open: &[OpenConnection], _at: MonoNs, out: &mut BytesMut) {
+        for connection in open {
+            self.open_line("open", connection, out);
+        }
+    }
+
+    fn end(&mut self, end: &End, out: &mut BytesMut) {
+        let End {
+            connections,
+            open,
+            events,
+            events_lost,
+            syns,
+            syns_repeated,
+            syns_unparsed,
+            handshakes_failed,
+            connections_evicted,
+            output_dropped,
+            duration,
+        } = end;
+        let line = EndLine {
+            kind: "end",
+            connections: *connections,
+            open: *open,
+            events: *events,
+            events_lost: *events_lost,
+            syns: *syns,
+            syns_repeated: *syns_repeated,
+            syns_unparsed: *syns_unparsed,
+            handshakes_failed: *handshakes_failed,
+            connections_evicted: *connections_evicted,
+            output_dropped: *output_dropped,
+            duration_us: micros(*duration),
+        };
+        write_line(&line, out);
+    }
+
+    fn clock(&mut self) -> &mut WallClock {
+        &mut self.clock
+    }
+}
+
+const fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Client => "client",
+        Role::Server => "server",
+    }
+}
+
+const fn source_name(source: HandshakeSource) -> &'static str {
+    match source {
+        HandshakeSource::Syn => "syn",
+        HandshakeSource::State => "state",
+        HandshakeSource::Srtt => "srtt",
+        HandshakeSource::Capture => "capture",
+    }
+}
+
+const fn initiator_name(initiator: CloseInitiator) -> &'static str {
+    match initiator {
+        CloseInitiator::Local => "local",
+        CloseInitiator::Remote => "remote",
+        CloseInitiator::Both => "both",
+    }
+}
+
+#[derive(Serialize)]
+struct StartLine<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    time: Utc,
+    version: &'a str,
+    kernel: &'a str,
+    hooks: &'a [Hook],
+    filters: &'a Described,
+    ring_size: u64,
+    limits: &'a Limits,
+    cannot: &'a [String],
+}
+
+#[derive(Serialize)]
+struct StateLine {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    time: Utc,
+    old_state: &'static str,
+    new_state: &'static str,
+    local_addr: IpAddr,
+    local_port: u16,
+    remote_addr: IpAddr,
+    remote_port: u16,
+    netns: u32,
+    cookie: u64,
+}
+
+#[derive(Serialize)]
+struct EndedLine<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(flatten)]
+    connection: ConnectionLine<'a>,
+}
+
+#[derive(Serialize)]
+struct OpenLine<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    time: Utc,
+    #[serde(flatten)]
+    connection: ConnectionLine<'a>,
+    state: &'static str,
+    state_us: u64,
+}
+
+#[derive(Serialize)]
+struct ConnectionLine<'a> {
+    time_start: Utc,
+    time_end: Option<Utc>,
+    role: Option<&'static str>,
+    local_addr: IpAddr,
+    local_port: u16,
+    remote_addr: IpAddr,
+    remote_port: u16,
+    netns: u32,
+    pid: Option<u32>,
+    comm: Option<Cow<'a, str>>,
+    cgroup: Option<&'a str>,
+    container: Option<&'a str>,
+    handshake_us: Option<u64>,
+    handshake_source: Option<&'static str>,
+    synack_rtt_us: Option<u64>,
+    syn_retransmits: Option<u32>,
+    synack_retransmits: Option<u32>,
+    accept_wait_us: Option<u64>,
+    established_us: Option<u64>,
+    close_initiator: Option<&'static str>,
+    close_us: Option<u64>,
+    phases_us: PhasesLine,
+    time_wait: Option<bool>,
+    outcome: Option<&'static str>,
+    bytes_sent: Option<u64>,
+    bytes_received: Option<u64>,
+    retransmits: Option<u32>,
+    rtt_us: Option<u64>,
+    observed_from: &'static str,
+    events_lost: bool,
+}
+
+#[derive(Serialize)]
+struct PhasesLine {
+    syn_sent: Option<u64>,
+    syn_recv: Option<u64>,
+    established: Option<u64>,
+    fin_wait1: Option<u64>,
+    fin_wait2: Option<u64>,
+    close_wait: Option<u64>,
+    closing: Option<u64>,
+    last_ack: Option<u64>,
+}
+
+impl From<&Phases> for PhasesLine {
+    fn from(phases: &Phases) -> Self {
+        let Phases {
+            syn_sent,
+            syn_recv,
+            established,
+            fin_wait1,
+            fin_wait2,
+            close_wait,
+            closing,
+            last_ack,
+        } = phases;
+        Self {
+            syn_sent: syn_sent.map(micros),
+            syn_recv: syn_recv.map(micros),
+            established: established.map(micros),
+            fin_wait1: fin_wait1.map(micros),
+            fin_wait2: fin_wait2.map(micros),
+            close_wait: close_wait.map(micros),
+            closing: closing.map(micros),
+            last_ack: last_ack.map(micros),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct HostLine {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    host: HostName,
+    interval_us: u64,
+    connections: u64,
+    failed: u64,
+    resets: u64,
+    timeouts: u64,
+    handshakes_failed: u64,
+    handshake_us: Option<QuantilesLine>,
+    close_us: Option<QuantilesLine>,
+    syn_count: Option<u64>,
+    half_open: Option<u64>,
+    half_open_peak: Option<u64>,
+    exact: bool,
+}
+
+/// An address, or `others`.
+struct HostName(Option<IpAddr>);
+
+impl Serialize for HostName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(addr) => addr.serialize(serializer),
+            None => serializer.serialize_str("others"),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct QuantilesLine {
+    count: u64,
+    p50: u64,
+    p90: u64,
+    p99: u64,
+    max: u64,
+}
+
+impl From<Quantiles> for QuantilesLine {
+    fn from(quantiles: Quantiles) -> Self {
+        let Quantiles { count, p50, p90, p99, max } = quantiles;
+        Self { count, p50: micros(p50), p90: micros(p90), p99: micros(p99), max: micros(max) }
+    }
+}
+
+#[derive(Serialize)]
+struct EndLine {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    connections: u64,
+    open: u64,
+    events: u64,
+    events_lost: u64,
+    syns: Option<u64>,
+    syns_repeated: Option<u64>,
+    syns_unparsed: Option<u64>,
+    handshakes_failed: u64,
+    connections_evicted: u64,
+    output_dropped: u64,
+    duration_us: u64,
+}
+
+fn write_line(line: &impl Serialize, out: &mut BytesMut) {
+    let from = out.len();
+    let mut serializer = serde_json::Serializer::with_formatter(out.writer(), Harmless);
+    if let Err(error) = line.serialize(&mut serializer) {
+        // Memory does not fail to be written to, and every key is a string.
+        log::error!("a record could not be written as JSON and is left out: {error}");
+        out.truncate(from);
+        return;
+    }
+    out.put_u8(b'\n');
+}
+
+/// Compact JSON that no terminal minds: what [`is_harmful`] is written as `\u202e`, so that a
+/// program reads the very same name and a person's terminal is not steered by it.
+struct Harmless;
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let plain = |byte: u8| byte.is_ascii() && byte != 0x7f;
+        if fragment.bytes().all(plain) {
+            return writer.write_all(fragment.as_bytes());
+        }
+        let mut written = 0;
+        for (at, c) in fragment.char_indices().filter(|(_, c)| is_harmful(*c)) {
+            CompactFormatter
+                .write_string_fragment(writer, fragment.get(written..at).unwrap_or_default())?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            written = at + c.len_utf8();
+        }
+        writer.write_all(fragment.get(written..).unwrap_or_default().as_bytes())
+    }
+}

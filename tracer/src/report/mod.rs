@@ -1,0 +1,58 @@
+//! Reports: records in, bytes out. One file a format; nothing here opens, reads or asks a clock,
+//! except [`writer`], which carries the bytes to where they go, and [`terminal`].
+
+use bytes::BytesMut;
+
+use crate::core::event::MonoNs;
+use crate::core::record::{End, Host, OpenConnection, Record};
+
+pub mod clock;
+pub mod escape;
+pub mod json;
+pub mod start;
+pub mod terminal;
+pub mod text;
+pub mod units;
+pub mod writer;
+
+#[cfg(test)]
+pub(crate) mod samples;
+
+pub use clock::WallClock;
+pub use json::Json;
+pub use start::{Hook, Limits, Start};
+pub use terminal::Screen;
+pub use text::Text;
+pub use writer::Writer;
+
+/// What a per-host report covers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// The time since the report before it (`--interval`).
+    Interval,
+    /// The whole run so far, while it goes on (SIGUSR1).
+    SoFar,
+    /// The whole run, at its end.
+    Run,
+}
+
+/// A format: renders what it is given at the end of `out`, in whole lines.
+pub trait Report: Send {
+    /// Everything is attached. Comes first, once.
+    fn start(&mut self, start: &Start, out: &mut BytesMut);
+
+    /// Something happened.
+    fn record(&mut self, record: &Record, out: &mut BytesMut);
+
+    /// The per-host figures of `scope`, taken at `at`, in the order they are to appear.
+    fn hosts(&mut self, hosts: &[Host], scope: Scope, at: MonoNs, out: &mut BytesMut);
+
+    /// Every connection open at `at`.
+    fn open(&mut self, open: &[OpenConnection], at: MonoNs, out: &mut BytesMut);
+
+    /// The run is over. Comes last, once.
+    fn end(&mut self, end: &End, out: &mut BytesMut);
+
+    /// The clock, to be set again after the system's was.
+    fn clock(&mut self) -> &mut WallClock;
+}

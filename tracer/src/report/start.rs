@@ -1,0 +1,70 @@
+//! The `start` record: what is attached, how, and what can't be had on this machine.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use tracer_common::state::TcpState;
+
+use crate::core::event::MonoNs;
+use crate::filter::Described;
+
+/// Said once, when everything is attached; what came before it was not traced.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// When the last hook was attached.
+    pub time: MonoNs,
+    /// tracer's version.
+    pub version: &'static str,
+    /// The kernel's release, as `uname -r` says it.
+    pub kernel: String,
+    /// Every hook that was tried, the SYN hook once an interface.
+    pub hooks: Vec<Hook>,
+    /// The filters in force.
+    pub filters: Described,
+    /// Size of the ring buffer, bytes.
+    pub ring_size: u64,
+    /// Operating limits.
+    pub limits: Limits,
+    /// What can't be had here, each a sentence without a full stop that says what the user
+    /// misses, and why.
+    pub cannot: Vec<String>,
+}
+
+/// One hook and what became of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Hook {
+    /// What it is for: `state`, `syn`, `accept`, ...
+    pub name: String,
+    /// How it is attached: `tp_btf`, `fexit`, `xdp native`, `tcx`, ...
+    pub mode: Option<String>,
+    /// Interface, of a SYN hook.
+    pub interface: Option<String>,
+    /// Whether it is in place.
+    pub attached: bool,
+    /// Why this mode was chosen, or why the hook is not attached.
+    pub reason: Option<String>,
+}
+
+/// Operating limits in force.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Limits {
+    /// Connections followed at the same time.
+    pub max_connections: u32,
+    /// Remote hosts with figures of their own.
+    pub max_hosts: u32,
+    /// After how long in a state a connection is called stuck; `None`: never.
+    #[serde(rename = "stuck_after_s", serialize_with = "seconds_by_state")]
+    pub stuck_after: Vec<(TcpState, Option<Duration>)>,
+}
+
+fn seconds_by_state<S: Serializer>(
+    thresholds: &[(TcpState, Option<Duration>)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(thresholds.len()))?;
+    for (state, after) in thresholds {
+        map.serialize_entry(state.name(), &after.map(|after| after.as_secs_f64()))?;
+    }
+    map.end()
+}

@@ -1,0 +1,134 @@
+//! Text for people: one line an ended connection, in columns that fit the terminal.
+//!
+//! On a terminal the columns follow its width (80 and up) and the header comes again every
+//! [`HEADER_EVERY`] lines. Elsewhere the layout is wide, fixed and complete: nothing is cut and no
+//! cell but the last holds a blank, so that `awk` finds its columns.
+
+use anstyle::{AnsiColor, Style};
+use bytes::{BufMut, BytesMut};
+
+use super::{Report, Scope, Screen, Start, WallClock};
+use crate::core::event::MonoNs;
+use crate::core::record::{
+    CloseInitiator, Connection, End, Host, ObservedFrom, OpenConnection, Outcome, Record, Role,
+    StateChange,
+};
+
+mod cell;
+mod layout;
+mod line;
+mod notice;
+mod row;
+mod summary;
+
+#[cfg(test)]
+mod tests;
+
+pub use notice::start_notice;
+
+use layout::Layout;
+use line::Line;
+
+/// Lines between two headers, on a terminal.
+pub const HEADER_EVERY: u32 = 40;
+
+const PLAIN: Style = Style::new();
+const HEADER: Style = Style::new().bold();
+const BAD: Style = AnsiColor::Red.on_default();
+const SLOW: Style = AnsiColor::Yellow.on_default();
+const DIM: Style = Style::new().dimmed();
+const ALARM: Style = AnsiColor::Red.on_default().bold();
+const STUCK: Style = AnsiColor::Yellow.on_default().bold();
+
+/// Reports for people.
+#[derive(Debug)]
+pub struct Text {
+    clock: WallClock,
+    screen: Screen,
+    layout: Layout,
+    /// Lines until the header comes again.
+    header_in: u32,
+    /// One cell at a time; kept for its memory.
+    cell: String,
+}
+
+impl Text {
+    /// With `clock` for the times, laid out for `screen`.
+    #[must_use]
+    pub fn new(clock: WallClock, screen: Screen) -> Self {
+        Self { clock, layout: Layout::new(screen.width), screen, header_in: 0, cell: String::new() }
+    }
+
+    /// The terminal has another size; no effect where there is none.
+    pub fn resize(&mut self, width: usize) {
+        if self.screen.width.is_some() {
+            self.screen.width = Some(width);
+            self.layout = Layout::new(self.screen.width);
+            self.header_in = 0;
+        }
+    }
+
+    /// The table's header, if it is due; counts the line that follows.
+    fn header(&mut self, out: &mut BytesMut) {
+        if self.header_in == 0 {
+            self.header_in = HEADER_EVERY;
+            let mut line = Line::new(out, self.screen.color);
+            for slot in &self.layout.slots {
+                let title = slot.column.title();
+                if slot.right {
+                    line.right(slot.end(), title, HEADER);
+                } else if !title.is_empty() {
+                    line.left(slot.start, title, HEADER);
+                }
+            }
+            line.end();
+        }
+        // A program needs it once.
+        if self.screen.width.is_some() {
+            self.header_in -= 1;
+        }
+    }
+
+    /// A blank line between tables; the stream's header comes again behind it.
+    fn section(&mut self, out: &mut BytesMut) {
+        if !out.is_empty() || self.header_in != 0 {
+            out.put_u8(b'\n');
+        }
+        self.header_in = 0;
+    }
+}
+
+impl Report for Text {
+    fn start(&mut self, _start: &Start, out: &mut BytesMut) {
+        // What is attached is a notice, for stderr: `start_notice`.
+        self.header(out);
+    }
+
+    fn record(&mut self, record: &Record, out: &mut BytesMut) {
+        self.header(out);
+        match record {
+            Record::Connection(connection) => self.connection(connection, out),
+            Record::State(change) => self.state(change, out),
+            Record::Stuck(stuck) => self.stuck(stuck, out),
+        }
+    }
+
+    fn hosts(&mut self, hosts: &[Host], scope: Scope, at: MonoNs, out: &mut BytesMut) {
+        self.section(out);
+        summary::hosts(self, hosts, scope, at, out);
+    }
+
+    fn open(&mut self, open: &[OpenConnection], at: MonoNs, out: &mut BytesMut) {
+        self.section(out);
+        summary::open(self, open, at, out);
+    }
+
+    fn end(&mut self, end: &End, out: &mut BytesMut) {
+        self.section(out);
+        summary::end(self, end, out);
+    }
+
+    fn clock(&mut self) -> &mut WallClock {
+        &mut self.clock
+    }
+}

@@ -1,0 +1,101 @@
+//! What a person is told on stderr when tracing begins.
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::report::escape::{Blanks, escape};
+use crate::report::start::{Hook, Start};
+use crate::report::units::Bytes;
+
+/// The `start` record for a person: what is traced, how SYNs are seen, what can't be had here.
+/// Several lines of at most `width` columns, each ended.
+#[must_use]
+pub fn start_notice(start: &Start, width: usize) -> String {
+    let Start { time: _, version, kernel, hooks, filters, ring_size, limits: _, cannot } = start;
+    let what =
+        if filters.is_empty() { "every TCP connection".to_owned() } else { filters.to_string() };
+    let mut lines = vec![format!("tracer {version}, kernel {kernel}: tracing {what}")];
+    let (syn, others): (Vec<_>, Vec<_>) = hooks.iter().partition(|hook| hook.interface.is_some());
+    if !others.is_empty() {
+        lines.push(format!("  hooks: {}", list(&others, |hook| (&hook.mode, &hook.name))));
+    }
+    if syn.iter().any(|hook| hook.attached) {
+        let interface = |hook: &Hook| hook.interface.clone().unwrap_or_default();
+        let mut modes: Vec<(String, Vec<String>)> = Vec::new();
+        for hook in syn.iter().filter(|hook| hook.attached) {
+            let mode = hook.mode.clone().unwrap_or_default();
+            match modes.iter_mut().find(|(seen, _)| *seen == mode) {
+                Some((_, interfaces)) => interfaces.push(interface(hook)),
+                None => modes.push((mode, vec![interface(hook)])),
+            }
+        }
+        let modes: Vec<_> = modes
+            .into_iter()
+            .map(|(mode, interfaces)| format!("{mode} on {}", interfaces.join(", ")))
+            .collect();
+        lines.push(format!("  SYNs: {}", modes.join("; ")));
+    }
+    for hook in hooks.iter().filter(|hook| !hook.attached) {
+        let place = match &hook.interface {
+            Some(interface) => format!("{} on {interface}", hook.name),
+            None => hook.name.clone(),
+        };
+        let reason = hook.reason.as_deref().unwrap_or("no reason given");
+        lines.push(format!("  not attached: {place}: {reason}"));
+    }
+    lines.extend(cannot.iter().map(|what| format!("  not here: {what}")));
+    lines.push(format!("  ring buffer {}; Ctrl-C ends and sums up", Bytes(*ring_size)));
+    let mut notice = String::new();
+    for line in lines {
+        let mut safe = String::with_capacity(line.len());
+        let _ = escape(line.as_bytes(), Blanks::Keep, &mut safe);
+        for wrapped in wrap(&safe, width, 4) {
+            notice.push_str(&wrapped);
+            notice.push('\n');
+        }
+    }
+    notice
+}
+
+/// `name (mode), name (mode)` of what is attached.
+fn list<'a>(
+    hooks: &[&'a Hook],
+    of: impl Fn(&'a Hook) -> (&'a Option<String>, &'a String),
+) -> String {
+    let attached: Vec<_> = hooks
+        .iter()
+        .filter(|hook| hook.attached)
+        .map(|hook| match of(hook) {
+            (Some(mode), name) => format!("{name} ({mode})"),
+            (None, name) => name.clone(),
+        })
+        .collect();
+    if attached.is_empty() { "none".to_owned() } else { attached.join(", ") }
+}
+
+/// Breaks `text` at blanks into lines of at most `width` columns; all but the first are indented.
+/// A word longer than a line is broken where it must.
+pub(super) fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
+    let width = width.max(indent + 1);
+    let mut lines = Vec::new();
+    let leading = text.len() - text.trim_start_matches(' ').len();
+    let mut line = " ".repeat(leading);
+    let mut empty = true;
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        if !empty && line.width() + 1 + word.width() > width {
+            lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        empty = false;
+        for c in word.chars() {
+            if line.width() + c.width().unwrap_or(0) > width {
+                lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
+            }
+            line.push(c);
+        }
+    }
+    lines.push(line);
+    lines
+}

@@ -1,0 +1,170 @@
+//! Numbers as a person reads them: at most six columns wide.
+
+use std::fmt;
+
+/// A duration in nanoseconds: `<1µs`, `83µs`, `1.2ms`, `150ms`, `3.4s`, `2m05s`, `1h03m`, `12d`.
+///
+/// Rounded to what is shown, and never shown as a full larger unit: 999.9 µs is `1.0ms`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Human(pub u64);
+
+impl fmt::Display for Human {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const US: u64 = 1_000;
+        const MS: u64 = 1_000 * US;
+        const S: u64 = 1_000 * MS;
+        let ns = self.0;
+        // The borders are where rounding would reach the next unit or the next digit.
+        if ns == 0 {
+            f.write_str("0µs")
+        } else if ns < US {
+            f.write_str("<1µs")
+        } else if rounded(ns, US) < 1_000 {
+            write!(f, "{}µs", rounded(ns, US))
+        } else if rounded(ns, MS / 10) < 100 {
+            tenths(f, rounded(ns, MS / 10), "ms")
+        } else if rounded(ns, MS) < 1_000 {
+            write!(f, "{}ms", rounded(ns, MS))
+        } else if rounded(ns, S / 10) < 600 {
+            tenths(f, rounded(ns, S / 10), "s")
+        } else if rounded(ns, S) < 3_600 {
+            let s = rounded(ns, S);
+            write!(f, "{}m{:02}s", s / 60, s % 60)
+        } else if rounded(ns, 60 * S) < 24 * 60 {
+            let minutes = rounded(ns, 60 * S);
+            write!(f, "{}h{:02}m", minutes / 60, minutes % 60)
+        } else if rounded(ns, 3_600 * S) < 10 * 24 {
+            let hours = rounded(ns, 3_600 * S);
+            write!(f, "{}d{:02}h", hours / 24, hours % 24)
+        } else {
+            write!(f, "{}d", rounded(ns, 86_400 * S))
+        }
+    }
+}
+
+/// A number of bytes in powers of 1024: `512B`, `1.2KB`, `34MB`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bytes(pub u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0;
+        if bytes < 1_000 {
+            return write!(f, "{bytes}B");
+        }
+        let mut unit = 1_u64;
+        for name in ["KB", "MB", "GB", "TB", "PB"] {
+            unit <<= 10;
+            // `u128`: ten times a number of exabytes.
+            let in_tenths = (u128::from(bytes) * 10 + u128::from(unit / 2)) / u128::from(unit);
+            if in_tenths < 100 {
+                return tenths(f, in_tenths as u64, name);
+            }
+            let whole = rounded(bytes, unit);
+            if whole < 1_000 {
+                return write!(f, "{whole}{name}");
+            }
+        }
+        write!(f, "{}EB", rounded(bytes, 1 << 60))
+    }
+}
+
+/// `value / unit`, half away from zero.
+const fn rounded(value: u64, unit: u64) -> u64 {
+    let whole = value / unit;
+    if value % unit >= unit.div_ceil(2) { whole + 1 } else { whole }
+}
+
+fn tenths(f: &mut fmt::Formatter<'_>, tenths: u64, unit: &str) -> fmt::Result {
+    write!(f, "{}.{}{unit}", tenths / 10, tenths % 10)
+}
+
+/// Nanoseconds as whole microseconds, rounded.
+#[must_use]
+pub const fn micros(ns: u64) -> u64 {
+    rounded(ns, 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_rounded_to_what_is_shown() {
+        for (ns, shown) in [
+            (0, "0µs"),
+            (1, "<1µs"),
+            (999, "<1µs"),
+            (1_000, "1µs"),
+            (1_499, "1µs"),
+            (1_500, "2µs"),
+            (83_000, "83µs"),
+            (999_499, "999µs"),
+            (999_500, "1.0ms"),
+            (999_900, "1.0ms"),
+            (1_000_000, "1.0ms"),
+            (1_249_999, "1.2ms"),
+            (1_250_000, "1.3ms"),
+            (9_949_999, "9.9ms"),
+            (9_950_000, "10ms"),
+            (150_400_000, "150ms"),
+            (999_499_999, "999ms"),
+            (999_500_000, "1.0s"),
+            (3_400_000_000, "3.4s"),
+            (59_949_999_999, "59.9s"),
+            (59_950_000_000, "1m00s"),
+            (125_000_000_000, "2m05s"),
+            (3_599_499_999_999, "59m59s"),
+            (3_599_500_000_000, "1h00m"),
+            (3_780_000_000_000, "1h03m"),
+            (86_369_999_999_999, "23h59m"),
+            (86_370_000_000_000, "1d00h"),
+            (9 * 86_400_000_000_000 + 23 * 3_600_000_000_000, "9d23h"),
+            (12 * 86_400_000_000_000, "12d"),
+            (u64::MAX, "213504d"),
+        ] {
+            assert_eq!(Human(ns).to_string(), shown, "{ns} ns");
+        }
+    }
+
+    #[test]
+    fn durations_up_to_years_fit_six_columns() {
+        let mut ns = 1_u64;
+        while ns < 10 * 366 * 86_400_000_000_000 {
+            for near in [ns - 1, ns, ns + 1] {
+                let shown = Human(near).to_string();
+                assert!(shown.chars().count() <= 6, "{near}: {shown}");
+                assert!(!shown.starts_with("1000"), "{near}: {shown}");
+            }
+            ns += ns / 97 + 1;
+        }
+    }
+
+    #[test]
+    fn bytes_are_rounded_to_what_is_shown() {
+        for (bytes, shown) in [
+            (0, "0B"),
+            (512, "512B"),
+            (999, "999B"),
+            (1_000, "1.0KB"),
+            (1_229, "1.2KB"),
+            (10_188, "9.9KB"),
+            (10_189, "10KB"),
+            (1_023_487, "999KB"),
+            (1_023_488, "1.0MB"),
+            (3_565_158, "3.4MB"),
+            (5 << 30, "5.0GB"),
+            (999 << 40, "999TB"),
+            (1 << 50, "1.0PB"),
+            (u64::MAX, "16EB"),
+        ] {
+            assert_eq!(Bytes(bytes).to_string(), shown, "{bytes} B");
+        }
+    }
+
+    #[test]
+    fn micros_round_to_the_nearest() {
+        assert_eq!([0, 499, 500, 1_499, 1_500].map(micros), [0, 0, 1, 1, 2]);
+        assert_eq!(micros(u64::MAX), u64::MAX / 1_000 + 1);
+    }
+}

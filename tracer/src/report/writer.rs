@@ -1,0 +1,388 @@
+//! Carries rendered reports to stdout or a file without ever holding up who renders them.
+//!
+//! A thread of its own does the writing, since a write to a pipe nobody reads blocks. What waits
+//! for it is bounded; beyond that records are dropped, and counted.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::sync::watch;
+
+#[cfg(test)]
+mod tests;
+
+/// Bytes that may wait for the reader, those being written included.
+pub const BOUND: usize = 8 << 20;
+/// How often an idle thread looks whether the reader has gone.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long to wait after a full disk before trying again.
+const RETRY: Duration = Duration::from_millis(500);
+/// Bytes given to one write(2).
+const PIECE: usize = 64 << 10;
+
+/// Why nothing is written any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Closed {
+    /// The reader of the pipe has gone: a normal end.
+    BrokenPipe,
+    /// Writing failed for good, by the error's number.
+    Failed(Option<i32>),
+}
+
+/// What [`Writer::finish`] could not get rid of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unwritten {
+    /// Bytes that waited in vain.
+    pub bytes: usize,
+}
+
+/// A bounded, never blocking way to stdout or a file.
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Something to do for the thread.
+    work: Condvar,
+    /// Something was written, or nothing ever will be.
+    progress: Condvar,
+    closed: watch::Sender<Option<Closed>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Waits to be written; whole records.
+    pending: Vec<u8>,
+    /// Taken by the thread and not written yet, bytes.
+    in_flight: usize,
+    dropped: u64,
+    bound: usize,
+    reopen: bool,
+    finish: bool,
+}
+
+impl State {
+    fn waiting(&self) -> usize {
+        self.pending.len() + self.in_flight
+    }
+}
+
+impl Writer {
+    /// To stdout.
+    ///
+    /// # Errors
+    /// When stdout is closed, or no thread can be started.
+    pub fn stdout() -> io::Result<Self> {
+        Self::to(Target::fd(io::stdout().as_fd().try_clone_to_owned()?), BOUND)
+    }
+
+    /// To a file, which is created with the usual permissions (0666 less the umask) or appended
+    /// to.
+    ///
+    /// # Errors
+    /// When it can't be opened, or no thread can be started.
+    pub fn file(path: &Path) -> io::Result<Self> {
+        Self::to(Target::file(path)?, BOUND)
+    }
+
+    fn to(target: Target, bound: usize) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State { bound, ..State::default() }),
+            work: Condvar::new(),
+            progress: Condvar::new(),
+            closed: watch::Sender::new(None),
+        });
+        let thread = thread::Builder::new().name("tracer-output".into()).spawn({
+            let shared = Arc::clone(&shared);
+            move || run(&shared, target)
+        })?;
+        Ok(Self { shared, thread })
+    }
+
+    /// Takes `rendered`, one or more whole lines that make up `records` records. `false`: no room,
+    /// or no reader; then they are dropped and counted. Never waits for the reader.
+    pub fn push(&self, rendered: &[u8], records: u64) -> bool {
+        let mut state = self.shared.lock();
+        self.shared.take(&mut state, rendered, records)
+    }
+
+    /// As [`Self::push`], but waits until `deadline` for room: for the summary at the end.
+    pub fn push_wait(&self, rendered: &[u8], records: u64, deadline: Instant) -> bool {
+        let mut state = self.shared.lock();
+        loop {
+            // What is larger than the bound goes when nothing else waits.
+            let fits = state.waiting() == 0 || state.waiting() + rendered.len() <= state.bound;
+            if fits || self.shared.is_closed() {
+                break;
+            }
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                break;
+            };
+            state = self.shared.wait(&self.shared.progress, state, left);
+        }
+        self.shared.take(&mut state, rendered, records)
+    }
+
+    /// Records dropped so far.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.shared.lock().dropped
+    }
+
+    /// Waits until nothing can be written any more, and says why.
+    pub fn closed(&self) -> impl Future<Output = Closed> + use<> {
+        let mut closed = self.shared.closed.subscribe();
+        async move {
+            match closed.wait_for(Option::is_some).await {
+                Ok(reason) => reason.unwrap_or(Closed::Failed(None)),
+                // The writer has gone, and with it whoever could want to know.
+                Err(_) => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Opens the file anew under its name, between two lines (SIGHUP, after log rotation). No
+    /// effect on stdout.
+    pub fn reopen(&self) {
+        self.shared.lock().reopen = true;
+        self.shared.work.notify_one();
+    }
+
+    /// Waits until everything is written, at most until `deadline`.
+    ///
+    /// # Errors
+    /// How much was left when the reader did not take it in time. A reader that has gone is no
+    /// error: see [`Self::closed`].
+    pub fn finish(self, deadline: Instant) -> Result<(), Unwritten> {
+        let mut state = self.shared.lock();
+        state.finish = true;
+        self.shared.work.notify_one();
+        while state.waiting() > 0 && !self.shared.is_closed() {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                // The thread stays behind in its write; it ends with the process.
+                return Err(Unwritten { bytes: state.waiting() });
+            };
+            state = self.shared.wait(&self.shared.progress, state, left);
+        }
+        drop(state);
+        // Nothing is left to write, so it returns at once; a panic there has been printed.
+        let _ = self.thread.join();
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is whole at every moment a holder could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(
+        &self,
+        on: &Condvar,
+        state: MutexGuard<'a, State>,
+        at_most: Duration,
+    ) -> MutexGuard<'a, State> {
+        let woken = on.wait_timeout(state, at_most);
+        woken.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.borrow().is_some()
+    }
+
+    fn take(&self, state: &mut State, rendered: &[u8], records: u64) -> bool {
+        let fits = state.waiting() == 0 || state.waiting() + rendered.len() <= state.bound;
+        if !fits || self.is_closed() {
+            state.dropped = state.dropped.saturating_add(records);
+            return false;
+        }
+        let idle = state.waiting() == 0;
+        state.pending.extend_from_slice(rendered);
+        // A thread that is writing looks for more by itself.
+        if idle {
+            self.work.notify_one();
+        }
+        true
+    }
+
+    fn close(&self, why: Closed) {
+        // Under the lock, so that nobody starts to wait for progress in between.
+        let _state = self.lock();
+        self.closed.send_replace(Some(why));
+        self.progress.notify_all();
+    }
+}
+
+/// The thread: takes all that waits, writes it, until told to finish or nothing can be written.
+fn run(shared: &Shared, mut target: Target) {
+    let mut taken = Vec::new();
+    loop {
+        let mut state = shared.lock();
+        while state.pending.is_empty() && !state.reopen {
+            if state.finish {
+                return;
+            }
+            state = shared.wait(&shared.work, state, LOOK);
+            if state.pending.is_empty() && target.reader_gone() {
+                drop(state);
+                shared.close(Closed::BrokenPipe);
+                return;
+            }
+        }
+        let reopen = std::mem::take(&mut state.reopen);
+        std::mem::swap(&mut state.pending, &mut taken);
+        state.in_flight = taken.len();
+        drop(state);
+        if reopen {
+            target.reopen();
+        }
+        if let Err(why) = write_all(shared, &mut target, &taken) {
+            shared.close(why);
+            return;
+        }
+        // A burst's memory is given back.
+        if taken.capacity() > PIECE {
+            taken = Vec::new();
+        }
+        taken.clear();
+    }
+}
+
+fn write_all(shared: &Shared, target: &mut Target, bytes: &[u8]) -> Result<(), Closed> {
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let piece = rest.get(..PIECE).unwrap_or(rest);
+        match target.file.write(piece) {
+            Ok(0) => return Err(Closed::Failed(None)),
+            Ok(written) => {
+                at += written;
+                target.recovered();
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::Interrupted => {}
+                ErrorKind::BrokenPipe => return Err(Closed::BrokenPipe),
+                // Somebody else has set the terminal or pipe to non-blocking.
+                ErrorKind::WouldBlock => target.wait_writable(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                    target.full(&error);
+                    let state = shared.lock();
+                    let mut state = shared.wait(&shared.work, state, RETRY);
+                    if std::mem::take(&mut state.reopen) {
+                        drop(state);
+                        if target.reopen() {
+                            // The new file begins with a whole line.
+                            at = line_start(bytes, at);
+                        }
+                    }
+                }
+                _ => {
+                    log::error!("the output can't be written: {error}");
+                    return Err(Closed::Failed(error.raw_os_error()));
+                }
+            },
+        }
+        shared.lock().in_flight = bytes.len() - at;
+        shared.progress.notify_all();
+    }
+    Ok(())
+}
+
+/// Where the line that byte `at` belongs to begins.
+fn line_start(bytes: &[u8], at: usize) -> usize {
+    let before = bytes.get(..at).unwrap_or(bytes);
+    before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1)
+}
+
+/// Where it goes.
+struct Target {
+    file: File,
+    /// Of a file that can be reopened.
+    path: Option<PathBuf>,
+    /// It has been said that the disk is full.
+    complained: bool,
+}
+
+impl Target {
+    fn fd(fd: OwnedFd) -> Self {
+        Self { file: fd.into(), path: None, complained: false }
+    }
+
+    fn file(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: open(path)?, path: Some(path.to_owned()), complained: false })
+    }
+
+    /// Whether there is a new file now.
+    fn reopen(&mut self) -> bool {
+        let Some(path) = &self.path else {
+            return false;
+        };
+        match open(path) {
+            Ok(file) => {
+                self.file = file;
+                self.complained = false;
+                true
+            }
+            Err(error) => {
+                log::error!(
+                    "{} can't be reopened, writing goes on to the old file: {error}",
+                    path.display()
+                );
+                false
+            }
+        }
+    }
+
+    fn full(&mut self, error: &io::Error) {
+        if !self.complained {
+            self.complained = true;
+            let name = self.path.as_deref().map_or("stdout".into(), Path::to_string_lossy);
+            log::error!(
+                "{name} can't be written: {error}. Make room: up to {} MiB of records wait, what \
+                 comes beyond is dropped and counted",
+                BOUND >> 20
+            );
+        }
+    }
+
+    fn recovered(&mut self) {
+        if self.complained {
+            self.complained = false;
+            log::warn!("the output is written again");
+        }
+    }
+
+    fn wait_writable(&self) {
+        let mut fds = [PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)];
+        // Whatever it says, the next write tells.
+        let _ = poll(&mut fds, PollTimeout::from(1_000_u16));
+    }
+
+    /// Whether the reading end of a pipe or socket is closed.
+    fn reader_gone(&self) -> bool {
+        gone(self.file.as_fd())
+    }
+}
+
+fn gone(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::empty())];
+    let polled = poll(&mut fds, PollTimeout::ZERO);
+    let [fd] = fds;
+    // A pipe's writing end says POLLERR, a terminal that hung up and a socket POLLHUP (poll(2)).
+    let bad = PollFlags::POLLERR | PollFlags::POLLHUP;
+    polled.is_ok_and(|ready| ready > 0) && fd.revents().is_some_and(|e| e.intersects(bad))
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}

@@ -1,0 +1,16 @@
+//! What tracer asks the running system: its sockets, processes, namespaces, cgroups, interfaces,
+//! kernel and privileges.
+//!
+//! Everything here reads; nothing attaches, and only [`privileges`] changes anything: of tracer's
+//! own process. What a question needs and what its answer leaves out stands with each.
+
+pub mod cgroup;
+pub mod hook_policy;
+pub mod host;
+pub mod interfaces;
+mod mounts;
+mod netlink;
+pub mod netns;
+pub mod owners;
+pub mod privileges;
+pub mod sock_diag;
