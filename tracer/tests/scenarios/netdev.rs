@@ -33,8 +33,8 @@ fn has_tcx() -> bool {
 fn auto_takes_generic_xdp_on_lo_and_tcx_on_veth() {
     scenario(|lab| {
         let run = Tracer::start(lab, &[]).stop();
-        assert_eq!(hook(run.fine(), "lo"), (true, "xdp generic".to_owned()));
-        let veth = if has_tcx() { "tcx" } else { "xdp generic" };
+        assert_eq!(hook(run.fine(), "lo"), (true, "xdp-generic".to_owned()));
+        let veth = if has_tcx() { "tcx" } else { "xdp-generic" };
         assert_eq!(hook(&run, "vb"), (true, veth.to_owned()));
     });
 }

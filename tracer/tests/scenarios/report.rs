@@ -216,7 +216,7 @@ fn start_record_says_what_is_attached_and_what_is_filtered() {
             .eq("version", env!("CARGO_PKG_VERSION"));
         assert!(start["filters"].to_string().contains("8080"), "{start}");
         let hooks = start["hooks"].as_array().expect("hooks");
-        let state = hooks.iter().find(|h| h["name"] == "state").expect("the state hook");
+        let state = hooks.iter().find(|h| h["name"] == "inet_sock_set_state").expect("the state hook");
         let _ = Check::of(state).eq("attached", true).eq("mode", "tp_btf");
         for device in ["lo", "vb"] {
             let hook = hooks
