@@ -19,12 +19,13 @@ if [ ! -e "$policy" ] || grep -q tracer-xtask "$policy"; then
     chmod 755 "$policy"
 fi
 dpkg --configure -a
-# A slow mirror is no reason to fail, a dead one is.
-quick='-o Acquire::http::Timeout=20 -o Acquire::Retries=1'
-apt-get -q $quick update || echo "xtask: apt-get update failed; going on with the lists at hand" >&2
-apt-get $quick -qq -y --no-install-recommends --no-remove -o DPkg::Lock::Timeout=120 \
+apt-get -q $QUICK update || echo "xtask: apt-get update failed; going on with the lists at hand" >&2
+apt-get $QUICK -qq -y --no-install-recommends --no-remove -o DPkg::Lock::Timeout=120 \
     -o Dpkg::Use-Pty=0 install "$@"
 "#;
+
+/// A slow mirror is no reason to fail, a dead one is.
+const QUICK: &str = "-o Acquire::http::Timeout=20 -o Acquire::Retries=1";
 
 /// Whether this distribution has apt.
 pub(crate) fn present() -> bool {
@@ -50,8 +51,8 @@ fn has_candidate(policy: &str) -> bool {
 ///
 /// When there is no way to become root, or apt-get fails.
 pub(crate) fn install(packages: &[String]) -> anyhow::Result<()> {
-    let mut command = shell::as_root("sh")?;
-    command.args(["-c", INSTALL, "sh"]).args(packages);
+    let mut command = shell::as_root("env")?;
+    command.arg(format!("QUICK={QUICK}")).args(["sh", "-c", INSTALL, "sh"]).args(packages);
     let title = format!("installing {}", packages.join(" "));
     shell::step(&title, &mut command).with_context(|| {
         format!(
@@ -60,6 +61,17 @@ pub(crate) fn install(packages: &[String]) -> anyhow::Result<()> {
             packages.join(" ")
         )
     })
+}
+
+/// Brings the package lists up to date, as root.
+///
+/// # Errors
+///
+/// When there is no way to become root, or apt-get fails.
+pub(crate) fn update() -> anyhow::Result<()> {
+    let mut command = shell::as_root("apt-get")?;
+    command.args(QUICK.split(' ')).args(["-q", "update"]);
+    shell::step("updating the package lists", &mut command)
 }
 
 #[cfg(test)]

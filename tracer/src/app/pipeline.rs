@@ -1,5 +1,6 @@
 //! The way of the data: ring → event → core → records → report → writer.
 
+use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -82,7 +83,7 @@ impl Pipeline {
         self.rendered += 1;
         self.flush();
         if let Some(width) = width {
-            eprint!("{}", text::start_notice(start, width));
+            eprint!("{}", text::start_notice(start, width, std::io::stdout().is_terminal()));
         }
     }
 

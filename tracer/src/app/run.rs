@@ -17,6 +17,7 @@ use crate::core::Core;
 use crate::core::event::MonoNs;
 use crate::core::record::End;
 use crate::kernel::{HookStatus, Kernel};
+use crate::report::terminal;
 use crate::report::writer::Closed;
 use crate::report::{Hook, Json, Limits, Report, Screen, Start, Text, WallClock, Writer};
 use crate::system::host::{self, ClockOffset};
@@ -110,8 +111,8 @@ async fn trace(options: &Options) -> Result<()> {
         Pipeline::new(ring, core, report, writer, setup::shown(options), options.show.count)?;
     let mut start = start_record(options, &running.release, &hooks, cannot, ring_size, started);
     start.cannot.extend(pipeline.cgroup_problem().map(str::to_owned));
-    let width = (options.output.format == Format::Text)
-        .then(|| crate::report::terminal::width(std::io::stderr().as_fd()));
+    let width =
+        (options.output.format == Format::Text).then(|| terminal::width(std::io::stderr().as_fd()));
     pipeline.start(&start, width);
     pipeline.snapshot(snapshot_at, &matching(snapshot, &filters).sockets);
 
@@ -186,6 +187,9 @@ async fn trace(options: &Options) -> Result<()> {
                 pipeline.summary(now());
             }
             Wake::Signal(Signal::Reopen) => pipeline.writer().reopen(),
+            Wake::Signal(Signal::Resize) => {
+                pipeline.report().resize(terminal::width(std::io::stdout().as_fd()));
+            }
             Wake::Signal(Signal::Stop) | Wake::Deadline => break,
             // Whoever read has gone: `tracer | head`.
             Wake::OutputClosed(Closed::BrokenPipe) => return Ok(()),
@@ -246,6 +250,7 @@ enum Signal {
     Stop,
     Summary,
     Reopen,
+    Resize,
 }
 
 struct Signals {
@@ -253,6 +258,7 @@ struct Signals {
     terminate: tokio::signal::unix::Signal,
     summary: tokio::signal::unix::Signal,
     reopen: tokio::signal::unix::Signal,
+    resize: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -263,6 +269,7 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             summary: listen(SignalKind::user_defined1())?,
             reopen: listen(SignalKind::hangup())?,
+            resize: listen(SignalKind::window_change())?,
         })
     }
 
@@ -272,6 +279,7 @@ impl Signals {
             _ = self.terminate.recv() => Signal::Stop,
             _ = self.summary.recv() => Signal::Summary,
             _ = self.reopen.recv() => Signal::Reopen,
+            _ = self.resize.recv() => Signal::Resize,
         }
     }
 }

@@ -29,8 +29,7 @@ use values::{Netns, StuckAfter};
     about = "Shows how TCP connections on this host begin and end: how long handshakes and closes \
              take, who is slow, what fails.",
     after_help = EXAMPLES,
-    max_term_width = 100,
-    next_display_order = None,
+    max_term_width = 100
 )]
 pub struct Options {
     /// Which connections are traced.
@@ -94,7 +93,7 @@ pub struct FilterOptions {
     /// Process name, exactly; may be repeated
     #[arg(long = "comm", value_name = "NAME", value_parser = values::comm)]
     pub comms: Vec<Comm>,
-    /// cgroup (path below /sys/fs/cgroup) and those inside it; may be repeated
+    /// cgroup: /PATH and what is below it, or part of a path or container id; may be repeated
     #[arg(long = "cgroup", value_name = "PATH", value_parser = values::cgroup)]
     pub cgroups: Vec<String>,
     /// Network namespace: `self` (tracer's own) or an inode [default: all]
@@ -191,9 +190,11 @@ pub struct LimitOptions {
     #[arg(long, value_name = "N", default_value_t = 8192,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_hosts: u32,
-    /// Report a connection that sits in a closing or opening state for longer; STATE=off or `off`
-    /// for never; may be repeated
-    #[arg(long, value_name = "STATE=SECS", value_delimiter = ',')]
+    /// Report a connection that sits in such a state for longer; STATE=off or `off` for never; may
+    /// be repeated
+    #[arg(long, value_name = "STATE=SECS", value_delimiter = ',', help = format!(
+        "Report a connection that sits in such a state for longer; STATE=off or `off` for never; \
+         may be repeated [default: {}]", values::STUCK_DEFAULTS.replace(',', " ")))]
     pub stuck_after: Vec<StuckAfter>,
 }
 

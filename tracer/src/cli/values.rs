@@ -63,6 +63,10 @@ pub const STUCK_STATES: [TcpState; 6] = [
     TcpState::Closing,
 ];
 
+/// The thresholds in force where none is given, as the help says them.
+pub const STUCK_DEFAULTS: &str =
+    "SYN_SENT=3,CLOSE_WAIT=60,FIN_WAIT1=30,FIN_WAIT2=60,LAST_ACK=30,CLOSING=30";
+
 impl FromStr for StuckAfter {
     type Err = String;
 
@@ -178,20 +182,21 @@ pub fn comm(text: &str) -> Result<Comm, String> {
     Ok(Comm::from_bytes(text.as_bytes()))
 }
 
-/// A cgroup's path below the cgroup v2 mount, with a leading and without a trailing slash.
-/// `/sys/fs/cgroup` in front is taken off.
+/// A cgroup: a path below the cgroup v2 mount, which begins with `/` and ends without one, or
+/// part of a path or container id. `/sys/fs/cgroup` in front is taken off.
 ///
 /// # Errors
-/// An empty path.
+/// An empty one.
 pub fn cgroup(text: &str) -> Result<String, String> {
     if text.is_empty() {
-        return Err("give a path below /sys/fs/cgroup, for example /system.slice".to_owned());
+        return Err("give a path below /sys/fs/cgroup, or part of one".to_owned());
     }
     let below = match text.strip_prefix("/sys/fs/cgroup") {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => rest,
         _ => text,
     };
-    Ok(format!("/{}", below.trim_matches('/')))
+    let path = below.trim_end_matches('/');
+    Ok(if path.is_empty() { "/" } else { path }.to_owned())
 }
 
 /// An interface's name, or `none`. Whether it exists is found out when the hooks are attached.

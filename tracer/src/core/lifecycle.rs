@@ -47,8 +47,9 @@ impl Core {
             return;
         }
         let opening = Opening::of(event);
-        if event.cookie == 0 {
-            self.totals.events_untracked += 1;
+        let nameless = event.cookie == 0;
+        if nameless || goes_nowhere(event) {
+            self.totals.events_untracked += u64::from(nameless);
             if self.config.states && self.config.selection.is_everything() {
                 let folded = opening.and_then(|opening| opening.folded(event));
                 out.extend(folded.into_iter().chain([change(event)]).map(Record::State));
@@ -77,7 +78,10 @@ impl Core {
             self.end(id);
         } else {
             self.table.touch(id);
-            self.watch(id);
+            // A state entered twice goes on ageing.
+            if event.old != event.new {
+                self.watch(id);
+            }
         }
     }
 
@@ -148,10 +152,12 @@ impl Core {
                 && (conn.state == event.new || leads_to(event.new, conn.state))
             {
                 conn.rewind(event);
+                self.watch(id);
                 return false;
             }
             if opening.is_none() && leads_to(conn.state, event.old) {
                 conn.skip_to(event.old, event.at);
+                self.watch(id);
                 return false;
             }
         }
@@ -298,6 +304,15 @@ impl Core {
             interval.handshake_failed(remote.ip());
         }
     }
+}
+
+/// A transition that is none of a connection: the kernel sets sockets to CLOSE that are there
+/// already, and full sockets never enter TIME_WAIT.
+fn goes_nowhere(event: &SocketEvent) -> bool {
+    let (old, new) = (event.old, event.new);
+    old == TcpState::TimeWait
+        || new == TcpState::TimeWait
+        || (old == TcpState::Close && new == TcpState::Close)
 }
 
 const LISTEN_CLOSE: (TcpState, TcpState) = (TcpState::Listen, TcpState::Close);

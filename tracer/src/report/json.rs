@@ -2,28 +2,32 @@
 //!
 //! Times are RFC 3339 UTC, durations whole microseconds, what is not known is null.
 
-use std::borrow::Cow;
 use std::io;
-use std::net::IpAddr;
 
 use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
 
-use super::clock::{Utc, WallClock};
+use super::clock::WallClock;
 use super::escape::is_harmful;
-use super::start::{Hook, Limits, Start};
+use super::start::Start;
 use super::units::micros;
 use super::{Report, Scope};
 use crate::core::event::MonoNs;
 use crate::core::record::{
     CloseInitiator, Connection, End, HandshakeSource, Host, ObservedFrom, OpenConnection, Outcome,
-    Phases, Quantiles, Record, Role, StateChange,
+    Record, Role, StateChange,
 };
-use crate::filter::Described;
+
+mod line;
 
 #[cfg(test)]
 mod tests;
+
+use line::{
+    ConnectionLine, EndLine, EndedLine, HostLine, HostName, OpenLine, PhasesLine, QuantilesLine,
+    StartLine, StateLine,
+};
 
 /// Reports for programs.
 #[derive(Debug)]
@@ -263,189 +267,6 @@ const fn initiator_name(initiator: CloseInitiator) -> &'static str {
         CloseInitiator::Remote => "remote",
         CloseInitiator::Both => "both",
     }
-}
-
-#[derive(Serialize)]
-struct StartLine<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    time: Utc,
-    version: &'a str,
-    kernel: &'a str,
-    hooks: &'a [Hook],
-    filters: &'a Described,
-    ring_size: u64,
-    limits: &'a Limits,
-    cannot: &'a [String],
-}
-
-#[derive(Serialize)]
-struct StateLine {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    time: Utc,
-    old_state: &'static str,
-    new_state: &'static str,
-    local_addr: IpAddr,
-    local_port: u16,
-    remote_addr: IpAddr,
-    remote_port: u16,
-    netns: u32,
-    cookie: u64,
-}
-
-#[derive(Serialize)]
-struct EndedLine<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(flatten)]
-    connection: ConnectionLine<'a>,
-}
-
-#[derive(Serialize)]
-struct OpenLine<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    time: Utc,
-    #[serde(flatten)]
-    connection: ConnectionLine<'a>,
-    state: &'static str,
-    state_us: u64,
-}
-
-#[derive(Serialize)]
-struct ConnectionLine<'a> {
-    time_start: Utc,
-    time_end: Option<Utc>,
-    role: Option<&'static str>,
-    local_addr: IpAddr,
-    local_port: u16,
-    remote_addr: IpAddr,
-    remote_port: u16,
-    netns: u32,
-    pid: Option<u32>,
-    comm: Option<Cow<'a, str>>,
-    cgroup: Option<&'a str>,
-    container: Option<&'a str>,
-    handshake_us: Option<u64>,
-    handshake_source: Option<&'static str>,
-    synack_rtt_us: Option<u64>,
-    syn_retransmits: Option<u32>,
-    synack_retransmits: Option<u32>,
-    accept_wait_us: Option<u64>,
-    established_us: Option<u64>,
-    close_initiator: Option<&'static str>,
-    close_us: Option<u64>,
-    phases_us: PhasesLine,
-    time_wait: Option<bool>,
-    outcome: Option<&'static str>,
-    bytes_sent: Option<u64>,
-    bytes_received: Option<u64>,
-    retransmits: Option<u32>,
-    rtt_us: Option<u64>,
-    observed_from: &'static str,
-    events_lost: bool,
-}
-
-#[derive(Serialize)]
-struct PhasesLine {
-    syn_sent: Option<u64>,
-    syn_recv: Option<u64>,
-    established: Option<u64>,
-    fin_wait1: Option<u64>,
-    fin_wait2: Option<u64>,
-    close_wait: Option<u64>,
-    closing: Option<u64>,
-    last_ack: Option<u64>,
-}
-
-impl From<&Phases> for PhasesLine {
-    fn from(phases: &Phases) -> Self {
-        let Phases {
-            syn_sent,
-            syn_recv,
-            established,
-            fin_wait1,
-            fin_wait2,
-            close_wait,
-            closing,
-            last_ack,
-        } = phases;
-        Self {
-            syn_sent: syn_sent.map(micros),
-            syn_recv: syn_recv.map(micros),
-            established: established.map(micros),
-            fin_wait1: fin_wait1.map(micros),
-            fin_wait2: fin_wait2.map(micros),
-            close_wait: close_wait.map(micros),
-            closing: closing.map(micros),
-            last_ack: last_ack.map(micros),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct HostLine {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    host: HostName,
-    interval_us: u64,
-    connections: u64,
-    failed: u64,
-    resets: u64,
-    timeouts: u64,
-    handshakes_failed: u64,
-    handshake_us: Option<QuantilesLine>,
-    close_us: Option<QuantilesLine>,
-    syn_count: Option<u64>,
-    half_open: Option<u64>,
-    half_open_peak: Option<u64>,
-    exact: bool,
-}
-
-/// An address, or `others`.
-struct HostName(Option<IpAddr>);
-
-impl Serialize for HostName {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Some(addr) => addr.serialize(serializer),
-            None => serializer.serialize_str("others"),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct QuantilesLine {
-    count: u64,
-    p50: u64,
-    p90: u64,
-    p99: u64,
-    max: u64,
-}
-
-impl From<Quantiles> for QuantilesLine {
-    fn from(quantiles: Quantiles) -> Self {
-        let Quantiles { count, p50, p90, p99, max } = quantiles;
-        Self { count, p50: micros(p50), p90: micros(p90), p99: micros(p99), max: micros(max) }
-    }
-}
-
-#[derive(Serialize)]
-struct EndLine {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    connections: u64,
-    open: u64,
-    events: u64,
-    events_lost: u64,
-    syns: Option<u64>,
-    syns_repeated: Option<u64>,
-    syns_unparsed: Option<u64>,
-    handshakes_failed: u64,
-    connections_evicted: u64,
-    output_dropped: u64,
-    duration_us: u64,
 }
 
 fn write_line(line: &impl Serialize, out: &mut BytesMut) {

@@ -53,6 +53,9 @@ pub trait Report: Send {
     /// The run is over. Comes last, once.
     fn end(&mut self, end: &End, out: &mut BytesMut);
 
+    /// The terminal has `width` columns from now on.
+    fn resize(&mut self, _width: usize) {}
+
     /// The clock, to be set again after the system's was.
     fn clock(&mut self) -> &mut WallClock;
 }

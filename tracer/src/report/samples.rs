@@ -6,12 +6,13 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use tracer_common::state::TcpState;
 
-use super::WallClock;
+use super::{Hook, Limits, Start, WallClock};
 use crate::core::event::{CgroupName, Comm, MonoNs, Owner};
 use crate::core::record::{
     CloseInitiator, Connection, End, HandshakeSource, Host, ObservedFrom, OpenConnection, Outcome,
     Phases, Quantiles, Role, StateChange,
 };
+use crate::filter::Described;
 
 pub(crate) const US: u64 = 1_000;
 pub(crate) const MS: u64 = 1_000 * US;
@@ -275,5 +276,36 @@ pub(crate) fn end() -> End {
         connections_evicted: 0,
         output_dropped: 0,
         duration: 103 * S,
+    }
+}
+
+pub(crate) fn start() -> Start {
+    let hook =
+        |name: &str, mode: Option<&str>, interface: Option<&str>, reason: Option<&str>| Hook {
+            name: name.to_owned(),
+            mode: mode.map(str::to_owned),
+            interface: interface.map(str::to_owned),
+            attached: mode.is_some(),
+            reason: reason.map(str::to_owned),
+        };
+    let mut filters = Described::default();
+    filters.values("port", ["8080"]);
+    filters.flag("failed", true);
+    Start {
+        time: at(0),
+        version: "0.1.0",
+        kernel: "6.18.5-1-amd64".to_owned(),
+        hooks: vec![
+            hook("state", Some("tp_btf"), None, None),
+            hook("accept", None, None, Some("the kernel refuses fexit (EPERM)")),
+            hook("syn", Some("xdp generic"), Some("lo"), Some("loopback")),
+            hook("syn", Some("tcx"), Some("eth0"), Some("XDP would reset the link")),
+            hook("syn", Some("tcx"), Some("docker0"), None),
+            hook("syn", None, Some("wlan0"), Some("another XDP program is there")),
+        ],
+        filters,
+        ring_size: 4 << 20,
+        limits: Limits { max_connections: 262_144, max_hosts: 8192, stuck_after: Vec::new() },
+        cannot: vec!["server handshakes in other network namespaces come from srtt".to_owned()],
     }
 }

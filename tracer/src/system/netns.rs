@@ -4,7 +4,7 @@
 //! `ip netns add` and container engines make them). One that only a file descriptor, a socket or a
 //! single thread of a process holds is not found.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -29,6 +29,8 @@ const WAYS: usize = 4;
 /// Rounds of looking for namespaces: one that came up or lost its last known process meanwhile is
 /// found in the next.
 const ROUNDS: usize = 3;
+/// Why a process can't be looked into.
+const PROTECTED: &str = "CAP_SYS_PTRACE is missing, or they are protected from it";
 /// Problems that are told one by one.
 const PROBLEMS: usize = 8;
 
@@ -46,7 +48,8 @@ pub struct Namespace {
 pub struct Namespaces {
     /// By inode.
     pub list: Vec<Namespace>,
-    /// Processes whose namespace could not be read (needs CAP_SYS_PTRACE).
+    /// Processes whose namespace could not be read (takes CAP_SYS_PTRACE, and some are protected
+    /// even then).
     pub unreadable: usize,
 }
 
@@ -204,7 +207,7 @@ impl Namespace {
 /// Lists the TCP sockets of all namespaces, or of the one with inode `selection`, with the
 /// processes that hold them.
 ///
-/// Blocks for milliseconds on a quiet host and [`ALTOGETHER`] seconds at most (plus one reading of
+/// Blocks for milliseconds on a quiet host and 15 seconds at most (plus one reading of
 /// /proc): not for an async task.
 #[must_use]
 pub fn snapshot_all(selection: Option<u32>) -> Snapshot {
@@ -213,7 +216,8 @@ pub fn snapshot_all(selection: Option<u32>) -> Snapshot {
     let mut found = Vec::new();
     let mut settled = HashSet::new();
     let mut problems = Vec::new();
-    for round in 0..ROUNDS {
+    let mut unreadable = 0;
+    for _ in 0..ROUNDS {
         let namespaces = match list() {
             Ok(namespaces) => namespaces,
             Err(error) => {
@@ -221,13 +225,7 @@ pub fn snapshot_all(selection: Option<u32>) -> Snapshot {
                 break;
             }
         };
-        if round == 0 && namespaces.unreadable > 0 {
-            problems.push(format!(
-                "the network namespaces of {} processes can't be read (needs CAP_SYS_PTRACE): \
-                 their open connections may be missing",
-                namespaces.unreadable
-            ));
-        }
+        unreadable = namespaces.unreadable;
         let open: Vec<_> = namespaces
             .list
             .into_iter()
@@ -267,8 +265,15 @@ pub fn snapshot_all(selection: Option<u32>) -> Snapshot {
             }
         }
     }
+    let found_selected = selection.is_some_and(|inode| settled.contains(&inode));
+    if unreadable > 0 && !found_selected {
+        problems.push(format!(
+            "processes that do not let their network namespace be read: {unreadable} ({PROTECTED}). \
+             If it is one of their own, its open connections are missing"
+        ));
+    }
     if let Some(inode) = selection
-        && !settled.contains(&inode)
+        && !found_selected
     {
         problems
             .push(format!("there is no network namespace {inode}: `lsns --type net` lists them"));
@@ -276,7 +281,7 @@ pub fn snapshot_all(selection: Option<u32>) -> Snapshot {
     let more = problems.len().saturating_sub(PROBLEMS);
     problems.truncate(PROBLEMS);
     if more > 0 {
-        problems.push(format!("{more} more namespaces could not be listed"));
+        problems.push(format!("{more} more problems of this kind"));
     }
     snapshot.problems = problems;
     snapshot.complete.sort_unstable();
@@ -290,7 +295,7 @@ fn add_owners(snapshot: &mut Snapshot, found: Vec<(u32, Vec<sock_diag::DiagSocke
         .flat_map(|(_, sockets)| sockets)
         .filter(|socket| socket.inode != 0)
         .map(|socket| (u64::from(socket.inode), Sought::of(socket.state)))
-        .collect();
+        .collect::<HashMap<_, _>>();
     let owners = match owners::find(&sought) {
         Ok(owners) => owners,
         Err(error) => {
@@ -300,10 +305,11 @@ fn add_owners(snapshot: &mut Snapshot, found: Vec<(u32, Vec<sock_diag::DiagSocke
             owners::Owners::default()
         }
     };
-    if owners.unreadable > 0 {
+    let ownerless = sought.keys().filter(|inode| !owners.by_inode.contains_key(inode)).count();
+    if owners.unreadable > 0 && ownerless > 0 {
         snapshot.problems.push(format!(
-            "the files of {} processes can't be read (needs CAP_SYS_PTRACE and \
-             CAP_DAC_READ_SEARCH): their open connections have no owner",
+            "open connections whose owners are not known: {ownerless}; processes that do not let \
+             their files be read: {} ({PROTECTED})",
             owners.unreadable
         ));
     }

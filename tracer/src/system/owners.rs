@@ -47,8 +47,8 @@ pub struct Owners {
     /// By the socket's inode. The pid is the one that this /proc shows: the host's, if tracer runs
     /// in the host's pid namespace.
     pub by_inode: HashMap<u64, Owner>,
-    /// Processes whose descriptors could not be read (needs CAP_SYS_PTRACE and
-    /// CAP_DAC_READ_SEARCH).
+    /// Processes whose descriptors could not be read (takes CAP_SYS_PTRACE and
+    /// CAP_DAC_READ_SEARCH, and some are protected even then).
     pub unreadable: usize,
 }
 

@@ -58,14 +58,14 @@ impl Step {
         }
     }
 
-    fn run(self, toolchain: &toolchain::Toolchain) -> anyhow::Result<Counts> {
+    fn run(self, toolchain: &toolchain::Toolchain, consent: Consent) -> anyhow::Result<Counts> {
         match self {
             Self::Fmt => steps::fmt(),
             Self::Clippy => steps::clippy(toolchain),
             Self::Unit => steps::unit(),
             Self::Readme => steps::readme(),
             Self::Integration => steps::integration(),
-            Self::Vm => steps::vm(),
+            Self::Vm => steps::vm(consent),
         }
     }
 }
@@ -94,14 +94,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<std::process::ExitCode> {
     }
     let started = Instant::now();
     let toolchain = toolchain::ensure(options.consent, &wanted)?;
-    if chosen.contains(&Step::Clippy) || chosen.contains(&Step::Fmt) {
-        toolchain::checkers::ensure(options.consent, &toolchain)?;
-    }
+    let checks = [chosen.contains(&Step::Fmt), chosen.contains(&Step::Clippy)];
+    toolchain::checkers::ensure(options.consent, &toolchain, checks)?;
     let mut summary = vec![("set-up".to_owned(), started.elapsed(), Ok(Counts::default()))];
     for step in chosen {
         println!("\n==> {}", step.title());
         let started = Instant::now();
-        let result = step.run(&toolchain);
+        let result = step.run(&toolchain, options.consent);
         let took = started.elapsed();
         let failed = match &result {
             Ok(counts) => counts.failed > 0,

@@ -12,7 +12,7 @@ use super::counts::Counts;
 use crate::build::cargo;
 use crate::readme::{self, Known};
 use crate::toolchain::{Toolchain, checkers};
-use crate::{build, shell, vm, workspace};
+use crate::{Consent, build, shell, vm, workspace};
 
 /// Integration tests wait more than they compute, but their timing suffers when more of them run
 /// at once than there are cores; two are what CI has.
@@ -91,8 +91,8 @@ pub(super) fn integration() -> anyhow::Result<Counts> {
             .arg("env")
             .arg(format!("TRACER_BIN={}", binary.display()))
             .arg("RUST_BACKTRACE=1");
-        for name in ["CI", "RUST_LOG"] {
-            if let Ok(value) = std::env::var(name) {
+        for (name, value) in std::env::vars() {
+            if matches!(name.as_str(), "CI" | "RUST_LOG") || name.starts_with("TRACER_TEST_") {
                 command.arg(format!("{name}={value}"));
             }
         }
@@ -107,8 +107,8 @@ pub(super) fn integration() -> anyhow::Result<Counts> {
     some(counts)
 }
 
-pub(super) fn vm() -> anyhow::Result<Counts> {
-    let counts = vm::test_all()?;
+pub(super) fn vm(consent: Consent) -> anyhow::Result<Counts> {
+    let counts = vm::test_all(consent)?;
     some(counts)
 }
 

@@ -17,18 +17,24 @@ const DEBIAN_CLIPPY: &str = "rust-web-clippy";
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// Installs what is missing of them, or names it.
-pub(crate) fn ensure(consent: Consent, toolchain: &Toolchain) -> anyhow::Result<()> {
+pub(crate) fn ensure(
+    consent: Consent,
+    toolchain: &Toolchain,
+    [rustfmt, clippy]: [bool; 2],
+) -> anyhow::Result<()> {
     let mut missing: Vec<(String, Fix)> = Vec::new();
-    for (program, component) in [("cargo-fmt", "rustfmt"), ("cargo-clippy", "clippy")] {
-        if !host_has(program) {
+    for (wanted, program, component) in
+        [(rustfmt, "cargo-fmt", "rustfmt"), (clippy, "cargo-clippy", "clippy")]
+    {
+        if wanted && !host_has(program) {
             missing.push((format!("rustup component {component}"), Fix::Component(component)));
         }
     }
     match toolchain.way {
-        Way::Debian if !Path::new("/usr/bin/clippy-driver").exists() => {
+        Way::Debian if clippy && !Path::new("/usr/bin/clippy-driver").exists() => {
             missing.push((format!("package {DEBIAN_CLIPPY}"), Fix::Package(DEBIAN_CLIPPY)));
         }
-        Way::Nightly if !nightly_has_clippy() => {
+        Way::Nightly if clippy && !nightly_has_clippy() => {
             missing.push(("rustup component clippy for nightly".to_owned(), Fix::NightlyClippy));
         }
         _ => {}

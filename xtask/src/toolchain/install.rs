@@ -116,10 +116,13 @@ fn prebuilt(llvm: u32) -> anyhow::Result<()> {
 }
 
 fn download(bin: &Path) -> anyhow::Result<()> {
-    for tool in ["curl", "zstd", "tar"] {
-        if shell::which(tool).is_none() {
-            bail!("{tool} is needed to download it");
+    let missing: Vec<_> =
+        ["curl", "zstd"].into_iter().filter(|tool| shell::which(tool).is_none()).collect();
+    if !missing.is_empty() {
+        if !apt::present() {
+            bail!("{} is needed to download it", missing.join(" and "));
         }
+        apt::install(&missing.iter().map(|tool| (*tool).to_owned()).collect::<Vec<_>>())?;
     }
     let archive = bin.with_file_name("bpf-linker.tar.zst");
     let name = format!("bpf-linker-{}-unknown-linux-musl.tar.zst", std::env::consts::ARCH);
@@ -200,7 +203,9 @@ pub(super) fn describe(route: &Route) -> Vec<String> {
                      libpolly-{version}-dev libzstd-dev",
                 );
                 let how = match way {
-                    Way::Nightly => format!("prebuilt from its releases page, else {source}"),
+                    Way::Nightly => {
+                        format!("prebuilt from its releases page by curl and zstd, else {source}")
+                    }
                     Way::Debian => source,
                 };
                 let place = workspace::cache_dir().unwrap_or_default();

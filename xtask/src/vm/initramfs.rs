@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use super::cpio::Archive;
 use super::kernel::{self, Kernel};
 use super::modules;
-use crate::{shell, workspace};
+use crate::{Consent, shell, workspace};
 
 /// The host's programs that go in as they are. Those that run others as well: busybox's run its
 /// own `ip` and `tc` before any on PATH.
@@ -32,6 +32,7 @@ pub(super) struct Payload<'a> {
     pub(super) tests: &'a [(String, PathBuf)],
     /// A shell script.
     pub(super) command: &'a str,
+    pub(super) consent: Consent,
 }
 
 /// Writes the initramfs for a kernel and says where it is.
@@ -51,7 +52,7 @@ pub(super) fn build(kernel: &Kernel, payload: &Payload<'_>) -> anyhow::Result<Pa
     archive.file("etc/passwd", 0o644, PASSWD);
     archive.file("etc/group", 0o644, GROUP);
     archive.file("etc/hosts", 0o644, HOSTS);
-    archive.file("bin/busybox", 0o755, &read(&busybox()?)?);
+    archive.file("bin/busybox", 0o755, &read(&busybox(payload.consent)?)?);
     archive.symlink("var/run", "../run");
     archive.symlink("usr/bin", "../bin");
     archive.symlink("usr/sbin", "../bin");
@@ -93,11 +94,11 @@ pub(super) fn directory() -> PathBuf {
 
 /// A static busybox: out of its package, as installing it would displace the ordinary one that
 /// the distribution's own initramfs may be made of.
-fn busybox() -> anyhow::Result<PathBuf> {
+fn busybox(consent: Consent) -> anyhow::Result<PathBuf> {
     let directory = directory().join("busybox");
     let find = || ["bin", "usr/bin"].map(|bin| directory.join(bin).join("busybox"));
     if !find().iter().any(|path| path.exists()) {
-        kernel::fetch("busybox-static", &directory)?;
+        kernel::fetch(|| vec!["busybox-static".to_owned()], &directory, consent)?;
     }
     find()
         .into_iter()

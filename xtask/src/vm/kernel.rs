@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use crate::{shell, workspace};
+use crate::{Consent, apt, shell, workspace};
 
 /// A kernel that is unpacked.
 pub(super) struct Kernel {
@@ -27,37 +27,52 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// # Errors
 ///
 /// When the archive has none, or it cannot be downloaded or unpacked.
-pub(super) fn get(series: &str) -> anyhow::Result<Kernel> {
+pub(super) fn get(series: &str, consent: Consent) -> anyhow::Result<Kernel> {
     let directory = workspace::target_dir().join("vm").join(series);
     if let Ok(kernel) = unpacked(&directory) {
         return Ok(kernel);
     }
-    let names = shell::output(Command::new("apt-cache").args(["pkgnames", "linux-image-"]))
-        .context("cannot run apt-cache: the kernels for the tests are Debian packages")?;
-    let candidates = candidates(&names, series);
-    if candidates.is_empty() {
-        bail!(
-            "the package lists have no linux-image-{series}*-cloud-amd64: run `apt-get update` on \
-             Debian 12, or leave the virtual machines out with --no-vm"
-        );
-    }
-    // The newest may be named in the lists without being in the archive.
-    let mut reason = None;
-    for package in candidates.iter().take(3) {
-        match fetch(package, &directory) {
-            Ok(()) => return unpacked(&directory),
-            Err(error) => {
-                shell::say(&format!("{error:#}"));
-                reason = Some(error);
+    let names = || {
+        let names = shell::output(Command::new("apt-cache").args(["pkgnames", "linux-image-"]));
+        candidates(&names.unwrap_or_default(), series)
+    };
+    fetch(names, &directory, consent).with_context(|| {
+        format!(
+            "Debian 12's archive is where the {series} kernel comes from (package \
+             linux-image-{series}.*-cloud-amd64); --no-vm leaves the virtual machines out"
+        )
+    })?;
+    unpacked(&directory)
+}
+
+/// Downloads and unpacks the first of these packages that the archive really has: the newest may
+/// be in the lists and gone from the archive. If there is none, the lists are brought up to date
+/// and it is tried once more.
+pub(super) fn fetch(
+    packages: impl Fn() -> Vec<String>,
+    directory: &Path,
+    consent: Consent,
+) -> anyhow::Result<()> {
+    let mut reason = "no such package in the package lists".to_owned();
+    for updated in [false, true] {
+        if updated {
+            if consent.no_install {
+                bail!("{reason} (and --no-install forbids `apt-get update`)");
+            }
+            apt::update()?;
+        }
+        for package in packages().iter().take(3) {
+            match unpack(package, directory) {
+                Ok(()) => return Ok(()),
+                Err(error) => reason = format!("{error:#}"),
             }
         }
     }
-    Err(reason.unwrap_or_else(|| anyhow::anyhow!("nothing was tried")))
-        .with_context(|| format!("cannot get a {series} kernel from Debian's archive"))
+    bail!(reason)
 }
 
 /// Unpacks a package of Debian's archive below `directory`, whole or not at all.
-pub(super) fn fetch(package: &str, directory: &Path) -> anyhow::Result<()> {
+fn unpack(package: &str, directory: &Path) -> anyhow::Result<()> {
     let unfinished = directory.with_extension("unfinished");
     std::fs::remove_dir_all(&unfinished).ok();
     std::fs::create_dir_all(&unfinished)

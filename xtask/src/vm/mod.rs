@@ -51,7 +51,7 @@ pub(crate) struct Options {
 /// `cargo xtask vm`: one kernel, its console shown as it comes.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     toolchain::ensure(options.consent, tools::FOR_VMS)?;
-    let machine = Machine::build(options.command.is_empty())?;
+    let machine = Machine::build(options.command.is_empty(), options.consent)?;
     let command = match options.command.as_slice() {
         [] => scenarios_command(&options.filter),
         words => words.join(" "),
@@ -62,8 +62,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 
 /// The core scenarios on each kernel. In turn: two emulated machines on two cores would only
 /// make each other's timing worse.
-pub(crate) fn test_all() -> anyhow::Result<Counts> {
-    let machine = Machine::build(true)?;
+pub(crate) fn test_all(consent: Consent) -> anyhow::Result<Counts> {
+    let machine = Machine::build(true, consent)?;
     let mut counts = Counts::default();
     for series in KERNELS {
         let started = Instant::now();
@@ -101,10 +101,11 @@ fn scenarios_command(filter: &str) -> String {
 struct Machine {
     tracer: PathBuf,
     tests: Vec<(String, PathBuf)>,
+    consent: Consent,
 }
 
 impl Machine {
-    fn build(with_tests: bool) -> anyhow::Result<Self> {
+    fn build(with_tests: bool, consent: Consent) -> anyhow::Result<Self> {
         if std::env::consts::ARCH != "x86_64" {
             bail!(
                 "the virtual machines are x86_64 and would not run this machine's binaries: use \
@@ -120,12 +121,13 @@ impl Machine {
                 bail!("there is no tracer/tests/{SCENARIOS}");
             }
         }
-        Ok(Self { tracer, tests })
+        Ok(Self { tracer, tests, consent })
     }
 
     fn boot(&self, series: &str, command: &str, show: bool) -> anyhow::Result<Outcome> {
-        let kernel = kernel::get(series)?;
-        let payload = Payload { tracer: &self.tracer, tests: &self.tests, command };
+        let kernel = kernel::get(series, self.consent)?;
+        let payload =
+            Payload { tracer: &self.tracer, tests: &self.tests, command, consent: self.consent };
         let initramfs = initramfs::build(&kernel, &payload)
             .with_context(|| format!("cannot make an initramfs for {}", kernel.release))?;
         shell::say(&format!("booting {}", kernel.release));

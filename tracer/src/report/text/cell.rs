@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use unicode_width::UnicodeWidthChar;
 
 use crate::core::event::Owner;
-use crate::core::record::{CloseInitiator, Connection, Outcome, Role};
+use crate::core::record::{CloseInitiator, Connection, ObservedFrom, Outcome, Role};
 use crate::report::escape::{Blanks, escape};
 use crate::report::units::Human;
 
@@ -21,6 +21,14 @@ pub(super) use cell;
 /// Nanoseconds, or `-`.
 pub(super) fn duration(ns: Option<u64>, out: &mut String) {
     value(ns.map(Human), out);
+}
+
+/// From the beginning to the end; `>` where the beginning was not seen.
+pub(super) fn life(connection: &Connection, out: &mut String) {
+    if connection.observed_from == ObservedFrom::Middle {
+        out.push('>');
+    }
+    cell!(out, "{}", Human(connection.end.since(connection.start)));
 }
 
 /// Anything that may be unknown.
@@ -99,8 +107,20 @@ pub(super) const fn arrow(role: Option<Role>) -> &'static str {
     }
 }
 
+/// How it ended, in at most nine columns: an arrow for who closed first or sent the RST, a word,
+/// and a `!` if events of the connection were lost.
+pub(super) fn end(connection: &Connection, out: &mut String) {
+    let arrow = end_arrow(connection);
+    let word = outcome_word(connection.outcome);
+    match (arrow, connection.events_lost) {
+        (Some(arrow), lost) => cell!(out, "{arrow} {word}{}", if lost { "!" } else { "" }),
+        (None, false) => cell!(out, "  {word}"),
+        (None, true) => cell!(out, " {word}!"),
+    }
+}
+
 /// How it ended in one word of at most seven letters.
-pub(super) const fn outcome_word(outcome: Option<Outcome>) -> &'static str {
+const fn outcome_word(outcome: Option<Outcome>) -> &'static str {
     match outcome {
         Some(Outcome::Closed) => "closed",
         Some(Outcome::ResetByRemote | Outcome::ResetByLocal) => "reset",
@@ -115,15 +135,15 @@ pub(super) const fn outcome_word(outcome: Option<Outcome>) -> &'static str {
 }
 
 /// The direction of the FIN or RST that ended it: `→` from this host, `←` from the peer, `↔` both.
-pub(super) const fn end_arrow(connection: &Connection) -> &'static str {
-    match (connection.outcome, connection.close_initiator) {
+const fn end_arrow(connection: &Connection) -> Option<&'static str> {
+    Some(match (connection.outcome, connection.close_initiator) {
         (Some(Outcome::ResetByRemote), _) => "←",
         (Some(Outcome::ResetByLocal), _) => "→",
         (Some(Outcome::Closed), Some(CloseInitiator::Local)) => "→",
         (Some(Outcome::Closed), Some(CloseInitiator::Remote)) => "←",
         (Some(Outcome::Closed), Some(CloseInitiator::Both)) => "↔",
-        _ => " ",
-    }
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -124,7 +124,8 @@ impl Layout {
         use Column::*;
         let middle = width >= 100;
         let wide = width >= 120;
-        let widest = width >= 160;
+        let wider = width >= 160;
+        let widest = width >= 176;
         let mut columns = vec![
             if middle { (Millis, 12, false) } else { (Seconds, 8, false) },
             (Process, 12, false),
@@ -140,13 +141,11 @@ impl Layout {
             columns.push((Established, 6, true));
         }
         columns.extend([(Life, 5, true), (Close, 5, true)]);
+        if wider {
+            columns.extend([(Sent, 6, true), (Received, 6, true), (Rtt, 5, true)]);
+        }
         if widest {
-            columns.extend([
-                (Sent, 6, true),
-                (Received, 6, true),
-                (Retransmits, 6, true),
-                (Rtt, 5, true),
-            ]);
+            columns.push((Retransmits, 6, true));
         }
         // Room for `← unknown` at the end; what is left widens what is cut most often.
         let used: usize = columns.iter().map(|(_, width, _)| width + 1).sum::<usize>() + 9;
@@ -160,8 +159,8 @@ impl Layout {
         };
         widen(&mut left, Process, 16);
         if widest {
-            // The end and a note beside it are worth more than a long address in full.
-            let addresses = left.saturating_sub(24) / 2;
+            // Two notes are worth more than a long address in full.
+            let addresses = left.saturating_sub(34) / 2;
             widen(&mut left, Local, (21 + addresses).min(LONGEST_ENDPOINT));
             widen(&mut left, Remote, (21 + addresses).min(LONGEST_ENDPOINT));
         } else if !wide {

@@ -48,6 +48,8 @@ pub struct Text {
     layout: Layout,
     /// Lines until the header comes again.
     header_in: u32,
+    /// Something has been printed.
+    begun: bool,
     /// One cell at a time; kept for its memory.
     cell: String,
 }
@@ -56,22 +58,21 @@ impl Text {
     /// With `clock` for the times, laid out for `screen`.
     #[must_use]
     pub fn new(clock: WallClock, screen: Screen) -> Self {
-        Self { clock, layout: Layout::new(screen.width), screen, header_in: 0, cell: String::new() }
-    }
-
-    /// The terminal has another size; no effect where there is none.
-    pub fn resize(&mut self, width: usize) {
-        if self.screen.width.is_some() {
-            self.screen.width = Some(width);
-            self.layout = Layout::new(self.screen.width);
-            self.header_in = 0;
+        Self {
+            clock,
+            layout: Layout::new(screen.width),
+            screen,
+            header_in: 0,
+            begun: false,
+            cell: String::new(),
         }
     }
 
-    /// The table's header, if it is due; counts the line that follows.
+    /// The table's header, if it is due.
     fn header(&mut self, out: &mut BytesMut) {
         if self.header_in == 0 {
             self.header_in = HEADER_EVERY;
+            self.begun = true;
             let mut line = Line::new(out, self.screen.color);
             for slot in &self.layout.slots {
                 let title = slot.column.title();
@@ -83,22 +84,27 @@ impl Text {
             }
             line.end();
         }
-        // A program needs it once.
-        if self.screen.width.is_some() {
-            self.header_in -= 1;
-        }
     }
 
     /// A blank line between tables; the stream's header comes again behind it.
     fn section(&mut self, out: &mut BytesMut) {
-        if !out.is_empty() || self.header_in != 0 {
+        if self.begun {
             out.put_u8(b'\n');
         }
+        self.begun = true;
         self.header_in = 0;
     }
 }
 
 impl Report for Text {
+    fn resize(&mut self, width: usize) {
+        if self.screen.width.is_some() {
+            self.screen.width = Some(width);
+            self.layout = Layout::new(self.screen.width);
+            self.header_in = 0;
+        }
+    }
+
     fn start(&mut self, _start: &Start, out: &mut BytesMut) {
         // What is attached is a notice, for stderr: `start_notice`.
         self.header(out);
@@ -106,6 +112,10 @@ impl Report for Text {
 
     fn record(&mut self, record: &Record, out: &mut BytesMut) {
         self.header(out);
+        // A program needs it once.
+        if self.screen.width.is_some() {
+            self.header_in -= 1;
+        }
         match record {
             Record::Connection(connection) => self.connection(connection, out),
             Record::State(change) => self.state(change, out),

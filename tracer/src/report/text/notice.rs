@@ -6,10 +6,14 @@ use crate::report::escape::{Blanks, escape};
 use crate::report::start::{Hook, Start};
 use crate::report::units::Bytes;
 
+const LEGEND: &str = "  → this host, ← the peer: who opened, and at the end who closed first or reset; \
+                      - not known, > at least, ! events lost";
+
 /// The `start` record for a person: what is traced, how SYNs are seen, what can't be had here.
-/// Several lines of at most `width` columns, each ended.
+/// Several lines of at most `width` columns, each ended. `legend`: with the signs explained that
+/// the table on a terminal uses.
 #[must_use]
-pub fn start_notice(start: &Start, width: usize) -> String {
+pub fn start_notice(start: &Start, width: usize, legend: bool) -> String {
     let Start { time: _, version, kernel, hooks, filters, ring_size, limits: _, cannot } = start;
     let what =
         if filters.is_empty() { "every TCP connection".to_owned() } else { filters.to_string() };
@@ -43,7 +47,10 @@ pub fn start_notice(start: &Start, width: usize) -> String {
         lines.push(format!("  not attached: {place}: {reason}"));
     }
     lines.extend(cannot.iter().map(|what| format!("  not here: {what}")));
-    lines.push(format!("  ring buffer {}; Ctrl-C ends and sums up", Bytes(*ring_size)));
+    lines.push(format!("  ring buffer: {}", Bytes(*ring_size)));
+    if legend {
+        lines.push(LEGEND.to_owned());
+    }
     let mut notice = String::new();
     for line in lines {
         let mut safe = String::with_capacity(line.len());

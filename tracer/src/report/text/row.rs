@@ -55,7 +55,7 @@ impl Text {
             self.cell.clear();
             cell!(self.cell, "STATE {old} {new}");
         }
-        line.left(line.at(), &self.cell, DIM);
+        line.left(self.free(), &self.cell, DIM);
         line.end();
     }
 
@@ -68,12 +68,31 @@ impl Text {
         self.place(connection.end, owner, connection.role, ends, PLAIN, &mut line);
         self.cell.clear();
         cell!(self.cell, "STUCK {state} {}", Human(*in_state));
-        line.left(line.at(), &self.cell, STUCK);
+        line.left(self.free(), &self.cell, STUCK);
         line.end();
     }
 
+    /// An open connection, where there is no terminal: a line like the others.
+    pub(super) fn open_line(&mut self, open: &OpenConnection, out: &mut BytesMut) {
+        let OpenConnection { connection, state, in_state } = open;
+        let mut line = Line::new(out, self.screen.color);
+        let ends = (connection.local, connection.remote);
+        let owner = connection.owner.as_ref();
+        self.place(connection.end, owner, connection.role, ends, PLAIN, &mut line);
+        self.cell.clear();
+        cell!(self.cell, "OPEN {state} {} ", Human(*in_state));
+        cell::life(connection, &mut self.cell);
+        line.left(self.free(), &self.cell, PLAIN);
+        line.end();
+    }
+
+    /// Where free text begins: behind the remote end.
+    pub(super) fn free(&self) -> usize {
+        self.layout.slot(Column::Remote).map_or(0, |slot| slot.end() + 1)
+    }
+
     /// The cells up to the remote end, as in the table.
-    fn place(
+    pub(super) fn place(
         &mut self,
         at: MonoNs,
         owner: Option<&crate::core::event::Owner>,
@@ -165,17 +184,14 @@ fn write_cell(
             return slow(c.handshake, SLOW_HANDSHAKE);
         }
         Column::Life => {
-            if c.observed_from == ObservedFrom::Middle {
-                out.push('>');
-            }
-            cell!(out, "{}", Human(c.end.since(c.start)));
+            cell::life(c, out);
         }
         Column::Close => {
             cell::duration(c.close, out);
             return slow(c.close, SLOW_CLOSE);
         }
         Column::End => {
-            cell!(out, "{} {}", cell::end_arrow(c), cell::outcome_word(c.outcome));
+            cell::end(c, out);
             return outcome_style(c.outcome);
         }
         Column::By => out.push_str(match c.close_initiator {
@@ -194,8 +210,11 @@ fn write_cell(
         }
         Column::SynRetransmits => {
             cell::value(c.syn_retransmits, out);
-            out.push('/');
-            cell::value(c.synack_retransmits, out);
+            // A client sends no SYN-ACKs.
+            if c.role != Some(Role::Client) {
+                out.push('/');
+                cell::value(c.synack_retransmits, out);
+            }
             let some = c.syn_retransmits.unwrap_or(0) > 0 || c.synack_retransmits.unwrap_or(0) > 0;
             return if some { SLOW } else { PLAIN };
         }

@@ -184,16 +184,17 @@ fn host_row(
     quantiles(columns.handshake, handshake.as_ref(), &mut line, cell);
     line.end();
     cell.clear();
-    let mut part = |amount: Option<u64>, prefix: &str, what: &str| {
+    let mut part = |before: &str, amount: Option<u64>, behind: &str| {
         if let Some(amount @ 1..) = amount {
             let gap = if cell.is_empty() { "  " } else { ", " };
-            cell!(cell, "{gap}{prefix}{amount} {what}");
+            cell!(cell, "{gap}{before}{amount}{behind}");
         }
     };
-    part(Some(*handshakes_failed), "", "handshakes failed");
-    part(*syn_count, bound, "SYNs");
-    part(*half_open, "", "half-open");
-    part(half_open_peak.filter(|peak| Some(*peak) != *half_open), "at most ", "at once");
+    part("", Some(*handshakes_failed), " handshakes failed");
+    part(bound, *syn_count, " SYNs");
+    part("", *half_open, " half-open");
+    let higher = half_open_peak.filter(|peak| *peak > half_open.unwrap_or(0));
+    part("peak ", higher, "");
     let long = cell.width() > 50;
     let mut line = Line::new(out, color);
     if !long {
@@ -252,12 +253,18 @@ pub(super) fn open(text: &mut Text, open: &[OpenConnection], at: MonoNs, out: &m
     // Long in a state that should be short is what one looks for; idle connections come last.
     let mut order: Vec<&OpenConnection> = open.iter().collect();
     order.sort_by_key(|c| (c.state == TcpState::Established, Reverse(c.in_state)));
-    let shown = if text.screen.width.is_some() { OPEN_SHOWN } else { usize::MAX };
-    open_header(text, out);
-    for connection in order.iter().take(shown) {
-        open_row(text, connection, out);
+    let Some(width) = text.screen.width else {
+        for connection in order {
+            text.open_line(connection, out);
+        }
+        return;
+    };
+    let columns = OpenColumns::new(width);
+    open_header(&columns, color, out);
+    for connection in order.iter().take(OPEN_SHOWN) {
+        open_row(&columns, connection, color, &mut text.cell, out);
     }
-    if let Some(more) = open.len().checked_sub(shown).filter(|more| *more > 0) {
+    if let Some(more) = open.len().checked_sub(OPEN_SHOWN).filter(|more| *more > 0) {
         let mut line = Line::new(out, color);
         text.cell.clear();
         cell!(text.cell, "and {more} more; all of them when the output is no terminal");
@@ -266,27 +273,29 @@ pub(super) fn open(text: &mut Text, open: &[OpenConnection], at: MonoNs, out: &m
     }
 }
 
-/// Columns of the list of open connections: process, local, remote, and behind state, time in it
-/// and age.
+/// Where the list of open connections has its columns, on a terminal.
 struct OpenColumns {
     process: usize,
+    /// Wide enough for an address, or only for the port.
     local: usize,
     remote: usize,
-    state: usize,
 }
 
 impl OpenColumns {
-    const fn new(width: Option<usize>) -> Self {
-        match width {
-            Some(width) if width < ONE_LINE => {
-                Self { process: 16, local: 6, remote: 26, state: 11 }
-            }
-            _ => Self { process: 23, local: 30, remote: 30, state: 11 },
+    const fn new(width: usize) -> Self {
+        if width < ONE_LINE {
+            Self { process: 16, local: PORT, remote: 26 }
+        } else {
+            Self { process: 23, local: 30, remote: 30 }
         }
     }
 
+    const fn local_start(&self) -> usize {
+        self.process + 1
+    }
+
     const fn remote_start(&self) -> usize {
-        self.process + self.local + 4
+        self.local_start() + self.local + 3
     }
 
     const fn state_start(&self) -> usize {
@@ -294,59 +303,72 @@ impl OpenColumns {
     }
 
     const fn in_state_end(&self) -> usize {
-        self.state_start() + self.state + 9
+        self.state_start() + 20
+    }
+
+    const fn age_end(&self) -> usize {
+        self.in_state_end() + 7
     }
 }
 
-fn open_header(text: &Text, out: &mut BytesMut) {
-    let columns = OpenColumns::new(text.screen.width);
-    let mut line = Line::new(out, text.screen.color);
+/// Width of `:65535`.
+const PORT: usize = 6;
+
+fn open_header(columns: &OpenColumns, color: bool, out: &mut BytesMut) {
+    let mut line = Line::new(out, color);
     line.left(0, "PROCESS", HEADER);
-    if columns.local == 6 {
-        line.right(columns.process + 7, "LPORT", HEADER);
+    if columns.local == PORT {
+        line.right(columns.local_start() + PORT, "LPORT", HEADER);
     } else {
-        line.left(columns.process + 1, "LOCAL", HEADER);
+        line.left(columns.local_start(), "LOCAL", HEADER);
     }
     line.left(columns.remote_start(), "REMOTE", HEADER);
     line.left(columns.state_start(), "STATE", HEADER);
     line.right(columns.in_state_end(), "IN STATE", HEADER);
-    line.right(columns.in_state_end() + 7, "AGE", HEADER);
+    line.right(columns.age_end(), "AGE", HEADER);
     line.end();
 }
 
-fn open_row(text: &mut Text, open: &OpenConnection, out: &mut BytesMut) {
+fn open_row(
+    columns: &OpenColumns,
+    open: &OpenConnection,
+    color: bool,
+    cell: &mut String,
+    out: &mut BytesMut,
+) {
     let OpenConnection { connection: c, state, in_state } = open;
-    let columns = OpenColumns::new(text.screen.width);
-    let terminal = text.screen.width.is_some();
-    let fit = |width: usize| terminal.then_some(width);
     // Waiting where only a moment should be spent.
     let waits = *state != TcpState::Established && *in_state >= 1_000_000_000;
     let style = if waits { SLOW } else { PLAIN };
-    let cell = &mut text.cell;
-    let mut line = Line::new(out, text.screen.color);
+    let mut line = Line::new(out, color);
     cell.clear();
-    cell::process(c.owner.as_ref(), fit(columns.process).unwrap_or(usize::MAX), cell);
+    cell::process(c.owner.as_ref(), columns.process, cell);
     line.left(0, cell, PLAIN);
     cell.clear();
-    if columns.local == 6 {
+    if columns.local == PORT {
         cell!(cell, ":{}", c.local.port());
-        line.right(columns.process + 7, cell, PLAIN);
+        line.right(columns.local_start() + PORT, cell, PLAIN);
     } else {
-        cell::endpoint(c.local, fit(columns.local), cell);
-        line.left(columns.process + 1, cell, PLAIN);
+        cell::endpoint(c.local, Some(columns.local), cell);
+        line.left(columns.local_start(), cell, PLAIN);
     }
     line.left(columns.remote_start() - 2, cell::arrow(c.role), PLAIN);
     cell.clear();
-    cell::endpoint(c.remote, fit(columns.remote), cell);
+    cell::endpoint(c.remote, Some(columns.remote), cell);
     line.left(columns.remote_start(), cell, PLAIN);
     line.left(columns.state_start(), state.name(), style);
     cell.clear();
-    let since = if c.observed_from == ObservedFrom::Middle { ">" } else { "" };
-    cell!(cell, "{}", Human(*in_state));
+    // A state that began before tracing did has lasted longer than tracing.
+    let longer = if c.observed_from == ObservedFrom::Middle && *in_state >= c.end.since(c.start) {
+        ">"
+    } else {
+        ""
+    };
+    cell!(cell, "{longer}{}", Human(*in_state));
     line.right(columns.in_state_end(), cell, style);
     cell.clear();
-    cell!(cell, "{since}{}", Human(c.end.since(c.start)));
-    line.right(columns.in_state_end() + 7, cell, PLAIN);
+    cell::life(c, cell);
+    line.right(columns.age_end(), cell, PLAIN);
     line.end();
 }
 

@@ -1,0 +1,195 @@
+//! The objects, field by field in the documented order.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::core::record::{Phases, Quantiles};
+use crate::filter::Described;
+use crate::report::clock::Utc;
+use crate::report::start::{Hook, Limits};
+use crate::report::units::micros;
+
+#[derive(Serialize)]
+pub(super) struct StartLine<'a> {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    pub(super) time: Utc,
+    pub(super) version: &'a str,
+    pub(super) kernel: &'a str,
+    pub(super) hooks: &'a [Hook],
+    pub(super) filters: &'a Described,
+    pub(super) ring_size: u64,
+    pub(super) limits: &'a Limits,
+    pub(super) cannot: &'a [String],
+}
+
+#[derive(Serialize)]
+pub(super) struct StateLine {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    pub(super) time: Utc,
+    pub(super) old_state: &'static str,
+    pub(super) new_state: &'static str,
+    pub(super) local_addr: IpAddr,
+    pub(super) local_port: u16,
+    pub(super) remote_addr: IpAddr,
+    pub(super) remote_port: u16,
+    pub(super) netns: u32,
+    pub(super) cookie: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct EndedLine<'a> {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    #[serde(flatten)]
+    pub(super) connection: ConnectionLine<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct OpenLine<'a> {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    pub(super) time: Utc,
+    #[serde(flatten)]
+    pub(super) connection: ConnectionLine<'a>,
+    pub(super) state: &'static str,
+    pub(super) state_us: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct ConnectionLine<'a> {
+    pub(super) time_start: Utc,
+    pub(super) time_end: Option<Utc>,
+    pub(super) role: Option<&'static str>,
+    pub(super) local_addr: IpAddr,
+    pub(super) local_port: u16,
+    pub(super) remote_addr: IpAddr,
+    pub(super) remote_port: u16,
+    pub(super) netns: u32,
+    pub(super) pid: Option<u32>,
+    pub(super) comm: Option<Cow<'a, str>>,
+    pub(super) cgroup: Option<&'a str>,
+    pub(super) container: Option<&'a str>,
+    pub(super) handshake_us: Option<u64>,
+    pub(super) handshake_source: Option<&'static str>,
+    pub(super) synack_rtt_us: Option<u64>,
+    pub(super) syn_retransmits: Option<u32>,
+    pub(super) synack_retransmits: Option<u32>,
+    pub(super) accept_wait_us: Option<u64>,
+    pub(super) established_us: Option<u64>,
+    pub(super) close_initiator: Option<&'static str>,
+    pub(super) close_us: Option<u64>,
+    pub(super) phases_us: PhasesLine,
+    pub(super) time_wait: Option<bool>,
+    pub(super) outcome: Option<&'static str>,
+    pub(super) bytes_sent: Option<u64>,
+    pub(super) bytes_received: Option<u64>,
+    pub(super) retransmits: Option<u32>,
+    pub(super) rtt_us: Option<u64>,
+    pub(super) observed_from: &'static str,
+    pub(super) events_lost: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct PhasesLine {
+    pub(super) syn_sent: Option<u64>,
+    pub(super) syn_recv: Option<u64>,
+    pub(super) established: Option<u64>,
+    pub(super) fin_wait1: Option<u64>,
+    pub(super) fin_wait2: Option<u64>,
+    pub(super) close_wait: Option<u64>,
+    pub(super) closing: Option<u64>,
+    pub(super) last_ack: Option<u64>,
+}
+
+impl From<&Phases> for PhasesLine {
+    fn from(phases: &Phases) -> Self {
+        let Phases {
+            syn_sent,
+            syn_recv,
+            established,
+            fin_wait1,
+            fin_wait2,
+            close_wait,
+            closing,
+            last_ack,
+        } = phases;
+        Self {
+            syn_sent: syn_sent.map(micros),
+            syn_recv: syn_recv.map(micros),
+            established: established.map(micros),
+            fin_wait1: fin_wait1.map(micros),
+            fin_wait2: fin_wait2.map(micros),
+            close_wait: close_wait.map(micros),
+            closing: closing.map(micros),
+            last_ack: last_ack.map(micros),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct HostLine {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    pub(super) host: HostName,
+    pub(super) interval_us: u64,
+    pub(super) connections: u64,
+    pub(super) failed: u64,
+    pub(super) resets: u64,
+    pub(super) timeouts: u64,
+    pub(super) handshakes_failed: u64,
+    pub(super) handshake_us: Option<QuantilesLine>,
+    pub(super) close_us: Option<QuantilesLine>,
+    pub(super) syn_count: Option<u64>,
+    pub(super) half_open: Option<u64>,
+    pub(super) half_open_peak: Option<u64>,
+    pub(super) exact: bool,
+}
+
+/// An address, or `others`.
+pub(super) struct HostName(pub(super) Option<IpAddr>);
+
+impl Serialize for HostName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(addr) => addr.serialize(serializer),
+            None => serializer.serialize_str("others"),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct QuantilesLine {
+    pub(super) count: u64,
+    pub(super) p50: u64,
+    pub(super) p90: u64,
+    pub(super) p99: u64,
+    pub(super) max: u64,
+}
+
+impl From<Quantiles> for QuantilesLine {
+    fn from(quantiles: Quantiles) -> Self {
+        let Quantiles { count, p50, p90, p99, max } = quantiles;
+        Self { count, p50: micros(p50), p90: micros(p90), p99: micros(p99), max: micros(max) }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct EndLine {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    pub(super) connections: u64,
+    pub(super) open: u64,
+    pub(super) events: u64,
+    pub(super) events_lost: u64,
+    pub(super) syns: Option<u64>,
+    pub(super) syns_repeated: Option<u64>,
+    pub(super) syns_unparsed: Option<u64>,
+    pub(super) handshakes_failed: u64,
+    pub(super) connections_evicted: u64,
+    pub(super) output_dropped: u64,
+    pub(super) duration_us: u64,
+}
