@@ -78,14 +78,18 @@ fn not_root() {
         std::fs::copy(binary(), &copy).expect("copy the binary");
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&copy, mode).expect("chmod");
-        let out = lab
-            .b
-            .command(&copy)
-            .args(["--duration", "2"])
-            .uid(65_534)
-            .gid(65_534)
-            .output()
-            .expect("start the tracer");
+        let mut command = lab.b.command(&copy);
+        command.args(["--duration", "2"]);
+        // SAFETY: plain system calls, after the one that enters the namespace.
+        unsafe {
+            command.pre_exec(|| {
+                nix::unistd::setgroups(&[])?;
+                nix::unistd::setgid(65_534.into())?;
+                nix::unistd::setuid(65_534.into())?;
+                Ok(())
+            });
+        }
+        let out = command.output().expect("start the tracer");
         std::fs::remove_file(&copy).expect("tidy up");
         fails(&out, 1, &["root", "CAP_BPF"]);
     });

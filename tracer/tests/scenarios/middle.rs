@@ -15,6 +15,7 @@ const UNSEEN: &[&str] = &[
     "established_us",
     "handshake_source",
     "handshake_us",
+    "retransmits",
     "syn_retransmits",
     "synack_retransmits",
     "synack_rtt_us",

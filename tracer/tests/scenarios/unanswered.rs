@@ -13,6 +13,7 @@ const NEVER: &[&str] = &[
     "established_us",
     "handshake_source",
     "handshake_us",
+    "retransmits",
     "rtt_us",
     "synack_retransmits",
     "synack_rtt_us",
@@ -25,7 +26,6 @@ fn never<'a>(run: &'a Run, outcome: &str) -> Check<'a> {
         .eq("time_wait", false)
         .eq("bytes_sent", 0)
         .eq("bytes_received", 0)
-        .eq("retransmits", 0)
         .owned_here()
         .nulls(NEVER)
 }
@@ -156,7 +156,7 @@ fn timed_out_in_fin_wait1() {
             .within("close_us", 390e3..=4e6)
             .phases(&["syn_recv", "established", "fin_wait1"])
             .eq("time_wait", false)
-            .eq("retransmits", 1)
+            .within("retransmits", 1.0..=3.0)
             .nulls(&["container"]);
     });
 }
@@ -181,7 +181,7 @@ fn timed_out_in_last_ack() {
             .within("phases_us/last_ack", 390e3..=4e6)
             .phases(&["syn_recv", "established", "close_wait", "last_ack"])
             .eq("time_wait", false)
-            .eq("retransmits", 1)
+            .within("retransmits", 1.0..=3.0)
             .nulls(&["container"]);
     });
 }

@@ -95,13 +95,6 @@ impl Child {
         self.control.read_exact(&mut byte).expect("the child said nothing");
     }
 
-    /// Lets it go on and waits until it has done the step.
-    #[track_caller]
-    pub(crate) fn step_done(&mut self) {
-        self.step();
-        self.wait_done();
-    }
-
     /// A number that it tells.
     #[track_caller]
     pub(crate) fn hear(&mut self) -> u32 {

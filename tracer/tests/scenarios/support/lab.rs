@@ -53,6 +53,17 @@ impl Lab {
             ns.sh(&format!("ip addr add {v6}/64 dev {dev} nodad"));
             ns.sh(&format!("ip link set {dev} up"));
         }
+        // Finding the neighbour is no part of a handshake, and may take a second here: IPv6 waits
+        // for its own address to be found free.
+        for (ns, dev, theirs, at) in [
+            (&self.a, "va", [self.b4(), self.b6()], MAC_B),
+            (&self.b, "vb", [self.a4(), self.a6()], MAC_A),
+        ] {
+            for addr in theirs {
+                let mac = mac(at);
+                ns.sh(&format!("ip neigh replace {addr} lladdr {mac} dev {dev} nud permanent"));
+            }
+        }
     }
 
     fn host4(&self, host: u8) -> Ipv4Addr {

@@ -133,24 +133,13 @@ impl Netns {
     /// Drops what comes in and matches `rule` (an nft expression), until [`Self::undrop`].
     #[track_caller]
     pub(crate) fn drop_input(&self, rule: &str) {
-        self.drop_at("input", rule);
-    }
-
-    /// Drops what goes out and matches `rule`.
-    #[track_caller]
-    pub(crate) fn drop_output(&self, rule: &str) {
-        self.drop_at("output", rule);
-    }
-
-    #[track_caller]
-    fn drop_at(&self, hook: &str, rule: &str) {
         self.nft(&format!(
-            "table inet scenario {{\nchain {hook} {{\ntype filter hook {hook} priority 0;\n\
+            "table inet scenario {{\nchain input {{\ntype filter hook input priority 0;\n\
              {rule} counter drop\n}}\n}}\n"
         ));
     }
 
-    /// How many packets the rules of [`Self::drop_input`] and [`Self::drop_output`] dropped.
+    /// How many packets the rule of [`Self::drop_input`] dropped.
     #[track_caller]
     pub(crate) fn dropped(&self) -> u64 {
         let rules = self.sh("nft list table inet scenario");

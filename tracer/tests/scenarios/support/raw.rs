@@ -117,7 +117,7 @@ impl Raw {
     pub(crate) fn new_on(lab: &Lab, device: &str) -> Self {
         let addr = lab.raw4();
         let mac = mac(MAC_A);
-        lab.b.sh(&format!("ip neigh add {addr} lladdr {mac} dev {device} nud permanent"));
+        lab.b.sh(&format!("ip neigh replace {addr} lladdr {mac} dev {device} nud permanent"));
         Self::on(Cable::open(lab), addr)
     }
 
