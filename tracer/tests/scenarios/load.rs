@@ -22,8 +22,12 @@ fn twenty_thousand_connections_by_fifty_clients() {
         let tracer = Tracer::start(lab, &[]);
         load::run(lab, CONNECTIONS, CLIENTS);
         let after = [&lab.a, &lab.b].map(Counters::read);
-        tracer.wait_for(2 * CONNECTIONS, Duration::from_secs(30), |r| r["type"] == "connection");
+        tracer.settle(2 * CONNECTIONS, Duration::from_secs(20));
         let run = tracer.stop();
+        let _ = Check::of(run.fine().end())
+            .eq("events_lost", 0)
+            .eq("connections", 2 * CONNECTIONS)
+            .eq("open", 0);
         let by_role = |role: &str| -> Vec<&Value> {
             run.connections().into_iter().filter(|c| c["role"] == role).collect()
         };
@@ -43,10 +47,6 @@ fn twenty_thousand_connections_by_fifty_clients() {
                     .eq("pid", pid);
             }
         }
-        let _ = Check::of(run.fine().end())
-            .eq("connections", 2 * CONNECTIONS)
-            .eq("open", 0)
-            .eq("events_lost", 0);
     });
 }
 

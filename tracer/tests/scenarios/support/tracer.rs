@@ -27,10 +27,16 @@ pub(crate) fn command(ns: &Netns, args: &[&str]) -> Command {
     command
 }
 
+/// A line as JSON; text stays text, which [`Run::fine`] finds where JSON was asked for.
+fn parse(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|_| Value::String(line.to_owned()))
+}
+
 /// A running tracer that writes JSON Lines.
 pub(crate) struct Tracer {
     child: Child,
-    lines: Arc<Mutex<Vec<Value>>>,
+    /// As they came: a reader that is held up by parsing would be a slow one.
+    lines: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,
     stderr: Arc<Mutex<String>>,
     done: bool,
@@ -79,9 +85,7 @@ impl Tracer {
             std::thread::spawn(move || {
                 for line in BufReader::new(stdout).lines() {
                     let Ok(line) = line else { break };
-                    // Text, or an error that `Run::fine` finds.
-                    let record = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                    to.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+                    to.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                 }
             }),
             std::thread::spawn(move || {
@@ -112,17 +116,23 @@ impl Tracer {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Value>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records so far.
     pub(crate) fn records(&self) -> Vec<Value> {
-        self.lock().clone()
+        self.records_from(0)
+    }
+
+    /// Records so far without the first `n`.
+    fn records_from(&self, n: usize) -> Vec<Value> {
+        let lines = self.lock()[n..].to_vec();
+        lines.iter().map(|line| parse(line)).collect()
     }
 
     fn seen(&self, wanted: impl Fn(&Value) -> bool) -> bool {
-        self.lock().iter().any(wanted)
+        self.records().iter().any(wanted)
     }
 
     /// Waits until `n` records that match have come.
@@ -131,18 +141,16 @@ impl Tracer {
         let deadline = Instant::now() + patience(limit);
         let (mut have, mut looked_at) = (0, 0);
         loop {
-            let records = self.lock();
-            have += records[looked_at..].iter().filter(|record| wanted(record)).count();
-            looked_at = records.len();
+            let new = self.records_from(looked_at);
+            looked_at += new.len();
+            have += new.iter().filter(|record| wanted(record)).count();
             if have >= n {
                 return;
             }
             if Instant::now() > deadline {
-                let all: Vec<String> = records.iter().take(100).map(Value::to_string).collect();
-                drop(records);
+                let all: Vec<String> = self.lock().iter().take(100).cloned().collect();
                 panic!("{have} of {n} records came; what there is:\n{}", all.join("\n"));
             }
-            drop(records);
             std::thread::sleep(ms(5));
         }
     }
@@ -151,6 +159,15 @@ impl Tracer {
     #[track_caller]
     pub(crate) fn wait_connections(&self, n: usize) {
         self.wait_for(n, Duration::from_secs(5), |r| r["type"] == "connection");
+    }
+
+    /// Waits until there are `n` connection records, or for `limit`; the checks come later.
+    pub(crate) fn settle(&self, n: usize, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        let is_one = |line: &&String| line.starts_with("{\"type\":\"connection\"");
+        while self.lock().iter().filter(is_one).count() < n && Instant::now() < deadline {
+            std::thread::sleep(ms(50));
+        }
     }
 
     /// Sends a signal.
