@@ -1,0 +1,121 @@
+//! The truth about times: what tcpdump saw on the cable.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::netns::Netns;
+use super::raw::Segment;
+use super::{pause, wait_until};
+
+/// tcpdump on one interface.
+pub(crate) struct Capture {
+    child: Child,
+    file: PathBuf,
+}
+
+/// A captured segment and when it passed, nanoseconds.
+pub(crate) struct Seen {
+    /// Nanoseconds since the epoch.
+    pub(crate) at: u64,
+    /// What it was.
+    pub(crate) segment: Segment,
+}
+
+impl Capture {
+    /// Starts capturing TCP on an interface; returns when it does.
+    pub(crate) fn start(ns: &Netns, device: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let file = std::env::temp_dir().join(format!(
+            "tracer-scenario-{}-{}.pcap",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        ));
+        let mut child = ns
+            .command("tcpdump")
+            .args(["-i", device, "--time-stamp-precision", "nano", "--immediate-mode", "-U"])
+            .args(["-Z", "root", "-w"])
+            .arg(&file)
+            .arg("tcp")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("tcpdump (package tcpdump) is needed");
+        let mut line = String::new();
+        let mut stderr = BufReader::new(child.stderr.take().expect("stderr"));
+        while !line.contains("listening on") {
+            line.clear();
+            let n = stderr.read_line(&mut line).expect("tcpdump's stderr");
+            assert!(n > 0, "tcpdump ended");
+        }
+        // Keeps the pipe open: what tcpdump says at its end must not kill it.
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        Self { child, file }
+    }
+
+    /// Ends the capture and hands out what was seen.
+    #[track_caller]
+    pub(crate) fn stop(mut self) -> Vec<Seen> {
+        pause(100);
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"));
+        kill(pid, Signal::SIGINT).expect("kill tcpdump");
+        wait_until("tcpdump ends", Duration::from_secs(5), || {
+            self.child.try_wait().expect("wait").is_some()
+        });
+        let bytes = fs::read(&self.file).expect("the capture");
+        parse(&bytes)
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_file(&self.file);
+    }
+}
+
+/// Reads a pcap file with nanosecond stamps in this machine's byte order (what `tcpdump -w` makes
+/// here) of Ethernet frames.
+fn parse(bytes: &[u8]) -> Vec<Seen> {
+    const HEADER: usize = 24;
+    let word = |at: usize| {
+        bytes.get(at..at + 4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
+    };
+    assert_eq!(word(0), Some(0xa1b2_3c4d), "not a nanosecond pcap");
+    let mut seen = Vec::new();
+    let mut at = HEADER;
+    while let (Some(sec), Some(nsec), Some(len)) = (word(at), word(at + 4), word(at + 8)) {
+        let data = at + 16;
+        let end = data + len as usize;
+        let Some(frame) = bytes.get(data..end) else { break };
+        if let Some(segment) = frame.get(14..).and_then(Segment::parse) {
+            seen.push(Seen {
+                at: u64::from(sec) * 1_000_000_000 + u64::from(nsec),
+                segment,
+            });
+        }
+        at = end;
+    }
+    seen
+}
+
+/// Microseconds from the first segment that matches `from` to the first later one that matches
+/// `to`.
+#[track_caller]
+pub(crate) fn span_us(
+    seen: &[Seen],
+    from: impl Fn(&Segment) -> bool,
+    to: impl Fn(&Segment) -> bool,
+) -> f64 {
+    let start = seen.iter().position(|s| from(&s.segment)).expect("the first segment");
+    let end = seen[start + 1..].iter().find(|s| to(&s.segment)).expect("the second segment");
+    (end.at - seen[start].at) as f64 / 1e3
+}

@@ -1,0 +1,60 @@
+//! What every scenario stands on: namespaces, sockets, a peer made of raw packets, the tracer as a
+//! child process, and the checks of its records.
+
+pub(crate) mod capture;
+pub(crate) mod child;
+pub(crate) mod counters;
+pub(crate) mod expect;
+pub(crate) mod isolate;
+pub(crate) mod lab;
+pub(crate) mod load;
+pub(crate) mod netns;
+pub(crate) mod raw;
+pub(crate) mod sock;
+pub(crate) mod tracer;
+pub(crate) mod wire;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use capture::Capture;
+pub(crate) use child::Child;
+pub(crate) use expect::Check;
+pub(crate) use isolate::{alone, scenario};
+pub(crate) use lab::Lab;
+pub(crate) use netns::Netns;
+pub(crate) use raw::{Raw, RawConn};
+pub(crate) use serde_json::Value;
+pub(crate) use tracer::{Run, Tracer};
+
+/// Milliseconds.
+pub(crate) const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// Whether this runs in the VM that tries older kernels: emulated, so many times slower.
+pub(crate) fn in_vm() -> bool {
+    std::env::var_os("TRACER_TEST_VM").is_some()
+}
+
+/// A limit on waiting for something that should happen soon.
+pub(crate) fn patience(limit: Duration) -> Duration {
+    if in_vm() { limit * 20 } else { limit }
+}
+
+/// Sleeps; for times that a scenario measures.
+pub(crate) fn pause(millis: u64) {
+    std::thread::sleep(ms(millis));
+}
+
+/// Waits until `done` says so.
+///
+/// # Panics
+/// If it takes longer than `limit` (stretched in the VM).
+#[track_caller]
+pub(crate) fn wait_until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience(limit);
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain for: {what}");
+        std::thread::sleep(ms(5));
+    }
+}
