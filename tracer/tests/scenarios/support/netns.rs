@@ -29,10 +29,7 @@ impl Netns {
         .join()
         .expect("make a network namespace");
         let inode = file.metadata().expect("fstat of the namespace").ino();
-        let ns = Self {
-            fd: Arc::new(file.into()),
-            inode,
-        };
+        let ns = Self { fd: Arc::new(file.into()), inode };
         ns.sh("ip link set lo up");
         ns
     }
@@ -81,11 +78,7 @@ impl Netns {
     #[track_caller]
     pub(crate) fn sh(&self, line: &str) -> String {
         let out = self.try_sh(line);
-        assert!(
-            out.status.success(),
-            "`{line}` failed: {}",
-            String::from_utf8_lossy(&out.stderr)
-        );
+        assert!(out.status.success(), "`{line}` failed: {}", String::from_utf8_lossy(&out.stderr));
         String::from_utf8_lossy(&out.stdout).into_owned()
     }
 
@@ -123,11 +116,7 @@ impl Netns {
         stdin.write_all(script.as_bytes()).expect("write to nft");
         drop(stdin);
         let out = child.wait_with_output().expect("wait for nft");
-        assert!(
-            out.status.success(),
-            "nft: {}\n{script}",
-            String::from_utf8_lossy(&out.stderr)
-        );
+        assert!(out.status.success(), "nft: {}\n{script}", String::from_utf8_lossy(&out.stderr));
     }
 
     /// Drops what comes in and matches `rule` (an nft expression), until [`Self::undrop`].

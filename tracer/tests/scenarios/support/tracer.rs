@@ -97,13 +97,7 @@ impl Tracer {
                 }
             }),
         ];
-        Self {
-            child,
-            lines,
-            readers,
-            stderr,
-            done: false,
-        }
+        Self { child, lines, readers, stderr, done: false }
     }
 
     /// Its process id.
@@ -203,11 +197,7 @@ impl Tracer {
             reader.join().expect("a reader");
         }
         self.done = true;
-        Run {
-            records: self.records(),
-            stderr: self.stderr(),
-            status: status.expect("a status"),
-        }
+        Run { records: self.records(), stderr: self.stderr(), status: status.expect("a status") }
     }
 }
 
