@@ -290,7 +290,7 @@ fn core_lost_events_are_counted() {
     scenario(|lab| {
         let mut sent = None;
         for ring in ["4M", "4096"] {
-            let tracer = Tracer::start(lab, &["--local-port", "8080", "--ring-size", ring]);
+            let tracer = Tracer::start(lab, &["--remote-port", "8080", "--ring-size", ring]);
             // Nobody empties the ring while the connections come and go.
             tracer.signal(Signal::SIGSTOP);
             load::one_by_one(lab, CONNECTIONS);

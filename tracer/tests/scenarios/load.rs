@@ -50,10 +50,10 @@ fn twenty_thousand_connections_by_fifty_clients() {
     });
 }
 
-/// One run of the server's side under load with a ring of this size.
+/// One run of the clients' side under load with a ring of this size.
 fn run_with_ring(lab: &crate::support::Lab, size: &str, connections: usize) -> Run {
     let server = load::server(lab, CLIENTS);
-    let tracer = Tracer::start(lab, &["--local-port", "8080", "--ring-size", size]);
+    let tracer = Tracer::start(lab, &["--remote-port", "8080", "--ring-size", size]);
     load::run(lab, connections, CLIENTS);
     // What was lost is found missing within seconds.
     pause(5_000);

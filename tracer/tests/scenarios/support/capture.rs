@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -12,7 +11,7 @@ use nix::unistd::Pid;
 
 use super::netns::Netns;
 use super::raw::Segment;
-use super::{pause, wait_until};
+use super::{pause, unique, wait_until};
 
 /// tcpdump on one interface.
 pub(crate) struct Capture {
@@ -31,12 +30,7 @@ pub(crate) struct Seen {
 impl Capture {
     /// Starts capturing TCP on an interface; returns when it does.
     pub(crate) fn start(ns: &Netns, device: &str) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let file = std::env::temp_dir().join(format!(
-            "tracer-scenario-{}-{}.pcap",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        ));
+        let file = std::env::temp_dir().join(format!("tracer-scenario-{}.pcap", unique()));
         let mut child = ns
             .command("tcpdump")
             .args(["-i", device, "--time-stamp-precision", "nano", "--immediate-mode", "-U"])

@@ -14,6 +14,7 @@ pub(crate) mod sock;
 pub(crate) mod tracer;
 pub(crate) mod wire;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) use capture::Capture;
@@ -34,6 +35,12 @@ pub(crate) const fn ms(n: u64) -> Duration {
 /// Whether this runs in the VM that tries older kernels: emulated, so many times slower.
 pub(crate) fn in_vm() -> bool {
     std::env::var_os("TRACER_TEST_VM").is_some()
+}
+
+/// A name that no other test uses at the same time.
+pub(crate) fn unique() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A limit on waiting for something that should happen soon.

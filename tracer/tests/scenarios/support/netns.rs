@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -17,6 +17,31 @@ use nix::sched::{CloneFlags, setns, unshare};
 pub(crate) struct Netns {
     fd: Arc<OwnedFd>,
     inode: u64,
+    _resident: Arc<Resident>,
+}
+
+/// A process that lives in the namespace: who looks for namespaces looks at processes. It ends
+/// when its stdin does, so with this process at the latest.
+struct Resident(Child);
+
+impl Drop for Resident {
+    fn drop(&mut self) {
+        // Ours, and not waited for before.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn command_in(ns: &Arc<OwnedFd>, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    let fd = Arc::clone(ns);
+    // SAFETY: setns(2) is async-signal-safe and touches nothing of the parent's memory.
+    unsafe {
+        command.pre_exec(move || {
+            setns(&*fd, CloneFlags::CLONE_NEWNET).map_err(std::io::Error::from)
+        });
+    }
+    command
 }
 
 impl Netns {
@@ -29,7 +54,17 @@ impl Netns {
         .join()
         .expect("make a network namespace");
         let inode = file.metadata().expect("fstat of the namespace").ino();
-        let ns = Self { fd: Arc::new(file.into()), inode };
+        let fd = Arc::new(OwnedFd::from(file));
+        let resident = command_in(&fd, "cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("start cat");
+        let ns = Self {
+            fd,
+            inode,
+            _resident: Arc::new(Resident(resident)),
+        };
         ns.sh("ip link set lo up");
         ns
     }
@@ -60,15 +95,7 @@ impl Netns {
 
     /// A command that will run inside. Unlike `ip netns exec`, /sys stays as it is.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(program);
-        let fd = Arc::clone(&self.fd);
-        // SAFETY: setns(2) is async-signal-safe and touches nothing of the parent's memory.
-        unsafe {
-            command.pre_exec(move || {
-                setns(&*fd, CloneFlags::CLONE_NEWNET).map_err(std::io::Error::from)
-            });
-        }
-        command
+        command_in(&self.fd, program)
     }
 
     /// Runs a command line (split at blanks) inside and returns its standard output.
@@ -78,7 +105,11 @@ impl Netns {
     #[track_caller]
     pub(crate) fn sh(&self, line: &str) -> String {
         let out = self.try_sh(line);
-        assert!(out.status.success(), "`{line}` failed: {}", String::from_utf8_lossy(&out.stderr));
+        assert!(
+            out.status.success(),
+            "`{line}` failed: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
         String::from_utf8_lossy(&out.stdout).into_owned()
     }
 
@@ -116,7 +147,11 @@ impl Netns {
         stdin.write_all(script.as_bytes()).expect("write to nft");
         drop(stdin);
         let out = child.wait_with_output().expect("wait for nft");
-        assert!(out.status.success(), "nft: {}\n{script}", String::from_utf8_lossy(&out.stderr));
+        assert!(
+            out.status.success(),
+            "nft: {}\n{script}",
+            String::from_utf8_lossy(&out.stderr)
+        );
     }
 
     /// Drops what comes in and matches `rule` (an nft expression), until [`Self::undrop`].

@@ -1,6 +1,8 @@
 //! The tracer as a child process, and what it wrote.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +15,7 @@ use serde_json::Value;
 
 use super::lab::Lab;
 use super::netns::Netns;
-use super::{ms, patience, wait_until};
+use super::{ms, patience, unique, wait_until};
 
 /// The binary under test.
 pub(crate) fn binary() -> PathBuf {
@@ -27,6 +29,23 @@ pub(crate) fn command(ns: &Netns, args: &[&str]) -> Command {
     command
 }
 
+#[derive(Default)]
+struct Lines {
+    /// Bytes read so far.
+    read: u64,
+    unfinished: Vec<u8>,
+    whole: Vec<String>,
+}
+
+/// An empty file that nobody else can find.
+fn nameless_file() -> File {
+    let path = std::env::temp_dir().join(format!("tracer-scenario-{}", unique()));
+    let file = File::options().read(true).append(true).create_new(true).open(&path);
+    let file = file.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    std::fs::remove_file(&path).expect("remove its name");
+    file
+}
+
 /// A line as JSON; text stays text, which [`Run::fine`] finds where JSON was asked for.
 fn parse(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|_| Value::String(line.to_owned()))
@@ -35,10 +54,12 @@ fn parse(line: &str) -> Value {
 /// A running tracer that writes JSON Lines.
 pub(crate) struct Tracer {
     child: Child,
-    /// As they came: a reader that is held up by parsing would be a slow one.
-    lines: Arc<Mutex<Vec<String>>>,
-    readers: Vec<JoinHandle<()>>,
+    /// Its stdout, a file without a name: through a pipe this process, busy with its load, would
+    /// be a slow reader.
+    stdout: File,
+    lines: Mutex<Lines>,
     stderr: Arc<Mutex<String>>,
+    stderr_reader: Option<JoinHandle<()>>,
     done: bool,
 }
 
@@ -71,33 +92,31 @@ impl Tracer {
 
     /// Starts a prepared command with both outputs collected.
     pub(crate) fn spawn(command: &mut Command) -> Self {
+        let stdout = nameless_file();
         let mut child = command
-            .stdout(Stdio::piped())
+            .stdout(stdout.try_clone().expect("dup()"))
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", binary().display()));
-        let stdout = child.stdout.take().expect("stdout");
         let mut errors = child.stderr.take().expect("stderr");
-        let lines = Arc::new(Mutex::new(Vec::new()));
         let stderr = Arc::new(Mutex::new(String::new()));
-        let (to, text) = (Arc::clone(&lines), Arc::clone(&stderr));
-        let readers = vec![
-            std::thread::spawn(move || {
-                for line in BufReader::new(stdout).lines() {
-                    let Ok(line) = line else { break };
-                    to.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-                }
-            }),
-            std::thread::spawn(move || {
-                let mut part = [0; 4096];
-                while let Ok(n @ 1..) = errors.read(&mut part) {
-                    text.lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push_str(&String::from_utf8_lossy(&part[..n]));
-                }
-            }),
-        ];
-        Self { child, lines, readers, stderr, done: false }
+        let text = Arc::clone(&stderr);
+        let stderr_reader = std::thread::spawn(move || {
+            let mut part = [0; 4096];
+            while let Ok(n @ 1..) = errors.read(&mut part) {
+                text.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push_str(&String::from_utf8_lossy(&part[..n]));
+            }
+        });
+        Self {
+            child,
+            stdout,
+            lines: Mutex::default(),
+            stderr,
+            stderr_reader: Some(stderr_reader),
+            done: false,
+        }
     }
 
     /// Its process id.
@@ -110,8 +129,21 @@ impl Tracer {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whole lines so far.
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut part = vec![0; 1 << 16];
+        while let Ok(n @ 1..) = self.stdout.read_at(&mut part, lines.read) {
+            lines.read += n as u64;
+            lines.unfinished.extend_from_slice(&part[..n]);
+        }
+        let Lines { unfinished, whole, .. } = &mut *lines;
+        if let Some(end) = unfinished.iter().rposition(|byte| *byte == b'\n') {
+            let rest = unfinished.split_off(end + 1);
+            whole.extend(String::from_utf8_lossy(unfinished).lines().map(str::to_owned));
+            *unfinished = rest;
+        }
+        lines
     }
 
     /// Records so far.
@@ -121,7 +153,7 @@ impl Tracer {
 
     /// Records so far without the first `n`.
     fn records_from(&self, n: usize) -> Vec<Value> {
-        let lines = self.lock()[n..].to_vec();
+        let lines = self.lines().whole[n..].to_vec();
         lines.iter().map(|line| parse(line)).collect()
     }
 
@@ -142,7 +174,7 @@ impl Tracer {
                 return;
             }
             if Instant::now() > deadline {
-                let all: Vec<String> = self.lock().iter().take(100).cloned().collect();
+                let all: Vec<String> = self.lines().whole.iter().take(100).cloned().collect();
                 panic!("{have} of {n} records came; what there is:\n{}", all.join("\n"));
             }
             std::thread::sleep(ms(5));
@@ -159,7 +191,7 @@ impl Tracer {
     pub(crate) fn settle(&self, n: usize, limit: Duration) {
         let deadline = Instant::now() + limit;
         let is_one = |line: &&String| line.starts_with("{\"type\":\"connection\"");
-        while self.lock().iter().filter(is_one).count() < n && Instant::now() < deadline {
+        while self.lines().whole.iter().filter(is_one).count() < n && Instant::now() < deadline {
             std::thread::sleep(ms(50));
         }
     }
@@ -193,11 +225,15 @@ impl Tracer {
             status = self.child.try_wait().expect("wait");
             status.is_some()
         });
-        for reader in self.readers.drain(..) {
-            reader.join().expect("a reader");
+        if let Some(reader) = self.stderr_reader.take() {
+            reader.join().expect("the reader of stderr");
         }
         self.done = true;
-        Run { records: self.records(), stderr: self.stderr(), status: status.expect("a status") }
+        Run {
+            records: self.records(),
+            stderr: self.stderr(),
+            status: status.expect("a status"),
+        }
     }
 }
 
