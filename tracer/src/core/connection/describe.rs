@@ -23,13 +23,7 @@ impl Conn {
             .tcp
             .filter(|_| ending.is_some_and(|ending| ending.has_tcp));
         let (bytes_sent, bytes_received) = match (tcp_at_end, end) {
-            (Some(tcp), Some(end)) => payload(
-                &tcp,
-                self.role,
-                !matches!(end.from, TcpState::SynSent | TcpState::SynRecv),
-                end.fin_acked(),
-                end.fin_received,
-            ),
+            (Some(tcp), Some(end)) => payload(&tcp, self.role, end.fin_acked(), end.fin_received),
             _ => (None, None),
         };
         Connection {

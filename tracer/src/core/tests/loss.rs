@@ -363,3 +363,34 @@ fn a_wait_for_accept_needs_both_its_ends() {
     assert_eq!(got.owner, process(9, "nginx"));
     assert!(got.events_lost);
 }
+
+#[test]
+fn a_close_whose_beginning_was_not_seen_has_no_length() {
+    for (state, initiator) in [
+        (FinWait2, CloseInitiator::Local),
+        (LastAck, CloseInitiator::Remote),
+        (Closing, CloseInitiator::Both),
+    ] {
+        let (mut world, mut sock) = (World::new(), Sock::client());
+        for state in [SynSent, Established, state] {
+            world.at(0).go(&mut sock, state);
+        }
+        world.at(MS).go(&mut sock, Close);
+        let got = world.connection();
+        assert_eq!(got.close, None);
+        assert_eq!(got.close_initiator, Some(initiator));
+    }
+}
+
+#[test]
+fn a_child_accepted_whose_syn_recv_was_lost_has_no_such_phase() {
+    let (mut world, mut sock) = (World::new(), Sock::child());
+    world.at(MS).accept(&sock, 9, "nginx");
+    world.at(2 * MS).go(&mut sock, Established);
+    world.at(3 * MS).go(&mut sock, Close);
+    let got = world.connection();
+    assert!(got.events_lost);
+    assert_eq!(got.role, Some(Role::Server));
+    assert_eq!((got.phases.syn_recv, got.handshake), (None, None));
+    assert_eq!(got.phases.established, Some(MS));
+}
