@@ -227,3 +227,6 @@ impl Table {
         list.len -= 1;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -462,3 +462,19 @@ fn fast_open_without_its_syn_is_known_by_a_syn_recv_as_long_as_the_round_trip() 
         assert_eq!(got.accept_wait, Some(accept_wait), "{syn_recv} {srtt}");
     }
 }
+
+#[test]
+fn a_syn_that_came_after_syn_recv_is_not_this_connection_s() {
+    let (mut world, mut sock) = (World::new(), Sock::child());
+    world.at(20 * MS).go_with(&mut sock, Established, |e| {
+        e.old_since = Some(time(10 * MS));
+        e.syn = Some(SynSeen {
+            first: time(12 * MS),
+            repeats: 3,
+        });
+    });
+    reset(&mut world, &mut sock);
+    let got = world.connection();
+    assert_eq!((got.handshake, got.syn_retransmits), (None, None));
+    assert_eq!(got.start, time(10 * MS));
+}

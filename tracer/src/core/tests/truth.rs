@@ -125,9 +125,8 @@ fn live(life: &Life, sock: &Sock) -> (Vec<(u64, bool, Event)>, Truth) {
         event
     };
     let mut push = |at: u64, event: Event, lost: bool, truth: &mut Truth| {
-        match event {
-            Event::Transition(_) => truth.lost_transition |= lost,
-            _ => {}
+        if matches!(event, Event::Transition(_)) {
+            truth.lost_transition |= lost;
         }
         truth.seen |= !lost;
         events.push((at, lost, event));
