@@ -177,11 +177,7 @@ impl Conn {
     /// A socket met in the middle of its life: what came before was lost.
     pub(super) fn stranger(event: &SocketEvent, role: Option<Role>) -> Self {
         // Only connect() leads into SYN_SENT.
-        let role = if event.old == TcpState::SynSent {
-            Some(Role::Client)
-        } else {
-            role
-        };
+        let role = if event.old == TcpState::SynSent { Some(Role::Client) } else { role };
         let mut conn = Self::new(event, event.old, role);
         conn.events_lost = true;
         conn.note_closing(event.old, None);

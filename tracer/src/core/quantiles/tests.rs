@@ -112,9 +112,7 @@ fn counters_that_would_wrap_are_halved_and_keep_their_shape() {
     }
     // As if billions had been recorded.
     durations.count = u64::from(u32::MAX / 2) - 1;
-    let Held::Many(many) = &mut durations.held else {
-        panic!("many")
-    };
+    let Held::Many(many) = &mut durations.held else { panic!("many") };
     for counter in many.as_mut_slice() {
         *counter = match *counter {
             80 => u32::MAX - 2,

@@ -151,9 +151,6 @@ fn of_two_as_busy_the_one_that_fails_more_comes_first() {
     world.at(100 * SECOND).tick();
     connection(&mut world, 4, "10.0.0.3", MS, MS, libc::ECONNABORTED);
     let hosts = world.core.hosts(world.now());
-    let rows: Vec<_> = hosts
-        .iter()
-        .map(|row| (row.connections, row.failed))
-        .collect();
+    let rows: Vec<_> = hosts.iter().map(|row| (row.connections, row.failed)).collect();
     assert_eq!(rows, [(2, 2), (2, 1)]);
 }

@@ -379,15 +379,11 @@ fn a_second_loss_before_the_list_comes_keeps_count_of_what_ends() {
     world.core.events_were_lost(time(4 * MS));
     world.at(SECOND).tick();
     for asked_at in [2 * MS, 5 * MS] {
-        world
-            .core
-            .reconcile(time(asked_at), &[NETNS], &listed, &mut world.out);
+        world.core.reconcile(time(asked_at), &[NETNS], &listed, &mut world.out);
         assert_eq!(world.core.totals().open, 0, "asked at {asked_at}");
     }
     // From now on a list speaks of another life of the socket.
-    world
-        .core
-        .reconcile(time(2 * SECOND), &[NETNS], &listed, &mut world.out);
+    world.core.reconcile(time(2 * SECOND), &[NETNS], &listed, &mut world.out);
     assert_eq!(world.core.totals().open, 1);
 }
 
@@ -404,17 +400,13 @@ fn a_list_names_owners_and_says_which_listeners_are_gone() {
     (found.cookie, found.state) = (77, Established);
     world.core.events_were_lost(time(MS));
     let list = [listed.clone(), found.listed()];
-    world
-        .core
-        .reconcile(time(2 * MS), &[NETNS], &list, &mut world.out);
+    world.core.reconcile(time(2 * MS), &[NETNS], &list, &mut world.out);
     let open = world.core.open(time(3 * MS));
     assert_eq!(open[0].connection.owner, process(9, "nginx"));
     assert_eq!(open[1].connection.role, None);
     // What was seen of the owner is better than what a list says later.
     world.at(3 * MS).accept(&sock, 10, "worker");
-    world
-        .core
-        .reconcile(time(4 * MS), &[NETNS], &[listed], &mut world.out);
+    world.core.reconcile(time(4 * MS), &[NETNS], &[listed], &mut world.out);
     let open = world.core.open(time(5 * MS));
     assert_eq!(open[0].connection.owner, process(10, "worker"));
 }
@@ -425,9 +417,7 @@ fn an_event_that_a_list_overtook_still_has_its_time() {
     let mut sock = Sock::client();
     sock.state = CloseWait;
     let list = [sock.listed()];
-    world
-        .core
-        .reconcile(time(10 * MS), &[NETNS], &list, &mut world.out);
+    world.core.reconcile(time(10 * MS), &[NETNS], &list, &mut world.out);
     sock.state = Established;
     world.at(9 * MS).go(&mut sock, CloseWait);
     world.at(20 * MS).go(&mut sock, LastAck);

@@ -431,10 +431,7 @@ fn a_syn_that_came_after_syn_recv_is_not_this_connection_s() {
     let (mut world, mut sock) = (World::new(), Sock::child());
     world.at(20 * MS).go_with(&mut sock, Established, |e| {
         e.old_since = Some(time(10 * MS));
-        e.syn = Some(SynSeen {
-            first: time(12 * MS),
-            repeats: 3,
-        });
+        e.syn = Some(SynSeen { first: time(12 * MS), repeats: 3 });
     });
     reset(&mut world, &mut sock);
     let got = world.connection();

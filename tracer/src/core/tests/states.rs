@@ -122,10 +122,7 @@ fn of_a_listener_it_is_told_by_its_owner() {
 
 #[test]
 fn what_is_held_back_is_not_much() {
-    let mut world = with_states(Selection {
-        pids: vec![9],
-        ..Selection::default()
-    });
+    let mut world = with_states(Selection { pids: vec![9], ..Selection::default() });
     let mut sock = Sock::client();
     for state in [SynSent, Established].into_iter().chain([FinWait1; 1000]) {
         world.at(MS).go(&mut sock, state);

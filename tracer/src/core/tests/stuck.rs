@@ -180,10 +180,7 @@ fn after_loss_what_moved_on_begins_to_age_when_it_was_found() {
 #[test]
 fn a_state_met_in_its_second_entry_ages_from_there() {
     let (mut world, mut sock) = (World::new(), Sock::client());
-    world
-        .at(0)
-        .go(&mut sock, SynSent)
-        .go(&mut sock, Established);
+    world.at(0).go(&mut sock, SynSent).go(&mut sock, Established);
     world.lost(&mut sock, FinWait1);
     world.at(SECOND).go(&mut sock, FinWait1);
     assert!(world.at(31 * SECOND - 1).stuck().is_empty());

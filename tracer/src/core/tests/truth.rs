@@ -52,20 +52,18 @@ fn life() -> impl Strategy<Value = Life> {
         prop::option::of(0..30_u64),
         prop::collection::vec(prop::bool::weighted(0.25), 6),
     )
-        .prop_map(
-            |((states, errno), server, start, stays, handshake, accept, lost)| {
-                let server = server && states != [Close];
-                Life {
-                    role: if server { Role::Server } else { Role::Client },
-                    start,
-                    path: states.into_iter().zip(stays).collect(),
-                    errno,
-                    handshake,
-                    accept: accept.filter(|_| server),
-                    lost,
-                }
-            },
-        )
+        .prop_map(|((states, errno), server, start, stays, handshake, accept, lost)| {
+            let server = server && states != [Close];
+            Life {
+                role: if server { Role::Server } else { Role::Client },
+                start,
+                path: states.into_iter().zip(stays).collect(),
+                errno,
+                handshake,
+                accept: accept.filter(|_| server),
+                lost,
+            }
+        })
 }
 
 /// What is true of a life.
@@ -83,11 +81,7 @@ struct Truth {
 
 impl Truth {
     fn state_at(&self, at: u64) -> Option<TcpState> {
-        self.states
-            .iter()
-            .rev()
-            .find(|(since, _)| *since <= at)
-            .map(|(_, state)| *state)
+        self.states.iter().rev().find(|(since, _)| *since <= at).map(|(_, state)| *state)
     }
 }
 
@@ -134,12 +128,7 @@ fn live(life: &Life, sock: &Sock) -> (Vec<(u64, bool, Event)>, Truth) {
     let mut state = match life.role {
         Role::Client => {
             let lost = lost.next().unwrap_or(false);
-            push(
-                now,
-                Event::Transition(event(now, Close, SynSent)),
-                lost,
-                &mut truth,
-            );
+            push(now, Event::Transition(event(now, Close, SynSent)), lost, &mut truth);
             SynSent
         }
         Role::Server => SynRecv,
@@ -147,18 +136,12 @@ fn live(life: &Life, sock: &Sock) -> (Vec<(u64, bool, Event)>, Truth) {
     truth.states.push((now, state));
     for (n, (next, stay)) in life.path.iter().enumerate() {
         let since = now;
-        now += if state == SynRecv {
-            FOLDED
-        } else {
-            stay * TICK
-        };
+        now += if state == SynRecv { FOLDED } else { stay * TICK };
         let mut event = event(now, state, *next);
         if state == SynRecv {
             event.old_since = Some(time(since));
-            event.syn = Some(SynSeen {
-                first: MonoNs(time(now).0 - life.handshake * MS),
-                repeats: 0,
-            });
+            event.syn =
+                Some(SynSeen { first: MonoNs(time(now).0 - life.handshake * MS), repeats: 0 });
         }
         let is_lost = lost.next().unwrap_or(false);
         push(now, Event::Transition(event), is_lost, &mut truth);
@@ -218,9 +201,7 @@ fn check(got: &Connection, truth: &Truth, life: &Life) -> Result<(), TestCaseErr
         (Closing, closing),
         (LastAck, last_ack),
     ];
-    let ended = got
-        .outcome
-        .is_some_and(|outcome| outcome != Outcome::Unknown);
+    let ended = got.outcome.is_some_and(|outcome| outcome != Outcome::Unknown);
     for (state, phase) in phases {
         let really = truth.phases.get(&state).copied();
         if phase.is_some() {
@@ -238,10 +219,7 @@ fn check(got: &Connection, truth: &Truth, life: &Life) -> Result<(), TestCaseErr
         prop_assert_eq!(got.handshake_source, Some(source));
     }
     if let Some(close) = got.close {
-        let really = truth
-            .end
-            .zip(truth.close_from)
-            .map(|(end, from)| end - from);
+        let really = truth.end.zip(truth.close_from).map(|(end, from)| end - from);
         prop_assert_eq!(Some(close), really);
     }
     if let Some(wait) = got.accept_wait {
@@ -265,10 +243,7 @@ fn check(got: &Connection, truth: &Truth, life: &Life) -> Result<(), TestCaseErr
 }
 
 fn run(lives: &[Life]) -> Result<(), TestCaseError> {
-    let mut core = Core::new(Config {
-        started: STARTED,
-        ..Config::default()
-    });
+    let mut core = Core::new(Config { started: STARTED, ..Config::default() });
     let mut story = Vec::new();
     let mut truths = HashMap::new();
     let mut socks = HashMap::new();
