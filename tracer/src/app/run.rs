@@ -69,7 +69,8 @@ async fn trace(options: &Options) -> Result<()> {
     let ring_size = u32::try_from(ring_size).context("--ring-size: at most 2 GiB")?;
 
     // Before anything is attached: what may fail for the user's own reasons, and the signals.
-    let mut devices = Devices::new(options.syn.interfaces(), setup::policy(options, &running));
+    let wanted = setup::interfaces(options, &filters, own_netns)?;
+    let mut devices = Devices::new(wanted, setup::policy(options, &running));
     let (mut watch, interfaces) = Watch::start()?;
     if let [first, ..] = devices.unknown(&interfaces).as_slice() {
         let names: Vec<_> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
@@ -201,15 +202,7 @@ async fn trace(options: &Options) -> Result<()> {
                 pipeline.report().resize(terminal::width(std::io::stdout().as_fd()));
             }
             Wake::Signal(Signal::Stop) | Wake::Deadline => break,
-            // Whoever read has gone: `tracer | head`.
-            Wake::OutputClosed(Closed::BrokenPipe) => return Ok(()),
-            Wake::OutputClosed(Closed::Failed(errno)) => {
-                let why = errno.map(std::io::Error::from_raw_os_error);
-                bail!(
-                    "the output cannot be written: {}",
-                    why.map_or_else(|| "unknown error".to_owned(), |why| why.to_string())
-                );
-            }
+            Wake::OutputClosed(why) => return output_closed(why),
         }
         if Instant::now() >= next_check {
             next_check = Instant::now() + LOSS_CHECK;
@@ -243,7 +236,26 @@ async fn trace(options: &Options) -> Result<()> {
     let (counters, missed) = kernel.totals()?;
     complete(&mut end, counters, missed, hook_netns.is_some());
     end.duration = ended.since(started);
-    pipeline.finish(ended, end, PATIENCE)
+    pipeline.finish(ended, end, PATIENCE)?;
+    tokio::select! {
+        biased;
+        why = &mut closed => output_closed(why),
+        () = std::future::ready(()) => Ok(()),
+    }
+}
+
+fn output_closed(why: Closed) -> Result<()> {
+    match why {
+        // Whoever read has gone: `tracer | head`.
+        Closed::BrokenPipe => Ok(()),
+        Closed::Failed(errno) => {
+            let why = errno.map(std::io::Error::from_raw_os_error);
+            bail!(
+                "the output cannot be written: {}",
+                why.map_or_else(|| "unknown error".to_owned(), |why| why.to_string())
+            )
+        }
+    }
 }
 
 /// Why the loop goes round.
