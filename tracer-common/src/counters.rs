@@ -32,9 +32,11 @@ pub struct Counters {
     pub resets_received: u64,
     /// SYN_SENTs that had to wait for their local port and found no memory to wait in.
     pub withheld_lost: u64,
+    /// Transitions that the second state program handled because the first was interrupted.
+    pub rescued: u64,
 }
 
-const _: () = assert!(size_of::<Counters>() == 12 * 8);
+const _: () = assert!(size_of::<Counters>() == 13 * 8);
 
 impl Counters {
     /// Adds another CPU's totals.
@@ -52,6 +54,7 @@ impl Counters {
             resets_sent,
             resets_received,
             withheld_lost,
+            rescued,
         } = other;
         self.records_sent += records_sent;
         self.records_lost += records_lost;
@@ -65,5 +68,6 @@ impl Counters {
         self.resets_sent += resets_sent;
         self.resets_received += resets_received;
         self.withheld_lost += withheld_lost;
+        self.rescued += rescued;
     }
 }

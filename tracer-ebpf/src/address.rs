@@ -5,7 +5,7 @@
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 
-use crate::kernel::Ptr;
+use crate::{counters::Program, kernel::Ptr};
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -15,18 +15,14 @@ struct Scratch {
     reset: u64,
 }
 
-/// A program that interrupts another on the same CPU is of another kind: one slot each.
+/// A program that interrupts another on the same CPU is another one: one slot each.
 #[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(8, 0);
 
-const TRANSITION: u32 = 0;
-const RESET: u32 = 1;
-
+/// The address of a socket.
 #[inline(always)]
-fn number(sk: Ptr, slot: u32) -> u64 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else {
-        return 0;
-    };
+pub(crate) fn of(sk: Ptr, program: Program) -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(program as u32) else { return 0 };
     // SAFETY: this CPU's map value.
     unsafe {
         (&raw mut (*scratch).address).cast::<Ptr>().write_volatile(sk);
@@ -34,18 +30,12 @@ fn number(sk: Ptr, slot: u32) -> u64 {
     }
 }
 
-/// The address of a socket, for the state hook.
-#[inline(always)]
-pub(crate) fn of(sk: Ptr) -> u64 {
-    number(sk, TRANSITION)
-}
-
 /// Notes that `tcp_reset()` runs on this socket (tracepoint `tcp_receive_reset`, which precedes
 /// →CLOSE on the same CPU).
 #[inline(always)]
 pub(crate) fn note_reset(sk: Ptr) {
-    let address = number(sk, RESET);
-    if let Some(scratch) = SCRATCH.get_ptr_mut(RESET) {
+    let address = of(sk, Program::ResetReceived);
+    if let Some(scratch) = SCRATCH.get_ptr_mut(Program::ResetReceived as u32) {
         // SAFETY: this CPU's map value.
         unsafe { (*scratch).reset = address };
     }
@@ -53,9 +43,9 @@ pub(crate) fn note_reset(sk: Ptr) {
 
 /// Whether `tcp_reset()` has just run on this socket.
 #[inline(always)]
-pub(crate) fn take_reset(sk: Ptr) -> bool {
-    let address = of(sk);
-    let Some(scratch) = SCRATCH.get_ptr_mut(RESET) else {
+pub(crate) fn take_reset(sk: Ptr, program: Program) -> bool {
+    let address = of(sk, program);
+    let Some(scratch) = SCRATCH.get_ptr_mut(Program::ResetReceived as u32) else {
         return false;
     };
     // SAFETY: this CPU's map value.

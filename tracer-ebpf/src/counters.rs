@@ -17,6 +17,7 @@ pub(crate) enum Program {
     ResetReceived = 3,
     SynAck = 4,
     Syn = 5,
+    Rescue = 6,
 }
 
 #[map]

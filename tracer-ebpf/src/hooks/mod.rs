@@ -1,6 +1,7 @@
 //! One file per hook.
 
 mod accept;
+mod rescue;
 mod reset;
 mod state;
 mod syn;

@@ -69,38 +69,51 @@ pub(crate) fn tracer_state(ctx: BtfTracePointContext) -> i32 {
     let old = ctx.arg::<i32>(1) as u8;
     let new = ctx.arg::<i32>(2) as u8;
     // SAFETY: the tracepoint passes a struct sock.
-    unsafe { transition(&ctx, sk, old, new) };
+    unsafe {
+        super::rescue::mark(sk, old, new);
+        transition(&ctx, Program::State, sk, old, new);
+    }
     0
 }
 
+/// Handles a transition on behalf of `program`.
 #[inline(always)]
-unsafe fn transition(ctx: &BtfTracePointContext, sk: Ptr, old: u8, new: u8) {
+pub(super) unsafe fn transition(
+    ctx: &BtfTracePointContext,
+    program: Program,
+    sk: Ptr,
+    old: u8,
+    new: u8,
+) {
     // SAFETY: `sk` is a struct sock for as long as the program runs.
     unsafe {
         let now = bpf_ktime_get_ns();
         if old == LISTEN && new == SYN_RECV {
-            remember_child(address::of(sk), now);
+            remember_child(address::of(sk, program), now);
             return;
         }
         let Some(tuple) = Tuple::read_tcp::<Direct>(sk) else {
             return;
         };
-        let child_since = if old == SYN_RECV { take_child(address::of(sk)) } else { 0 };
+        let child_since = if old == SYN_RECV { take_child(address::of(sk, program)) } else { 0 };
         match verdict(&tuple.subject) {
             Verdict::Match => {}
             Verdict::NoMatch => return,
             Verdict::NeedsLocalPort => {
                 if new == SYN_SENT {
-                    withhold(ctx, sk, now);
+                    withhold(ctx, program, sk, now);
                 }
                 return;
             }
         }
         if old == SYN_SENT {
-            release_withheld(sk, &tuple);
+            release_withheld(program, sk, &tuple);
         }
-        let Some(mut entry) = ring::reserve::<SocketRecord>(Program::State) else {
-            count(Program::State, |counters| counters.transitions_lost += 1);
+        // Asked for even if the record is lost: it is by their cookie that accepted sockets are known
+        // to be traced.
+        let cookie = bpf_get_socket_cookie(sk.cast_mut());
+        let Some(mut entry) = ring::reserve::<SocketRecord>(program) else {
+            count(program, |counters| counters.transitions_lost += 1);
             return;
         };
         let record = entry.as_mut_ptr();
@@ -110,9 +123,9 @@ unsafe fn transition(ctx: &BtfTracePointContext, sk: Ptr, old: u8, new: u8) {
         (*record).new_state = new;
         (*record).ts_ns = now;
         (*record).prev_ts_ns = child_since;
-        (*record).cookie = bpf_get_socket_cookie(sk.cast_mut());
+        (*record).cookie = cookie;
         owner::fill(record, Direct::read(sk, offset!(sk_lock_owned)));
-        if new == CLOSE && address::take_reset(sk) {
+        if new == CLOSE && address::take_reset(sk, program) {
             (*record).flags |= flags::RESET_RECEIVED;
         }
         let tcp = socket::tcp_sock(sk);
@@ -181,12 +194,12 @@ unsafe fn storage(sk: Ptr, flags: u64) -> *mut Withheld {
 }
 
 #[inline(always)]
-unsafe fn withhold(ctx: &BtfTracePointContext, sk: Ptr, now: u64) {
+unsafe fn withhold(ctx: &BtfTracePointContext, program: Program, sk: Ptr, now: u64) {
     // SAFETY: `sk` is a full socket.
     unsafe {
         let withheld = storage(sk, BPF_SK_STORAGE_GET_F_CREATE.into());
         if withheld.is_null() {
-            count(Program::State, |counters| counters.withheld_lost += 1);
+            count(program, |counters| counters.withheld_lost += 1);
             debug!(ctx, "no memory to withhold a SYN_SENT");
             return;
         }
@@ -201,7 +214,7 @@ unsafe fn withhold(ctx: &BtfTracePointContext, sk: Ptr, now: u64) {
 /// Sends the SYN_SENT that had to wait for its local port, now that the filters have let the
 /// connection pass.
 #[inline(always)]
-unsafe fn release_withheld(sk: Ptr, tuple: &Tuple) {
+unsafe fn release_withheld(program: Program, sk: Ptr, tuple: &Tuple) {
     // SAFETY: `sk` is a full socket.
     unsafe {
         use tracer_common::settings::filter;
@@ -214,8 +227,8 @@ unsafe fn release_withheld(sk: Ptr, tuple: &Tuple) {
         }
         let since = (*withheld).ts_ns;
         (*withheld).ts_ns = 0;
-        let Some(mut entry) = ring::reserve::<SocketRecord>(Program::State) else {
-            count(Program::State, |counters| counters.transitions_lost += 1);
+        let Some(mut entry) = ring::reserve::<SocketRecord>(program) else {
+            count(program, |counters| counters.transitions_lost += 1);
             return;
         };
         let record = entry.as_mut_ptr();

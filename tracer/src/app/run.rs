@@ -210,7 +210,8 @@ async fn trace(options: &Options) -> Result<()> {
                 let at = now();
                 pipeline.report().clock().set(at, i128::from(offset.realtime_ns(at.0)));
             }
-            if loss.due(kernel.counters()?, kernel.missed()) {
+            let counters = kernel.counters()?;
+            if loss.due(counters, kernel.missed(&counters)) {
                 pipeline.events_were_lost(now());
                 let snapshots = snapshots.clone();
                 let selection = filters.netns;
@@ -229,7 +230,8 @@ async fn trace(options: &Options) -> Result<()> {
     let ended = now();
     pipeline.settle();
     let mut end = pipeline.totals();
-    complete(&mut end, kernel.counters()?, kernel.missed(), hook_netns.is_some());
+    let counters = kernel.counters()?;
+    complete(&mut end, counters, kernel.missed(&counters), hook_netns.is_some());
     end.duration = ended.since(started);
     pipeline.finish(ended, end, PATIENCE)
 }

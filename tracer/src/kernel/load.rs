@@ -105,6 +105,8 @@ impl Kernel {
         // Last, so that the first transition finds the others at work.
         kernel
             .attach_tp_btf("tracer_state", "inet_sock_set_state", &btf)
+            // Programs run in the order in which they were attached.
+            .and_then(|()| kernel.attach_tp_btf("tracer_rescue", "inet_sock_set_state", &btf))
             .map_err(|error| explain(&error, "attach to inet_sock_set_state"))?;
         kernel.hooks.insert(0, HookStatus::attached("inet_sock_set_state", "tp_btf"));
         Ok(kernel)
@@ -239,22 +241,26 @@ impl Kernel {
         Ok(total)
     }
 
-    /// Events the kernel did not run a program for, because another instance of it was at work on
-    /// that CPU (`recursion_misses` of the programs' fdinfo, since Linux 5.12).
+    /// Events that no program was run for, because another instance of it was at work on that CPU
+    /// (`recursion_misses` of the programs' fdinfo, since Linux 5.12), less those that the second
+    /// state program made up for.
     #[must_use]
-    pub fn missed(&self) -> u64 {
-        self.ebpf
-            .programs()
-            .filter_map(|(_, program)| {
-                let fd = program.fd().ok()?;
-                let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
-                let mut text = String::new();
-                std::fs::File::open(path).ok()?.read_to_string(&mut text).ok()?;
-                let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
-                line.trim().parse::<u64>().ok()
-            })
-            .sum()
+    pub fn missed(&self, counters: &Counters) -> u64 {
+        let misses = |name: &str| {
+            self.ebpf.program(name).and_then(|program| recursion_misses(program)).unwrap_or(0)
+        };
+        let others = ["tracer_rst_rcvd", "tracer_rst_sent", "tracer_synack"].map(misses);
+        misses("tracer_state").saturating_sub(counters.rescued) + others.iter().sum::<u64>()
     }
+}
+
+fn recursion_misses(program: &aya::programs::Program) -> Option<u64> {
+    let fd = program.fd().ok()?;
+    let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+    let mut text = String::new();
+    std::fs::File::open(path).ok()?.read_to_string(&mut text).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
+    line.trim().parse().ok()
 }
 
 fn fill_filters(ebpf: &mut Ebpf, config: &LoadConfig) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Capabilities: what tracer needs, what is missing, and giving up the rest.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use caps::{CapSet, Capability, CapsHashSet};
@@ -134,12 +135,27 @@ pub fn needed_later() -> CapsHashSet {
 /// # Errors
 /// When there are other threads, or the kernel refuses; then some may have been given up already.
 pub fn drop_privileges(keep: &CapsHashSet) -> anyhow::Result<()> {
-    let threads =
-        std::fs::read_dir("/proc/self/task").context("can't count the process's threads")?.count();
+    // A thread that has been joined may still be listed for a moment: join() returns before the
+    // kernel has taken it out of /proc.
+    let mut threads = count_threads()?;
+    for _ in 0..PATIENCE_MS {
+        if threads == 1 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+        threads = count_threads()?;
+    }
     if threads != 1 {
         bail!("privileges can't be given up: the process has {threads} threads already");
     }
     drop_in_this_thread(keep)
+}
+
+/// How long to wait for threads that are ending.
+const PATIENCE_MS: u32 = 500;
+
+fn count_threads() -> anyhow::Result<usize> {
+    Ok(std::fs::read_dir("/proc/self/task").context("can't count the process's threads")?.count())
 }
 
 fn drop_in_this_thread(keep: &CapsHashSet) -> anyhow::Result<()> {

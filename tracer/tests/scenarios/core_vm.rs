@@ -14,7 +14,9 @@ fn core_attach_and_clean_end() {
     scenario(|lab| {
         let run = Tracer::start(lab, &[]).stop();
         let hooks = run.fine().start()["hooks"].as_array().expect("hooks").clone();
-        for (name, device) in [("inet_sock_set_state", None), ("syn", Some("lo")), ("syn", Some("vb"))] {
+        for (name, device) in
+            [("inet_sock_set_state", None), ("syn", Some("lo")), ("syn", Some("vb"))]
+        {
             let hook = hooks
                 .iter()
                 .find(|h| h["name"] == name && h["interface"].as_str() == device)

@@ -198,12 +198,16 @@ fn synack_retransmits_without_the_syn_hook_measure_nothing() {
         peer.reset();
         let run = tracer.stop_after(1);
         drop(server);
-        let _ = Check::conn(run.fine().server())
-            .eq("synack_retransmits", 1)
-            .nulls(&[
-                "close_initiator", "close_us", "container", "handshake_source", "handshake_us",
-                "rtt_us", "syn_retransmits", "synack_rtt_us",
-            ]);
+        let _ = Check::conn(run.fine().server()).eq("synack_retransmits", 1).nulls(&[
+            "close_initiator",
+            "close_us",
+            "container",
+            "handshake_source",
+            "handshake_us",
+            "rtt_us",
+            "syn_retransmits",
+            "synack_rtt_us",
+        ]);
     });
 }
 
@@ -327,7 +331,10 @@ fn same_ports_again_are_two_connections_with_their_own_times() {
                 .eq("role", "server")
                 .eq("remote_port", 33_333)
                 .eq("handshake_source", "syn")
-                .within("handshake_us", f64::from(delay) * 1e3 - 1e3..=f64::from(delay) * 1e3 + 60e3)
+                .within(
+                    "handshake_us",
+                    f64::from(delay) * 1e3 - 1e3..=f64::from(delay) * 1e3 + 60e3,
+                )
                 .eq("syn_retransmits", 0)
                 .eq("outcome", "reset_by_remote");
         }

@@ -55,9 +55,7 @@ fn leaves_nothing(lab: &Lab, args: &[&str], end: impl FnOnce(Tracer)) {
     assert_eq!(there, held, "bpftool does not see what the tracer holds");
     end(tracer);
     // The kernel frees some of it after an RCU grace period.
-    wait_until("all is gone", Duration::from_secs(10), || {
-        all_objects(lab).is_disjoint(&held)
-    });
+    wait_until("all is gone", Duration::from_secs(10), || all_objects(lab).is_disjoint(&held));
     for device in ["lo", "vb"] {
         let shown = lab.b.sh(&format!("ip -d link show {device}"));
         assert!(!shown.contains("xdp"), "{shown}");
@@ -153,9 +151,7 @@ fn broken_pipe_is_a_normal_end() {
         std::io::Read::read_to_string(&mut stderr, &mut errors).expect("its stderr");
         assert_eq!(status.and_then(|s| s.code()), Some(0), "{errors}");
         assert!(!errors.contains("panicked"), "{errors}");
-        wait_until("all is gone", Duration::from_secs(10), || {
-            all_objects(lab).is_disjoint(&held)
-        });
+        wait_until("all is gone", Duration::from_secs(10), || all_objects(lab).is_disjoint(&held));
     });
 }
 

@@ -38,7 +38,8 @@ fn both_processes_are_told_apart_on_loopback() {
         let run = tracer.stop_after(2);
         client.join();
         server.join();
-        let _ = Check::conn(run.fine().client()).owner(pids.0, "the-client").eq("outcome", "closed");
+        let _ =
+            Check::conn(run.fine().client()).owner(pids.0, "the-client").eq("outcome", "closed");
         let _ = Check::conn(run.server())
             .owner(pids.1, "the-server")
             .eq("handshake_source", "syn")
@@ -110,7 +111,8 @@ fn servers_that_share_a_port() {
         let addr = lab.b4_port(8080);
         let start = |name| {
             let mut child = Child::start(&lab.b, name, move |control| {
-                let listener = listen_here(addr, 64, |s| s.set_reuse_port(true).expect("SO_REUSEPORT"));
+                let listener =
+                    listen_here(addr, 64, |s| s.set_reuse_port(true).expect("SO_REUSEPORT"));
                 control.done();
                 control.wait();
                 // All clients have come and gone: their connections wait in the queues.
@@ -353,7 +355,8 @@ fn cgroup_of_an_accepted_socket() {
     scenario(|lab| {
         let name = format!("tracer-scenario-{}", std::process::id());
         let run = server_in_cgroup(lab, &name);
-        let _ = Check::conn(run.fine().server()).eq("cgroup", format!("/{name}")).eq("container", ());
+        let _ =
+            Check::conn(run.fine().server()).eq("cgroup", format!("/{name}")).eq("container", ());
     });
 }
 
@@ -363,7 +366,8 @@ fn container_id_from_the_cgroup() {
         let id = format!("{:064x}", 0xabc0_0000_0000_u64 + u64::from(std::process::id()));
         let name = format!("docker-{id}.scope");
         let run = server_in_cgroup(lab, &name);
-        let _ = Check::conn(run.fine().server()).eq("cgroup", format!("/{name}")).eq("container", id);
+        let _ =
+            Check::conn(run.fine().server()).eq("cgroup", format!("/{name}")).eq("container", id);
     });
 }
 

@@ -107,13 +107,6 @@ fn never_accepted_and_the_client_resets() {
         let _ = Check::conn(run.fine().server())
             .eq("outcome", "reset_by_remote")
             .lasts("established_us", 60)
-            .nulls(&[
-                "accept_wait_us",
-                "close_initiator",
-                "close_us",
-                "comm",
-                "container",
-                "pid",
-            ]);
+            .nulls(&["accept_wait_us", "close_initiator", "close_us", "comm", "container", "pid"]);
     });
 }

@@ -211,12 +211,12 @@ fn start_record_says_what_is_attached_and_what_is_filtered() {
         let run = Tracer::start(lab, &["--port", "8080", "-4"]).stop();
         let start = run.fine().start();
         let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("osrelease");
-        let _ = Check::of(start)
-            .eq("kernel", release.trim())
-            .eq("version", env!("CARGO_PKG_VERSION"));
+        let _ =
+            Check::of(start).eq("kernel", release.trim()).eq("version", env!("CARGO_PKG_VERSION"));
         assert!(start["filters"].to_string().contains("8080"), "{start}");
         let hooks = start["hooks"].as_array().expect("hooks");
-        let state = hooks.iter().find(|h| h["name"] == "inet_sock_set_state").expect("the state hook");
+        let state =
+            hooks.iter().find(|h| h["name"] == "inet_sock_set_state").expect("the state hook");
         let _ = Check::of(state).eq("attached", true).eq("mode", "tp_btf");
         for device in ["lo", "vb"] {
             let hook = hooks
@@ -316,7 +316,8 @@ fn the_kernels_own_counters_agree() {
         };
         let count = |netns: u64, wanted: &dyn Fn(&Value) -> bool| {
             let all = run.connections().into_iter();
-            i64::try_from(all.filter(|c| c["netns"] == netns && wanted(c)).count()).expect("a count")
+            i64::try_from(all.filter(|c| c["netns"] == netns && wanted(c)).count())
+                .expect("a count")
         };
         let counts = |wanted: &dyn Fn(&Value) -> bool| {
             [count(lab.a.inode(), wanted), count(lab.b.inode(), wanted)]

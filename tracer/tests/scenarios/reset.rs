@@ -43,9 +43,8 @@ fn rst_in_established() {
             pause(20);
             drop(socket);
         });
-        let _ = reset(&run, "reset_by_remote", None, &[])
-            .lasts("established_us", 60)
-            .nulls(SERVER_CUT);
+        let _ =
+            reset(&run, "reset_by_remote", None, &[]).lasts("established_us", 60).nulls(SERVER_CUT);
     });
 }
 
@@ -176,9 +175,17 @@ fn rst_in_syn_sent_is_refused() {
             .eq("remote_port", 7000)
             .owned_here()
             .nulls(&[
-                "accept_wait_us", "close_initiator", "close_us", "container", "established_us",
-                "handshake_source", "handshake_us", "retransmits", "rtt_us",
-                "synack_retransmits", "synack_rtt_us",
+                "accept_wait_us",
+                "close_initiator",
+                "close_us",
+                "container",
+                "established_us",
+                "handshake_source",
+                "handshake_us",
+                "retransmits",
+                "rtt_us",
+                "synack_retransmits",
+                "synack_rtt_us",
             ]);
     });
 }
@@ -323,9 +330,7 @@ fn ss_kill_aborts() {
             peer.expect("RST", |s| s.flags & RST != 0);
             drop(socket);
         });
-        let _ = reset(&run, "aborted", None, &[])
-            .lasts("established_us", 60)
-            .nulls(SERVER_CUT);
+        let _ = reset(&run, "aborted", None, &[]).lasts("established_us", 60).nulls(SERVER_CUT);
     });
 }
 

@@ -60,9 +60,7 @@ fn ss_does_not_own_it_either_when_its_rst_comes_first() {
     let (mut world, mut sock) = (World::new(), Sock::child());
     world.at(MS).establish(&mut sock, MS);
     world.at(2 * MS).accept(&sock, 10, "server");
-    world
-        .at(3 * MS)
-        .reset_sent_with(&sock, |e| e.owner = process(99, "ss"));
+    world.at(3 * MS).reset_sent_with(&sock, |e| e.owner = process(99, "ss"));
     world.go_with(&mut sock, Close, |e| {
         e.sk_err = libc::ECONNABORTED;
         e.owner = process(99, "ss");

@@ -80,9 +80,8 @@ impl Drop for Capture {
 /// here) of Ethernet frames.
 fn parse(bytes: &[u8]) -> Vec<Seen> {
     const HEADER: usize = 24;
-    let word = |at: usize| {
-        bytes.get(at..at + 4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
-    };
+    let word =
+        |at: usize| bytes.get(at..at + 4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
     assert_eq!(word(0), Some(0xa1b2_3c4d), "not a nanosecond pcap");
     let mut seen = Vec::new();
     let mut at = HEADER;
@@ -91,10 +90,7 @@ fn parse(bytes: &[u8]) -> Vec<Seen> {
         let end = data + len as usize;
         let Some(frame) = bytes.get(data..end) else { break };
         if let Some(segment) = frame.get(14..).and_then(Segment::parse) {
-            seen.push(Seen {
-                at: u64::from(sec) * 1_000_000_000 + u64::from(nsec),
-                segment,
-            });
+            seen.push(Seen { at: u64::from(sec) * 1_000_000_000 + u64::from(nsec), segment });
         }
         at = end;
     }

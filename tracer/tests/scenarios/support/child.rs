@@ -70,11 +70,7 @@ impl Child {
                 }
             }
         });
-        Self {
-            pid,
-            control: ours,
-            done: false,
-        }
+        Self { pid, control: ours, done: false }
     }
 
     /// Its process id.

@@ -8,17 +8,48 @@ use serde_json::Value;
 
 /// Fields of a `connection` record, which are always all there.
 pub(crate) const FIELDS: &[&str] = &[
-    "type", "time_start", "time_end", "role", "local_addr", "local_port", "remote_addr",
-    "remote_port", "netns", "pid", "comm", "cgroup", "container", "handshake_us",
-    "handshake_source", "synack_rtt_us", "syn_retransmits", "synack_retransmits",
-    "accept_wait_us", "established_us", "close_initiator", "close_us", "phases_us", "time_wait",
-    "outcome", "bytes_sent", "bytes_received", "retransmits", "rtt_us", "observed_from",
+    "type",
+    "time_start",
+    "time_end",
+    "role",
+    "local_addr",
+    "local_port",
+    "remote_addr",
+    "remote_port",
+    "netns",
+    "pid",
+    "comm",
+    "cgroup",
+    "container",
+    "handshake_us",
+    "handshake_source",
+    "synack_rtt_us",
+    "syn_retransmits",
+    "synack_retransmits",
+    "accept_wait_us",
+    "established_us",
+    "close_initiator",
+    "close_us",
+    "phases_us",
+    "time_wait",
+    "outcome",
+    "bytes_sent",
+    "bytes_received",
+    "retransmits",
+    "rtt_us",
+    "observed_from",
     "events_lost",
 ];
 
 /// The phases, which are always all there.
 pub(crate) const PHASES: &[&str] = &[
-    "syn_sent", "syn_recv", "established", "fin_wait1", "fin_wait2", "close_wait", "closing",
+    "syn_sent",
+    "syn_recv",
+    "established",
+    "fin_wait1",
+    "fin_wait2",
+    "close_wait",
+    "closing",
     "last_ack",
 ];
 
@@ -43,9 +74,8 @@ impl<'a> Check<'a> {
         check.field_set(record, FIELDS, "fields");
         check.field_set(&record["phases_us"], PHASES, "phases");
         let (start, end) = (record["time_start"].as_str(), record["time_end"].as_str());
-        let shape = |time: &str| {
-            time.len() == "2026-01-01T00:00:00.000000Z".len() && time.ends_with('Z')
-        };
+        let shape =
+            |time: &str| time.len() == "2026-01-01T00:00:00.000000Z".len() && time.ends_with('Z');
         match (start, end) {
             (Some(start), Some(end)) if shape(start) && shape(end) && start <= end => {}
             _ => check.note(&format!("time_start {start:?}, time_end {end:?}")),
@@ -55,10 +85,7 @@ impl<'a> Check<'a> {
 
     /// Of any record.
     pub(crate) const fn of(record: &'a Value) -> Self {
-        Self {
-            record,
-            wrong: String::new(),
-        }
+        Self { record, wrong: String::new() }
     }
 
     fn note(&mut self, what: &str) {
@@ -88,7 +115,11 @@ impl<'a> Check<'a> {
 
     /// A number is in the range.
     #[must_use]
-    pub(crate) fn within(mut self, name: &str, range: impl RangeBounds<f64> + std::fmt::Debug) -> Self {
+    pub(crate) fn within(
+        mut self,
+        name: &str,
+        range: impl RangeBounds<f64> + std::fmt::Debug,
+    ) -> Self {
         let have = at(self.record, name);
         if !have.as_f64().is_some_and(|n| range.contains(&n)) {
             self.note(&format!("{name}: {have}, expected {range:?}"));

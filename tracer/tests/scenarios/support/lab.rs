@@ -1,7 +1,7 @@
 //! Two hosts joined by a cable: two namespaces and a veth pair, with addresses no other test has.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::netns::Netns;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// MAC address of `va`, host `a`'s end of the cable.
 pub(crate) const MAC_A: [u8; 6] = [0x02, 0, 0, 0, 0, 0x0a];
@@ -44,10 +44,9 @@ impl Lab {
             mac(MAC_B),
             self.b.path()
         ));
-        for (ns, dev, v4, v6) in [
-            (&self.a, "va", self.a4(), self.a6()),
-            (&self.b, "vb", self.b4(), self.b6()),
-        ] {
+        for (ns, dev, v4, v6) in
+            [(&self.a, "va", self.a4(), self.a6()), (&self.b, "vb", self.b4(), self.b6())]
+        {
             ns.sysctl("ipv4/ip_forward", 0);
             ns.sh(&format!("ip addr add {v4}/24 dev {dev}"));
             ns.sh(&format!("ip addr add {v6}/64 dev {dev} nodad"));

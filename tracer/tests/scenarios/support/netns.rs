@@ -37,9 +37,8 @@ fn command_in(ns: &Arc<OwnedFd>, program: impl AsRef<OsStr>) -> Command {
     let fd = Arc::clone(ns);
     // SAFETY: setns(2) is async-signal-safe and touches nothing of the parent's memory.
     unsafe {
-        command.pre_exec(move || {
-            setns(&*fd, CloneFlags::CLONE_NEWNET).map_err(std::io::Error::from)
-        });
+        command
+            .pre_exec(move || setns(&*fd, CloneFlags::CLONE_NEWNET).map_err(std::io::Error::from));
     }
     command
 }
@@ -60,11 +59,7 @@ impl Netns {
             .stdout(Stdio::null())
             .spawn()
             .expect("start cat");
-        let ns = Self {
-            fd,
-            inode,
-            _resident: Arc::new(Resident(resident)),
-        };
+        let ns = Self { fd, inode, _resident: Arc::new(Resident(resident)) };
         ns.sh("ip link set lo up");
         ns
     }
@@ -105,11 +100,7 @@ impl Netns {
     #[track_caller]
     pub(crate) fn sh(&self, line: &str) -> String {
         let out = self.try_sh(line);
-        assert!(
-            out.status.success(),
-            "`{line}` failed: {}",
-            String::from_utf8_lossy(&out.stderr)
-        );
+        assert!(out.status.success(), "`{line}` failed: {}", String::from_utf8_lossy(&out.stderr));
         String::from_utf8_lossy(&out.stdout).into_owned()
     }
 
@@ -147,11 +138,7 @@ impl Netns {
         stdin.write_all(script.as_bytes()).expect("write to nft");
         drop(stdin);
         let out = child.wait_with_output().expect("wait for nft");
-        assert!(
-            out.status.success(),
-            "nft: {}\n{script}",
-            String::from_utf8_lossy(&out.stderr)
-        );
+        assert!(out.status.success(), "nft: {}\n{script}", String::from_utf8_lossy(&out.stderr));
     }
 
     /// Drops what comes in and matches `rule` (an nft expression), until [`Self::undrop`].

@@ -123,10 +123,7 @@ impl Raw {
 
     /// On any wire.
     pub(crate) fn on(wire: impl Wire + 'static, addr: Ipv4Addr) -> Self {
-        Self {
-            wire: Box::new(wire),
-            addr,
-        }
+        Self { wire: Box::new(wire), addr }
     }
 
     /// The next segment that matches; others are passed over.
@@ -203,10 +200,7 @@ impl RawConn<'_> {
 
     /// Sends a segment that takes no place in sequence space; for one sent again, and for RST.
     pub(crate) fn send_at(&self, seq: u32, flags: u8, data: &[u8]) {
-        let segment = Segment {
-            seq,
-            ..self.segment(flags, data)
-        };
+        let segment = Segment { seq, ..self.segment(flags, data) };
         self.raw.wire.send(&segment.to_packet());
     }
 
@@ -226,9 +220,7 @@ impl RawConn<'_> {
     #[track_caller]
     pub(crate) fn expect(&mut self, what: &str, wanted: impl Fn(&Segment) -> bool) -> Segment {
         let (local, remote) = (self.local, self.remote);
-        let segment = self
-            .raw
-            .expect(what, |s| s.to == local && s.from == remote && wanted(s));
+        let segment = self.raw.expect(what, |s| s.to == local && s.from == remote && wanted(s));
         if segment.flags & SYN != 0 || segment.seq == self.rcv {
             self.rcv = segment.seq.wrapping_add(segment.len());
         }
@@ -276,9 +268,8 @@ impl RawConn<'_> {
             flags: SYN,
             data: Vec::new(),
         };
-        let builder = PacketBuilder::ipv4(us.octets(), them.octets(), 64).icmpv4(
-            Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::Host),
-        );
+        let builder = PacketBuilder::ipv4(us.octets(), them.octets(), 64)
+            .icmpv4(Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::Host));
         let mut packet = Vec::new();
         builder.write(&mut packet, &came.to_packet()[..28]).expect("build a packet");
         self.raw.wire.send(&packet);

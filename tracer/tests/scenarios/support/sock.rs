@@ -50,7 +50,11 @@ fn bound(stream: &TcpStream) {
 
 /// A listener in the namespace of the calling thread.
 #[track_caller]
-pub(crate) fn listen_here(addr: SocketAddr, backlog: i32, options: impl FnOnce(&Socket)) -> TcpListener {
+pub(crate) fn listen_here(
+    addr: SocketAddr,
+    backlog: i32,
+    options: impl FnOnce(&Socket),
+) -> TcpListener {
     let socket = tcp(&addr);
     options(&socket);
     socket.bind(&addr.into()).expect("bind()");
@@ -107,7 +111,11 @@ impl Netns {
 
     /// A socket that has begun to connect and does not wait.
     #[track_caller]
-    pub(crate) fn start_connect(&self, addr: SocketAddr, options: impl FnOnce(&Socket) + Send) -> Socket {
+    pub(crate) fn start_connect(
+        &self,
+        addr: SocketAddr,
+        options: impl FnOnce(&Socket) + Send,
+    ) -> Socket {
         self.run(|| {
             let socket = tcp(&addr);
             options(&socket);
@@ -134,11 +142,8 @@ pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
 /// Waits until a socket has something to read or accept.
 #[track_caller]
 pub(crate) fn wait_readable(socket: &impl std::os::fd::AsFd, limit: Duration) {
-    let mut poll = libc::pollfd {
-        fd: socket.as_fd().as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
+    let mut poll =
+        libc::pollfd { fd: socket.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
     let limit = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: one pollfd, which outlives the call.
     let ready = unsafe { libc::poll(&raw mut poll, 1, limit) };

@@ -229,11 +229,7 @@ impl Tracer {
             reader.join().expect("the reader of stderr");
         }
         self.done = true;
-        Run {
-            records: self.records(),
-            stderr: self.stderr(),
-            status: status.expect("a status"),
-        }
+        Run { records: self.records(), stderr: self.stderr(), status: status.expect("a status") }
     }
 }
 

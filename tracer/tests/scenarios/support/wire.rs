@@ -18,11 +18,7 @@ pub(crate) trait Wire: Send + Sync {
 }
 
 fn readable(fd: i32, limit: Duration) -> bool {
-    let mut poll = libc::pollfd {
-        fd,
-        events: libc::POLLIN,
-        revents: 0,
-    };
+    let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     let limit = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX).max(1);
     // SAFETY: one pollfd, which outlives the call.
     unsafe { libc::poll(&raw mut poll, 1, limit) == 1 }
@@ -42,17 +38,18 @@ impl Cable {
             // SAFETY: plain system calls; the name is NUL-terminated.
             let (raw, ifindex) = unsafe {
                 (
-                    libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, protocol.into()),
+                    libc::socket(
+                        libc::AF_PACKET,
+                        libc::SOCK_DGRAM | libc::SOCK_CLOEXEC,
+                        protocol.into(),
+                    ),
                     libc::if_nametoindex(c"va".as_ptr()),
                 )
             };
             assert!(raw >= 0, "AF_PACKET: {}", std::io::Error::last_os_error());
             // SAFETY: just opened, owned by nobody else.
             let fd = unsafe { OwnedFd::from_raw_fd(raw) };
-            let cable = Self {
-                fd,
-                ifindex: i32::try_from(ifindex).expect("an index"),
-            };
+            let cable = Self { fd, ifindex: i32::try_from(ifindex).expect("an index") };
             let addr = cable.address();
             // SAFETY: `addr` outlives the call and its size is passed along.
             let rc = unsafe {
@@ -145,9 +142,7 @@ impl Tun {
             assert_eq!(rc, 0, "TUNSETIFF: {}", std::io::Error::last_os_error());
             file
         });
-        Self {
-            file: Arc::new(file),
-        }
+        Self { file: Arc::new(file) }
     }
 }
 
