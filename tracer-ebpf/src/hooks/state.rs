@@ -90,6 +90,11 @@ pub(super) unsafe fn transition(
         let now = bpf_ktime_get_ns();
         if old == LISTEN && new == SYN_RECV {
             remember_child(address::of(sk, program), now);
+            // Where the child has its addresses already (6.15), its cookie stays, too. With TCP
+            // Fast Open it is accepted long before its next transition, and known by its cookie.
+            if Direct::read::<u16>(sk, offset!(skc_dport)) != 0 {
+                bpf_get_socket_cookie(sk.cast_mut());
+            }
             return;
         }
         let Some(tuple) = Tuple::read_tcp::<Direct>(sk) else {

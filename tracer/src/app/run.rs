@@ -102,6 +102,7 @@ async fn trace(options: &Options) -> Result<()> {
 
     let hook_netns = devices.any().then_some(own_netns);
     let cannot = cannot(&hooks, &snapshot, options);
+    privileges::raise_priority();
     privileges::drop_privileges(&privileges::needed_later())?;
 
     let core = Core::new(setup::core_config(options, started, hook_netns));

@@ -176,13 +176,8 @@ impl Conn {
 
     /// A socket met in the middle of its life: what came before was lost.
     pub(super) fn stranger(event: &SocketEvent, role: Option<Role>) -> Self {
-        let role = match event.old {
-            // Only connect() leads into SYN_SENT; and but for a simultaneous open it is a server
-            // whose connection has a SYN that came in.
-            TcpState::SynSent => Some(Role::Client),
-            _ if event.syn.is_some() => Some(Role::Server),
-            _ => role,
-        };
+        // Only connect() leads into SYN_SENT.
+        let role = if event.old == TcpState::SynSent { Some(Role::Client) } else { role };
         let mut conn = Self::new(event, event.old, role);
         conn.events_lost = true;
         conn.note_closing(event.old, None);
@@ -263,6 +258,7 @@ impl Conn {
         if self.syn.is_none() && self.role != Some(Role::Client) {
             self.syn = event.syn.filter(|syn| syn.first <= self.since);
             if let Some(syn) = self.syn {
+                // But for a simultaneous open, and that one began as a client.
                 self.role = Some(Role::Server);
                 // The connection began when its SYN came.
                 self.start = self.start.min(syn.first);

@@ -196,7 +196,7 @@ impl Core {
     }
 
     fn end(&mut self, id: Id) {
-        if self.lost_at.is_some()
+        if self.list_is_due
             && self.ended_since_loss.len() < self.config.max_connections
             && let Some(conn) = self.table.get(id)
         {

@@ -85,7 +85,9 @@ pub struct Core {
     interval: Option<Hosts>,
     /// Events up to here may be missing.
     lost_at: Option<MonoNs>,
-    /// Sockets that ended since then: a list asked for in the meantime may still show them.
+    /// Events were lost and no list of sockets asked for since then has been handed in.
+    list_is_due: bool,
+    /// Sockets that ended meanwhile: the list may still show them.
     ended_since_loss: FxHashSet<u64>,
     totals: Totals,
 }
@@ -103,6 +105,7 @@ impl Core {
             run: Hosts::new(config.max_hosts, config.started),
             interval: config.interval_reports.then(|| Hosts::new(config.max_hosts, config.started)),
             lost_at: None,
+            list_is_due: false,
             ended_since_loss: FxHashSet::default(),
             totals: Totals::default(),
             config,

@@ -12,7 +12,7 @@
 //! | SYN_SENT | `ECONNRESET`, `EPIPE` | left over from an earlier connect (`tcp_disconnect()` sets it after →CLOSE); a RST in SYN_SENT would have overwritten it | cancelled |
 //! | other | `ECONNRESET`; `EPIPE` (CLOSE_WAIT) | `tcp_reset()` | reset_by_remote, or reset_by_local when a RST follows: data came for a socket nobody reads any more (`TCPABORTONDATA`) |
 //! | any | an ICMP error or a routing error | `tcp_v4_err()` in SYN_SENT and SYN_RECV; elsewhere `tcp_write_err()` gives up and passes on the soft error | unreachable |
-//! | SYN_SENT | 0 | `tcp_close()`, `tcp_disconnect()` | cancelled |
+//! | SYN_SENT | 0 | `tcp_close()`, `tcp_disconnect()`; a connect() that fails on this host after all (no free port: the local port is 0 then) | cancelled |
 //! | FIN_WAIT2, CLOSING, LAST_ACK | 0 | our FIN was acknowledged; `tcp_time_wait()` | closed |
 //! | the same | 0, RST sent | unread data, linger 0, data after close, `tcp_fin_timeout` over (`TCPABORTONLINGER`), out of memory | reset_by_local |
 //! | ESTABLISHED, CLOSE_WAIT, FIN_WAIT1, SYN_RECV | 0 | unread data, linger 0, out of memory, the namespace is going away | reset_by_local |

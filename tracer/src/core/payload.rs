@@ -11,20 +11,20 @@ use super::record::Role;
 /// (`tcp_rcv_nxt_update()`), which starts behind the peer's SYN; its FIN counts once it has been
 /// received in order.
 ///
-/// - `syn_acked`: the connection got beyond SYN_SENT and SYN_RECV;
 /// - `fin_acked`: our FIN was acknowledged;
 /// - `fin_received`: the peer's FIN came in order.
+///
+/// A SYN that was never acknowledged leaves a count of 0, from which nothing is taken.
 ///
 /// What was sent is `None` without a role: nobody knows whether a SYN is inside.
 pub(super) fn payload(
     tcp: &TcpFields,
     role: Option<Role>,
-    syn_acked: bool,
     fin_acked: bool,
     fin_received: bool,
 ) -> (Option<u64>, Option<u64>) {
     let sent = role.map(|role| {
-        let syn = u64::from(role == Role::Client && syn_acked);
+        let syn = u64::from(role == Role::Client);
         tcp.bytes_acked.saturating_sub(syn + u64::from(fin_acked))
     });
     let received = tcp.bytes_received.saturating_sub(u64::from(fin_received));

@@ -31,6 +31,7 @@ impl Core {
     /// stuck.
     pub fn events_were_lost(&mut self, at: MonoNs) {
         self.lost_at = Some(self.lost_at.map_or(at, |lost| lost.max(at)));
+        self.list_is_due = true;
     }
 
     /// After events were lost: `sockets` is what the kernel listed, when it was asked at
@@ -86,7 +87,11 @@ impl Core {
                 self.insert(conn, out);
             }
         }
-        self.ended_since_loss.clear();
+        // Loss after the question makes another one necessary; its list is still to come.
+        if self.lost_at.is_none_or(|lost| lost <= asked_at) {
+            self.list_is_due = false;
+            self.ended_since_loss.clear();
+        }
     }
 
     fn note_listeners(&mut self, sockets: &[ExistingSocket]) {

@@ -208,3 +208,6 @@ impl Table {
         list.len -= 1;
     }
 }
+
+#[cfg(test)]
+mod tests;

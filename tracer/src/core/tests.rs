@@ -13,4 +13,5 @@ mod selection;
 mod snapshot;
 mod states;
 mod stuck;
+mod truth;
 mod world;

@@ -21,13 +21,7 @@ impl Conn {
         let end_at = ending.map_or(now.max(self.since), |ending| ending.at);
         let tcp_at_end = self.tcp.filter(|_| ending.is_some_and(|ending| ending.has_tcp));
         let (bytes_sent, bytes_received) = match (tcp_at_end, end) {
-            (Some(tcp), Some(end)) => payload(
-                &tcp,
-                self.role,
-                !matches!(end.from, TcpState::SynSent | TcpState::SynRecv),
-                end.fin_acked(),
-                end.fin_received,
-            ),
+            (Some(tcp), Some(end)) => payload(&tcp, self.role, end.fin_acked(), end.fin_received),
             _ => (None, None),
         };
         Connection {

@@ -89,3 +89,42 @@ fn one_histogram_is_small() {
     let many = empty().expect("the configuration is a valid one");
     assert!(size_of_val(many.as_slice()) <= 8 * 1024);
 }
+
+#[test]
+fn every_value_is_told_within_two_percent() {
+    for ns in (33..4000).map(|n: u64| n * n * n) {
+        let mut durations = Durations::default();
+        for _ in 0..50 {
+            durations.record(ns);
+        }
+        durations.record(ns * 1000);
+        let got = durations.quantiles().expect("many").p50 as f64;
+        let error = (got - ns as f64).abs() / ns as f64;
+        assert!(error < 0.017, "{got} for {ns}");
+    }
+}
+
+#[test]
+fn counters_that_would_wrap_are_halved_and_keep_their_shape() {
+    let mut durations = Durations::default();
+    for n in 0..100 {
+        durations.record(if n < 80 { 1_000_000 } else { 9_000_000 });
+    }
+    // As if billions had been recorded.
+    durations.count = u64::from(u32::MAX / 2) - 1;
+    let Held::Many(many) = &mut durations.held else { panic!("many") };
+    for counter in many.as_mut_slice() {
+        *counter = match *counter {
+            80 => u32::MAX - 2,
+            20 => u32::MAX / 4,
+            _ => 0,
+        };
+    }
+    for _ in 0..10 {
+        durations.record(1_000_000);
+    }
+    let got = durations.quantiles().expect("many");
+    assert_eq!(got.count, u64::from(u32::MAX / 2) + 9);
+    assert!(got.p50.abs_diff(1_000_000) < 20_000);
+    assert!(got.p90.abs_diff(9_000_000) < 180_000);
+}

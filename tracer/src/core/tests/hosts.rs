@@ -138,3 +138,19 @@ fn without_interval_reports_there_is_no_interval() {
     connection(&mut world, 1, "10.0.0.2", MS, MS, 0);
     assert!(world.core.take_interval(world.now()).is_empty());
 }
+
+#[test]
+fn of_two_as_busy_the_one_that_fails_more_comes_first() {
+    let mut world = World::new();
+    connection(&mut world, 1, "10.0.0.2", MS, MS, libc::ECONNABORTED);
+    connection(&mut world, 2, "10.0.0.3", MS, MS, libc::ECONNABORTED);
+    let mut closed = Sock::new(3, "10.0.0.1:40000", "10.0.0.2:80", Close);
+    for state in [SynSent, Established, CloseWait, LastAck, Close] {
+        world.go(&mut closed, state);
+    }
+    world.at(100 * SECOND).tick();
+    connection(&mut world, 4, "10.0.0.3", MS, MS, libc::ECONNABORTED);
+    let hosts = world.core.hosts(world.now());
+    let rows: Vec<_> = hosts.iter().map(|row| (row.connections, row.failed)).collect();
+    assert_eq!(rows, [(2, 2), (2, 1)]);
+}

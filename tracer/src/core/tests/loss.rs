@@ -335,3 +335,108 @@ fn a_wait_for_accept_needs_both_its_ends() {
     assert_eq!(got.owner, process(9, "nginx"));
     assert!(got.events_lost);
 }
+
+#[test]
+fn a_close_whose_beginning_was_not_seen_has_no_length() {
+    for (state, initiator) in [
+        (FinWait2, CloseInitiator::Local),
+        (LastAck, CloseInitiator::Remote),
+        (Closing, CloseInitiator::Both),
+    ] {
+        let (mut world, mut sock) = (World::new(), Sock::client());
+        for state in [SynSent, Established, state] {
+            world.at(0).go(&mut sock, state);
+        }
+        world.at(MS).go(&mut sock, Close);
+        let got = world.connection();
+        assert_eq!(got.close, None);
+        assert_eq!(got.close_initiator, Some(initiator));
+    }
+}
+
+#[test]
+fn a_child_accepted_whose_syn_recv_was_lost_has_no_such_phase() {
+    let (mut world, mut sock) = (World::new(), Sock::child());
+    world.at(MS).accept(&sock, 9, "nginx");
+    world.at(2 * MS).go(&mut sock, Established);
+    world.at(3 * MS).go(&mut sock, Close);
+    let got = world.connection();
+    assert!(got.events_lost);
+    assert_eq!(got.role, Some(Role::Server));
+    assert_eq!((got.phases.syn_recv, got.handshake), (None, None));
+    assert_eq!(got.phases.established, Some(MS));
+}
+
+#[test]
+fn a_second_loss_before_the_list_comes_keeps_count_of_what_ends() {
+    let mut world = World::new();
+    let mut sock = Sock::client();
+    world.at(0).go(&mut sock, SynSent);
+    let listed = [sock.listed()];
+    world.core.events_were_lost(time(MS));
+    // Asked at 2 ms; more is lost; the first list is handed in, and then the second.
+    world.at(3 * MS).go(&mut sock, Close);
+    world.core.events_were_lost(time(4 * MS));
+    world.at(SECOND).tick();
+    for asked_at in [2 * MS, 5 * MS] {
+        world.core.reconcile(time(asked_at), &[NETNS], &listed, &mut world.out);
+        assert_eq!(world.core.totals().open, 0, "asked at {asked_at}");
+    }
+    // From now on a list speaks of another life of the socket.
+    world.core.reconcile(time(2 * SECOND), &[NETNS], &listed, &mut world.out);
+    assert_eq!(world.core.totals().open, 1);
+}
+
+#[test]
+fn a_list_names_owners_and_says_which_listeners_are_gone() {
+    let mut world = World::new();
+    let listener = Sock::new(90, "0.0.0.0:8080", "0.0.0.0:0", Listen);
+    let mut sock = Sock::child();
+    world.core.snapshot(time(0), &[listener.listed()]);
+    world.at(0).establish(&mut sock, MS);
+    let mut listed = sock.listed();
+    listed.owner = process(9, "nginx");
+    let mut found = Sock::child();
+    (found.cookie, found.state) = (77, Established);
+    world.core.events_were_lost(time(MS));
+    let list = [listed.clone(), found.listed()];
+    world.core.reconcile(time(2 * MS), &[NETNS], &list, &mut world.out);
+    let open = world.core.open(time(3 * MS));
+    assert_eq!(open[0].connection.owner, process(9, "nginx"));
+    assert_eq!(open[1].connection.role, None);
+    // What was seen of the owner is better than what a list says later.
+    world.at(3 * MS).accept(&sock, 10, "worker");
+    world.core.reconcile(time(4 * MS), &[NETNS], &[listed], &mut world.out);
+    let open = world.core.open(time(5 * MS));
+    assert_eq!(open[0].connection.owner, process(10, "worker"));
+}
+
+#[test]
+fn an_event_that_a_list_overtook_still_has_its_time() {
+    let mut world = World::new();
+    let mut sock = Sock::client();
+    sock.state = CloseWait;
+    let list = [sock.listed()];
+    world.core.reconcile(time(10 * MS), &[NETNS], &list, &mut world.out);
+    sock.state = Established;
+    world.at(9 * MS).go(&mut sock, CloseWait);
+    world.at(20 * MS).go(&mut sock, LastAck);
+    world.at(21 * MS).go(&mut sock, Close);
+    let got = world.connection();
+    assert!(got.events_lost);
+    assert_eq!(got.start, time(9 * MS));
+    assert_eq!(got.phases.close_wait, Some(11 * MS));
+    assert_eq!(got.close, Some(12 * MS));
+}
+
+#[test]
+fn a_child_known_from_its_accept_in_syn_recv_has_lost_nothing_yet() {
+    for (state, lost) in [(SynRecv, false), (Established, true)] {
+        let (mut world, mut sock) = (World::new(), Sock::child());
+        sock.state = state;
+        world.at(MS).accept(&sock, 9, "nginx");
+        let open = world.core.open(time(MS));
+        assert_eq!(open[0].connection.events_lost, lost);
+        assert_eq!(open[0].state, state);
+    }
+}

@@ -226,6 +226,16 @@ fn accept_wait_is_the_time_on_the_accept_queue() {
 }
 
 #[test]
+fn two_hooks_may_tell_of_one_accept() {
+    let (mut world, mut sock) = (World::new(), Sock::child());
+    world.at(10 * MS).establish(&mut sock, MS);
+    world.at(20 * MS).accept(&sock, 9, "nginx");
+    world.at(20 * MS + 5 * US).accept(&sock, 9, "nginx");
+    reset(&mut world, &mut sock);
+    assert_eq!(world.connection().accept_wait, Some(10 * MS));
+}
+
+#[test]
 fn accept_may_be_ahead_of_the_final_ack_by_a_hair() {
     let (mut world, mut sock) = (World::new(), Sock::child());
     world.at(10 * MS - 2 * US).accept(&sock, 9, "nginx");
@@ -392,4 +402,39 @@ fn a_port_used_again_at_once_is_another_connection() {
     let got = world.connections();
     assert_eq!(got.len(), 2);
     assert!(got.iter().all(|one| !one.events_lost));
+}
+
+#[test]
+fn fast_open_without_its_syn_is_known_by_a_syn_recv_as_long_as_the_round_trip() {
+    for (syn_recv, srtt, accept_wait) in [
+        (50 * MS, 50_001, 55 * MS),
+        // Too short, or too short for that round trip, or nothing to compare with.
+        (900 * US, 901, 5 * MS),
+        (2 * MS, 50_001, 5 * MS),
+        (50 * MS, 0, 5 * MS),
+        (50 * MS, 50_000, 5 * MS),
+    ] {
+        let (mut world, mut sock) = (World::new(), Sock::child());
+        world.at(SECOND).go_with(&mut sock, Established, |e| {
+            e.old_since = Some(time(SECOND - syn_recv));
+            e.tcp = tcp(srtt, 0, 0, 0);
+        });
+        world.at(SECOND + 5 * MS).accept(&sock, 9, "nginx");
+        reset(&mut world, &mut sock);
+        let got = world.connection();
+        assert_eq!(got.accept_wait, Some(accept_wait), "{syn_recv} {srtt}");
+    }
+}
+
+#[test]
+fn a_syn_that_came_after_syn_recv_is_not_this_connection_s() {
+    let (mut world, mut sock) = (World::new(), Sock::child());
+    world.at(20 * MS).go_with(&mut sock, Established, |e| {
+        e.old_since = Some(time(10 * MS));
+        e.syn = Some(SynSeen { first: time(12 * MS), repeats: 3 });
+    });
+    reset(&mut world, &mut sock);
+    let got = world.connection();
+    assert_eq!((got.handshake, got.syn_retransmits), (None, None));
+    assert_eq!(got.start, time(10 * MS));
 }

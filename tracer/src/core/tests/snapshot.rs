@@ -206,3 +206,16 @@ fn a_fast_open_child_listed_in_syn_recv_was_seen_from_its_start() {
     assert_eq!(got.phases.syn_recv, Some(18 * MS));
     assert!(!got.events_lost);
 }
+
+#[test]
+fn whoever_is_accepted_is_a_server() {
+    let sock = established();
+    let mut world = with_sockets(&[sock.listed()]);
+    world.at(20 * MS).accept(&sock, 9, "nginx");
+    let got = &world.core.open(time(20 * MS))[0].connection;
+    assert_eq!(got.role, Some(Role::Server));
+    assert_eq!(got.owner, process(9, "nginx"));
+    // When it was ready to be accepted nobody saw.
+    assert_eq!(got.accept_wait, None);
+    assert_eq!(got.observed_from, ObservedFrom::Middle);
+}

@@ -119,3 +119,14 @@ fn of_a_listener_it_is_told_by_its_owner() {
         assert_eq!(world.states().len(), told);
     }
 }
+
+#[test]
+fn what_is_held_back_is_not_much() {
+    let mut world = with_states(Selection { pids: vec![9], ..Selection::default() });
+    let mut sock = Sock::client();
+    for state in [SynSent, Established].into_iter().chain([FinWait1; 1000]) {
+        world.at(MS).go(&mut sock, state);
+    }
+    world.go_with(&mut sock, FinWait2, |e| e.owner = process(9, "x"));
+    assert_eq!(world.states().len(), 17);
+}

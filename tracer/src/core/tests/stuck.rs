@@ -62,6 +62,23 @@ fn every_state_has_its_threshold() {
 }
 
 #[test]
+fn thresholds_are_set_by_state() {
+    let mut after = StuckAfter::OFF;
+    let states = [SynSent, CloseWait, FinWait1, FinWait2, LastAck, Closing];
+    for (n, state) in states.into_iter().enumerate() {
+        assert_eq!(after.of(state), None);
+        *after.of_mut(state).expect("one that can be set") = Some(n as u64);
+    }
+    for (n, state) in states.into_iter().enumerate() {
+        assert_eq!(after.of(state), Some(n as u64));
+    }
+    for state in [Established, SynRecv, TimeWait, Close, Listen] {
+        assert_eq!(after.of(state), None);
+        assert_eq!(after.of_mut(state), None);
+    }
+}
+
+#[test]
 fn nothing_waits_when_nothing_can_be_stuck() {
     let (mut world, mut sock) = (World::new(), Sock::client());
     assert_eq!(world.core.poll_timeout(), None);
@@ -158,4 +175,21 @@ fn after_loss_what_moved_on_begins_to_age_when_it_was_found() {
     let stuck = world.at(36 * SECOND).stuck();
     assert_eq!(stuck[0].state, LastAck);
     assert!(stuck[0].connection.events_lost);
+}
+
+#[test]
+fn a_state_met_in_its_second_entry_ages_from_there() {
+    let (mut world, mut sock) = (World::new(), Sock::client());
+    world.at(0).go(&mut sock, SynSent).go(&mut sock, Established);
+    world.lost(&mut sock, FinWait1);
+    world.at(SECOND).go(&mut sock, FinWait1);
+    assert!(world.at(31 * SECOND - 1).stuck().is_empty());
+    assert_eq!(world.at(31 * SECOND).stuck().len(), 1);
+
+    let mut world = World::new();
+    sock.state = FinWait2;
+    world.core.snapshot(time(2 * SECOND), &[sock.listed()]);
+    sock.state = FinWait1;
+    world.at(SECOND).go(&mut sock, FinWait1);
+    assert_eq!(world.at(30 * SECOND).stuck().len(), 1);
 }

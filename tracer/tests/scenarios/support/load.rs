@@ -75,7 +75,10 @@ pub(crate) fn check_after_loss(run: &Run, sent: u64, connections: usize) {
     assert_eq!(events + lost, sent, "{end}");
     assert_eq!(number("open"), 0, "left in the table: {}", run.dump());
     let records = run.connections();
-    assert!(records.len() <= connections, "{} of {connections}", records.len());
+    // A list of sockets can miss one that is alive (its hash bucket spans two messages): then its
+    // record says that the end was lost, and what comes after makes another one, marked as well.
+    let ends = records.iter().filter(|c| c["outcome"] != "unknown").count();
+    assert!(ends <= connections, "{ends} of {connections}");
     let flagged = records.iter().filter(|c| c["events_lost"] == true).count();
     assert!(flagged > 0 || records.len() < connections, "{}", run.dump());
     let longest = end["duration_us"].as_f64().expect("a duration");
