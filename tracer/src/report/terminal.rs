@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_pipe_is_no_terminal() {
-        let (reader, _writer) = std::io::pipe().unwrap();
+        let (reader, _writer) = io::pipe().unwrap();
         let screen = Screen::detect(reader.as_fd(), ColorChoice::Auto);
         assert_eq!(screen, Screen { width: None, color: false });
         assert!(Screen::file(ColorChoice::Always).color && !Screen::file(ColorChoice::Auto).color);
