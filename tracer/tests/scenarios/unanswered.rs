@@ -187,3 +187,33 @@ fn timed_out_in_last_ack() {
             .nulls(&["container"]);
     });
 }
+
+#[test]
+fn socket_that_connects_again_is_two_connections() {
+    scenario(|lab| {
+        let tracer = Tracer::start(lab, &["--role", "client"]);
+        let listener = lab.b.listen(lab.b4_port(8080));
+        let socket = lab.a.run(|| {
+            let addr = lab.b4_port(8080);
+            let socket = crate::support::sock::tcp(&addr);
+            let refused = socket.connect(&lab.b4_port(9).into()).expect_err("nobody listens");
+            assert_eq!(refused.raw_os_error(), Some(libc::ECONNREFUSED));
+            pause(60);
+            socket.connect(&addr.into()).expect("connect()");
+            socket
+        });
+        let mut server = accept(&listener);
+        drop(socket);
+        server.hear_end();
+        drop(server);
+        let run = tracer.stop_after(2);
+        let to = |port: u16| run.fine().conn(move |c| c["remote_port"] == port);
+        let _ =
+            Check::conn(to(9)).eq("outcome", "refused").brief("phases_us/syn_sent").nulls(NEVER);
+        let _ = Check::conn(to(8080))
+            .eq("outcome", "closed")
+            .eq("handshake_source", "state")
+            .brief("handshake_us")
+            .phases(&["syn_sent", "established", "fin_wait1", "fin_wait2"]);
+    });
+}
