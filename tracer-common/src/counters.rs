@@ -22,7 +22,8 @@ pub struct Counters {
     pub syns_unparsed: u64,
     /// RSTs that hit a SYN still waiting for its final ACK.
     pub requests_reset: u64,
-    /// Of those, the ones that were only counted: the record's rate limit was reached.
+    /// Of those, the ones that were only counted: the record's rate limit was reached, or the ring
+    /// was full.
     pub requests_reset_unrecorded: u64,
     /// SYN-ACKs sent again.
     pub synack_retransmits: u64,

@@ -63,9 +63,10 @@ impl Tuple {
     }
 
     /// Reads a full TCP socket's. The local port is taken from `inet_sport` where `skc_num` has
-    /// been given back already, as at →CLOSE.
+    /// been given back already, as at →CLOSE. `inet_sport` is not cleared then: at →SYN_SENT
+    /// (`connecting`) it is that of the socket's connect() before, and the port is not chosen yet.
     #[inline(always)]
-    pub(crate) unsafe fn read_tcp<R: Reader>(sk: Ptr) -> Option<Self> {
+    pub(crate) unsafe fn read_tcp<R: Reader>(sk: Ptr, connecting: bool) -> Option<Self> {
         // SAFETY: offsets of sock and inet_sock.
         unsafe {
             // MPTCP (262) and SCTP fire the same tracepoint.
@@ -73,7 +74,7 @@ impl Tuple {
                 return None;
             }
             let mut tuple = Self::read::<R>(sk)?;
-            if tuple.subject.local_port == 0 {
+            if tuple.subject.local_port == 0 && !connecting {
                 // Beyond `struct sock`, which is all the verifier knows this to be.
                 tuple.subject.local_port = u16::from_be(Probe::read(sk, offset!(inet_sport)));
             }

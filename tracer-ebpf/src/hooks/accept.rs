@@ -40,7 +40,7 @@ fn accepted(sk: Ptr) -> i32 {
     }
     // SAFETY: inet_csk_accept returns a struct sock or null.
     unsafe {
-        let Some(tuple) = Tuple::read_tcp::<Direct>(sk) else {
+        let Some(tuple) = Tuple::read_tcp::<Direct>(sk, false) else {
             return 0;
         };
         if verdict(&tuple.subject) != Verdict::Match {
@@ -74,7 +74,7 @@ pub(crate) fn tracer_accept_tp(ctx: TracePointContext) -> u32 {
         let Some(sk) = socket_of(fd as u64) else {
             return 0;
         };
-        let Some(tuple) = Tuple::read_tcp::<Probe>(sk) else {
+        let Some(tuple) = Tuple::read_tcp::<Probe>(sk, false) else {
             return 0;
         };
         if verdict(&tuple.subject) != Verdict::Match {

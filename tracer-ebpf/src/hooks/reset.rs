@@ -44,7 +44,7 @@ pub(crate) fn tracer_rst_sent(ctx: BtfTracePointContext) -> i32 {
         if !is_full_connection(state) {
             return 0;
         }
-        let Some(tuple) = Tuple::read_tcp::<Direct>(sk) else {
+        let Some(tuple) = Tuple::read_tcp::<Direct>(sk, false) else {
             return 0;
         };
         if verdict(&tuple.subject) != Verdict::Match {

@@ -14,7 +14,9 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use tracer_common::{
     record::{RecordKind, SocketRecord, flags},
+    settings::filter,
     state::TcpState,
+    syn_table::Slot,
 };
 
 use crate::{
@@ -97,10 +99,15 @@ pub(super) unsafe fn transition(
             }
             return;
         }
-        let Some(tuple) = Tuple::read_tcp::<Direct>(sk) else {
+        let Some(tuple) = Tuple::read_tcp::<Direct>(sk, new == SYN_SENT) else {
             return;
         };
         let child_since = if old == SYN_RECV { take_child(address::of(sk, program)) } else { 0 };
+        // Whether or not the connection is to be traced: the address will be another socket's.
+        let reset = new == CLOSE && address::take_reset(sk, program);
+        if new == SYN_SENT {
+            forget_withheld(sk);
+        }
         match verdict(&tuple.subject) {
             Verdict::Match => {}
             Verdict::NoMatch => return,
@@ -117,6 +124,10 @@ pub(super) unsafe fn transition(
         // Asked for even if the record is lost: it is by their cookie that accepted sockets are known
         // to be traced.
         let cookie = bpf_get_socket_cookie(sk.cast_mut());
+        let tcp = socket::tcp_sock(sk);
+        // Also even then: a SYN left in the table would make a request of this connection when a RST
+        // ends it.
+        let syn = if old == SYN_RECV { take_syn(tcp, &tuple, now) } else { None };
         let Some(mut entry) = ring::reserve::<SocketRecord>(program) else {
             count(program, |counters| counters.transitions_lost += 1);
             return;
@@ -130,27 +141,37 @@ pub(super) unsafe fn transition(
         (*record).prev_ts_ns = child_since;
         (*record).cookie = cookie;
         owner::fill(record, Direct::read(sk, offset!(sk_lock_owned)));
-        if new == CLOSE && address::take_reset(sk, program) {
+        if reset {
             (*record).flags |= flags::RESET_RECEIVED;
         }
-        let tcp = socket::tcp_sock(sk);
         if !tcp.is_null() {
             socket::fill_tcp::<Direct>(record, tcp);
-            if old == SYN_RECV && tuple.subject.netns == setting!(hook_netns) {
-                let next: u32 = Direct::read(tcp, offset!(tcp_rcv_nxt));
-                let received = (*record).bytes_received;
-                // The peer's first byte follows its SYN; data that came with the SYN (TCP Fast
-                // Open) is counted as received.
-                let fits = |isn: u32| u64::from(next.wrapping_sub(isn).wrapping_sub(1)) <= received;
-                if let Some(slot) = syn_table::take(&tuple.subject, now, fits) {
-                    (*record).syn_ts_ns = slot.ts_ns;
-                    (*record).syn_repeats = slot.repeats();
-                    (*record).flags |= flags::SYN_SEEN;
-                }
-            }
+        }
+        if let Some(slot) = syn {
+            (*record).syn_ts_ns = slot.ts_ns;
+            (*record).syn_repeats = slot.repeats();
+            (*record).flags |= flags::SYN_SEEN;
         }
         ring::submit(entry);
     }
+}
+
+/// The SYN that began this connection, out of the SYN table.
+#[inline(always)]
+unsafe fn take_syn(tcp: Ptr, tuple: &Tuple, now: u64) -> Option<Slot> {
+    if tcp.is_null() || tuple.subject.netns != setting!(hook_netns) {
+        return None;
+    }
+    // SAFETY: the caller passes what `tcp_sock` returned.
+    let (next, received) = unsafe {
+        let next: u32 = Direct::read(tcp, offset!(tcp_rcv_nxt));
+        let received: u64 = Direct::read(tcp, offset!(tcp_bytes_received));
+        (next, received)
+    };
+    // The peer's first byte follows its SYN; data that came with the SYN (TCP Fast Open) is
+    // counted as received.
+    let fits = |isn: u32| u64::from(next.wrapping_sub(isn).wrapping_sub(1)) <= received;
+    syn_table::take(&tuple.subject, now, fits)
 }
 
 #[inline(always)]
@@ -216,14 +237,34 @@ unsafe fn withhold(ctx: &BtfTracePointContext, program: Program, sk: Ptr, now: u
     }
 }
 
+/// Forgets what an earlier connect() of this socket left: it failed and was not to be traced.
+#[inline(always)]
+unsafe fn forget_withheld(sk: Ptr) {
+    // SAFETY: `sk` is a full socket.
+    unsafe {
+        if !withholds() {
+            return;
+        }
+        let withheld = storage(sk, 0);
+        if !withheld.is_null() {
+            (*withheld).ts_ns = 0;
+        }
+    }
+}
+
+/// Whether a filter hangs on the local port.
+#[inline(always)]
+fn withholds() -> bool {
+    setting!(filters) & (filter::PORT | filter::LOCAL_PORT) != 0
+}
+
 /// Sends the SYN_SENT that had to wait for its local port, now that the filters have let the
 /// connection pass.
 #[inline(always)]
 unsafe fn release_withheld(program: Program, sk: Ptr, tuple: &Tuple) {
     // SAFETY: `sk` is a full socket.
     unsafe {
-        use tracer_common::settings::filter;
-        if setting!(filters) & (filter::PORT | filter::LOCAL_PORT) == 0 {
+        if !withholds() {
             return;
         }
         let withheld = storage(sk, 0);

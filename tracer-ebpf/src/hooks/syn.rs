@@ -51,6 +51,18 @@ pub(crate) fn tracer_syn_xdpl3(ctx: XdpContext) -> u32 {
     from_xdp(&ctx, Link::RawIp)
 }
 
+/// For kernels before 5.18, which refuse to load a program that says it bears multi-buffer packets.
+#[xdp]
+pub(crate) fn tracer_syn_xdp1(ctx: XdpContext) -> u32 {
+    from_xdp(&ctx, Link::Ethernet)
+}
+
+/// As [`tracer_syn_xdp1`].
+#[xdp]
+pub(crate) fn tracer_syn_xdp1l3(ctx: XdpContext) -> u32 {
+    from_xdp(&ctx, Link::RawIp)
+}
+
 #[classifier]
 pub(crate) fn tracer_syn_tcx(ctx: TcContext) -> i32 {
     from_tcx(&ctx, Link::Ethernet)
@@ -206,6 +218,7 @@ fn request_reset(segment: &packet::Segment, subject: &Subject, now: u64, syn_ts_
         return;
     }
     let Some(mut entry) = ring::reserve::<RequestRecord>(Program::Syn) else {
+        count(Program::Syn, |counters| counters.requests_reset_unrecorded += 1);
         return;
     };
     let record = entry.as_mut_ptr();

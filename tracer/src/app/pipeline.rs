@@ -8,6 +8,7 @@ use aya::maps::{MapData, RingBuf};
 use bytes::BytesMut;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tracer_common::record::RequestRecord;
 
 use crate::core::event::{Event, ExistingSocket, MonoNs};
 use crate::core::record::{End, Record};
@@ -31,6 +32,11 @@ pub(super) fn now() -> MonoNs {
 
 pub(super) struct Pipeline {
     ring: AsyncFd<RingBuf<MapData>>,
+    /// Most records that the ring can hold at a time.
+    capacity: u64,
+    sweep: Option<Sweep>,
+    /// Every event up to then has been handled.
+    handled: MonoNs,
     core: Core,
     cgroups: Cgroups,
     report: Box<dyn Report>,
@@ -48,9 +54,20 @@ pub(super) struct Pipeline {
     last_cgroup: u64,
 }
 
+/// Taking from the ring what was in it at a moment, while more comes in.
+#[derive(Clone, Copy)]
+struct Sweep {
+    began: MonoNs,
+    taken: u64,
+}
+
+/// `BPF_RINGBUF_HDR_SZ`: what the kernel puts before a record.
+const RING_HEADER: usize = 8;
+
 impl Pipeline {
     pub(super) fn new(
         ring: RingBuf<MapData>,
+        ring_size: u32,
         core: Core,
         report: Box<dyn Report>,
         writer: Writer,
@@ -62,6 +79,9 @@ impl Pipeline {
         Ok(Self {
             ring: ring
                 .map_err(|error| anyhow::anyhow!("cannot wait for the ring buffer: {error}"))?,
+            capacity: u64::from(ring_size) / (size_of::<RequestRecord>() + RING_HEADER) as u64 + 1,
+            sweep: None,
+            handled: MonoNs(0),
             core,
             cgroups: Cgroups::new(),
             report,
@@ -119,21 +139,37 @@ impl Pipeline {
 
     /// Takes what is in the ring, at most a budget; whether there may be more.
     pub(super) fn drain(&mut self) -> bool {
+        let mut sweep = self.sweep.take().unwrap_or_else(|| Sweep { began: now(), taken: 0 });
         let mut taken = 0;
+        let mut undecodable = 0;
         while taken < BUDGET {
             let Some(item) = self.ring.get_mut().next() else { break };
             taken += 1;
             let event = decode(&item);
             drop(item);
             let Ok(event) = event else {
-                self.undecodable += 1;
+                undecodable += 1;
                 continue;
             };
             self.handle(&event);
         }
-        self.events += u64::from(taken);
+        self.events += u64::from(taken) - undecodable;
+        self.undecodable += undecodable;
         self.flush();
-        taken == BUDGET
+        let more = taken == BUDGET;
+        sweep.taken += u64::from(taken);
+        if more && sweep.taken < self.capacity {
+            self.sweep = Some(sweep);
+        } else {
+            self.handled = sweep.began;
+        }
+        more
+    }
+
+    /// Takes all that is in the ring now, and not for ever what comes in meanwhile.
+    pub(super) fn drain_present(&mut self) {
+        let asked = now();
+        while self.handled < asked && self.drain() {}
     }
 
     fn handle(&mut self, event: &Event) {
@@ -157,8 +193,9 @@ impl Pipeline {
         }
     }
 
-    /// Lets time pass in the core. Every event up to `now` has been handled.
-    pub(super) fn tick(&mut self, now: MonoNs) {
+    /// Lets time pass in the core, as far as every event has been handled.
+    pub(super) fn tick(&mut self) {
+        let now = self.handled;
         if self.core.poll_timeout().is_some_and(|at| at <= now) {
             self.core.handle_timeout(now, &mut self.records);
             self.render();
@@ -179,7 +216,7 @@ impl Pipeline {
     /// After loss: what the kernel's tables say.
     pub(super) fn reconcile(&mut self, asked_at: MonoNs, snapshot: &Snapshot) {
         // Every event that happened before the question was asked is in the ring by now.
-        while self.drain() {}
+        self.drain_present();
         self.core.reconcile(asked_at, &snapshot.complete, &snapshot.sockets, &mut self.records);
         self.render();
         self.flush();

@@ -69,7 +69,8 @@ async fn trace(options: &Options) -> Result<()> {
     let ring_size = u32::try_from(ring_size).context("--ring-size: at most 2 GiB")?;
 
     // Before anything is attached: what may fail for the user's own reasons, and the signals.
-    let mut devices = Devices::new(options.syn.interfaces(), setup::policy(options, &running));
+    let wanted = setup::interfaces(options, &filters, own_netns)?;
+    let mut devices = Devices::new(wanted, setup::policy(options, &running));
     let (mut watch, interfaces) = Watch::start()?;
     if let [first, ..] = devices.unknown(&interfaces).as_slice() {
         let names: Vec<_> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
@@ -96,20 +97,28 @@ async fn trace(options: &Options) -> Result<()> {
     }
     hooks.extend(syn_hooks);
     let started = now();
+    // What is asked for from here on is asked for later as well, with what is kept.
+    privileges::raise_priority();
+    privileges::drop_privileges(&output.needed_later())?;
     // Attached first and asked afterwards, so that no connection falls in between.
     let snapshot = netns::snapshot_all(filters.netns);
     let snapshot_at = now();
 
     let hook_netns = devices.any().then_some(own_netns);
     let cannot = cannot(&hooks, &snapshot, options);
-    privileges::raise_priority();
-    privileges::drop_privileges(&privileges::needed_later())?;
 
     let core = Core::new(setup::core_config(options, started, hook_netns));
     let ring = kernel.take_ring().context("the ring buffer is taken")?;
     let (report, writer) = output.start()?;
-    let mut pipeline =
-        Pipeline::new(ring, core, report, writer, setup::shown(options), options.show.count)?;
+    let mut pipeline = Pipeline::new(
+        ring,
+        ring_size,
+        core,
+        report,
+        writer,
+        setup::shown(options),
+        options.show.count,
+    )?;
     let mut start = start_record(options, &running.release, &hooks, cannot, ring_size, started);
     start.cannot.extend(pipeline.cgroup_problem().map(str::to_owned));
     let width =
@@ -124,6 +133,8 @@ async fn trace(options: &Options) -> Result<()> {
     let mut tick = tokio::time::interval(BUSY_TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut idle = false;
+    // The ring may hold more than the last look at it took.
+    let mut more = false;
     let mut interval = options.show.interval.map(|period| {
         let mut interval = tokio::time::interval_at(Instant::now() + period, period);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -140,24 +151,23 @@ async fn trace(options: &Options) -> Result<()> {
             signal = signals.next() => Wake::Signal(signal),
             why = &mut closed => Wake::OutputClosed(why),
             () = until(deadline) => Wake::Deadline,
+            () = next(&mut interval) => Wake::Interval,
+            change = watch.next(), if watching => Wake::Change(change),
+            Some(answer) = answers.recv() => Wake::Reconcile(answer),
+            // Last: a flood of events must not keep a signal, the deadline or the look at what was
+            // lost waiting.
+            () = tokio::task::yield_now(), if more => Wake::Ring,
             result = pipeline.filling() => {
                 result?;
                 Wake::Ring
             }
             _ = tick.tick() => Wake::Ring,
-            () = next(&mut interval) => Wake::Interval,
-            change = watch.next(), if watching => Wake::Change(change),
-            Some(answer) = answers.recv() => Wake::Reconcile(answer),
         };
         match wake {
             Wake::Ring => {
                 let before = pipeline.events();
-                let began = now();
-                while pipeline.drain() {
-                    // A flood of events must not keep a signal waiting.
-                    tokio::task::yield_now().await;
-                }
-                pipeline.tick(began);
+                more = pipeline.drain();
+                pipeline.tick();
                 let quiet = pipeline.events() == before;
                 if quiet != idle {
                     idle = quiet;
@@ -167,7 +177,7 @@ async fn trace(options: &Options) -> Result<()> {
                 }
             }
             Wake::Interval => {
-                while pipeline.drain() {}
+                pipeline.drain_present();
                 pipeline.interval(now());
             }
             Wake::Change(Ok(change)) => {
@@ -184,7 +194,7 @@ async fn trace(options: &Options) -> Result<()> {
                 loss.asked = false;
             }
             Wake::Signal(Signal::Summary) => {
-                while pipeline.drain() {}
+                pipeline.drain_present();
                 pipeline.summary(now());
             }
             Wake::Signal(Signal::Reopen) => pipeline.writer().reopen(),
@@ -192,15 +202,7 @@ async fn trace(options: &Options) -> Result<()> {
                 pipeline.report().resize(terminal::width(std::io::stdout().as_fd()));
             }
             Wake::Signal(Signal::Stop) | Wake::Deadline => break,
-            // Whoever read has gone: `tracer | head`.
-            Wake::OutputClosed(Closed::BrokenPipe) => return Ok(()),
-            Wake::OutputClosed(Closed::Failed(errno)) => {
-                let why = errno.map(std::io::Error::from_raw_os_error);
-                bail!(
-                    "the output cannot be written: {}",
-                    why.map_or_else(|| "unknown error".to_owned(), |why| why.to_string())
-                );
-            }
+            Wake::OutputClosed(why) => return output_closed(why),
         }
         if Instant::now() >= next_check {
             next_check = Instant::now() + LOSS_CHECK;
@@ -211,8 +213,8 @@ async fn trace(options: &Options) -> Result<()> {
                 let at = now();
                 pipeline.report().clock().set(at, i128::from(offset.realtime_ns(at.0)));
             }
-            let counters = kernel.counters()?;
-            if loss.due(counters, kernel.missed(&counters)) {
+            let (counters, missed) = kernel.totals()?;
+            if loss.due(counters, missed) {
                 pipeline.events_were_lost(now());
                 let snapshots = snapshots.clone();
                 let selection = filters.netns;
@@ -231,10 +233,29 @@ async fn trace(options: &Options) -> Result<()> {
     let ended = now();
     pipeline.settle();
     let mut end = pipeline.totals();
-    let counters = kernel.counters()?;
-    complete(&mut end, counters, kernel.missed(&counters), hook_netns.is_some());
+    let (counters, missed) = kernel.totals()?;
+    complete(&mut end, counters, missed, hook_netns.is_some());
     end.duration = ended.since(started);
-    pipeline.finish(ended, end, PATIENCE)
+    pipeline.finish(ended, end, PATIENCE)?;
+    tokio::select! {
+        biased;
+        why = &mut closed => output_closed(why),
+        () = std::future::ready(()) => Ok(()),
+    }
+}
+
+fn output_closed(why: Closed) -> Result<()> {
+    match why {
+        // Whoever read has gone: `tracer | head`.
+        Closed::BrokenPipe => Ok(()),
+        Closed::Failed(errno) => {
+            let why = errno.map(std::io::Error::from_raw_os_error);
+            bail!(
+                "the output cannot be written: {}",
+                why.map_or_else(|| "unknown error".to_owned(), |why| why.to_string())
+            )
+        }
+    }
 }
 
 /// Why the loop goes round.
@@ -314,7 +335,7 @@ struct LossCheck {
 impl LossCheck {
     fn due(&mut self, counters: Counters, missed: u64) -> bool {
         let lost = counters.records_lost + missed;
-        if lost == self.seen || self.asked {
+        if lost <= self.seen || self.asked {
             return false;
         }
         self.seen = lost;
@@ -351,6 +372,13 @@ struct Output {
 
 impl Output {
     fn open(options: &Options) -> Result<Self> {
+        if let Some(path) = &options.output.output {
+            std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .with_context(|| format!("cannot open the output file {}", path.display()))?;
+        }
         let offset = ClockOffset::read()?;
         let at = now();
         let utc = i128::from(offset.realtime_ns(at.0));
@@ -366,6 +394,16 @@ impl Output {
             }
         };
         Ok(Self { report, file: options.output.output.clone() })
+    }
+
+    /// What is needed after the start; for a file also the right to create it anew on SIGHUP, in
+    /// whoever's directory it is.
+    fn needed_later(&self) -> caps::CapsHashSet {
+        let mut needed = privileges::needed_later();
+        if self.file.is_some() {
+            needed.insert(caps::Capability::CAP_DAC_OVERRIDE);
+        }
+        needed
     }
 
     fn start(self) -> Result<(Box<dyn Report>, Writer)> {

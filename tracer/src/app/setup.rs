@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use tracer_common::addr::Addr;
 use tracer_common::settings::Settings;
 
-use crate::cli::{self, Options};
+use crate::cli::{self, Interfaces, Options};
 use crate::core::event::MonoNs;
 use crate::core::{self, Config, Selection, Shown, StuckAfter};
 use crate::filter::KernelFilters;
@@ -23,6 +23,31 @@ pub(super) fn check_kernel(kernel: &Kernel) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The interfaces that are to have the SYN hook: tracer's own namespace's. While another is traced
+/// they have nothing to tell.
+///
+/// # Errors
+/// The SYN hook was asked for in so many words all the same.
+pub(super) fn interfaces(
+    options: &Options,
+    filters: &KernelFilters,
+    own_netns: u32,
+) -> Result<Interfaces> {
+    match filters.netns {
+        Some(traced) if traced != own_netns => {
+            if options.syn.insists() {
+                bail!(
+                    "the SYN hook sees the interfaces of tracer's own network namespace only, and \
+                     --netns {traced} is another: run tracer in it (`nsenter --net=… tracer --netns \
+                     self`), or leave out --iface and --syn-hook"
+                );
+            }
+            Ok(Interfaces::None)
+        }
+        _ => Ok(options.syn.interfaces()),
+    }
 }
 
 pub(super) fn load_config(

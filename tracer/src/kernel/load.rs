@@ -227,11 +227,18 @@ impl Kernel {
         aya_log::EbpfLogger::init(&mut self.ebpf).ok()
     }
 
-    /// Totals over all CPUs and programs.
+    /// Totals over all CPUs and programs, and the events that no program was run for.
     ///
     /// # Errors
     /// The map can't be read.
-    pub fn counters(&self) -> Result<Counters> {
+    pub fn totals(&self) -> Result<(Counters, u64)> {
+        // In this order: what is missed in between and made up for must not look lost.
+        let misses = self.misses();
+        let counters = self.counters()?;
+        Ok((counters, misses.missed(&counters)))
+    }
+
+    fn counters(&self) -> Result<Counters> {
         let mut total = Counters::default();
         for per_cpu in self.counters.iter() {
             for PodCounters(counters) in per_cpu.context("cannot read the counters")?.iter() {
@@ -241,16 +248,23 @@ impl Kernel {
         Ok(total)
     }
 
-    /// Events that no program was run for, because another instance of it was at work on that CPU
-    /// (`recursion_misses` of the programs' fdinfo, since Linux 5.12), less those that the second
-    /// state program made up for.
-    #[must_use]
-    pub fn missed(&self, counters: &Counters) -> u64 {
-        let misses = |name: &str| {
-            self.ebpf.program(name).and_then(|program| recursion_misses(program)).unwrap_or(0)
-        };
-        let others = ["tracer_rst_rcvd", "tracer_rst_sent", "tracer_synack"].map(misses);
-        misses("tracer_state").saturating_sub(counters.rescued) + others.iter().sum::<u64>()
+    fn misses(&self) -> Misses {
+        let of = |name: &str| self.ebpf.program(name).and_then(recursion_misses).unwrap_or(0);
+        Misses { state: of("tracer_state"), others: of("tracer_rst_sent") + of("tracer_synack") }
+    }
+}
+
+/// How often programs that send records were not run, because another instance was at work on that
+/// CPU (`recursion_misses` of the programs' fdinfo, since Linux 5.12).
+struct Misses {
+    state: u64,
+    others: u64,
+}
+
+impl Misses {
+    /// Less what the second state program made up for.
+    fn missed(&self, counters: &Counters) -> u64 {
+        self.state.saturating_sub(counters.rescued) + self.others
     }
 }
 

@@ -58,11 +58,24 @@ impl Kernel {
     }
 
     fn attach_xdp(&mut self, ifindex: u32, link: Link, mode: XdpMode) -> Result<FdLink> {
-        let program: &mut Xdp = self.program(match link {
-            Link::Ethernet => "tracer_syn_xdp",
-            Link::RawIp => "tracer_syn_xdpl3",
-        })?;
-        loaded(program.load())?;
+        let (name, without_frags) = match link {
+            Link::Ethernet => ("tracer_syn_xdp", "tracer_syn_xdp1"),
+            Link::RawIp => ("tracer_syn_xdpl3", "tracer_syn_xdp1l3"),
+        };
+        let name = match self.program::<Xdp>(name)?.load() {
+            // Before 5.18 the kernel knows no BPF_F_XDP_HAS_FRAGS.
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.raw_os_error() == Some(libc::EINVAL) =>
+            {
+                loaded(self.program::<Xdp>(without_frags)?.load())?;
+                without_frags
+            }
+            result => {
+                loaded(result)?;
+                name
+            }
+        };
+        let program: &mut Xdp = self.program(name)?;
         let id = program.attach_to_if_index(ifindex, mode)?;
         // On EINVAL aya falls back to netlink, whose attachment would outlive a killed process.
         program
