@@ -2,7 +2,8 @@
 //!
 //! A program of one kind can interrupt one of another kind on the same CPU (a packet arrives while
 //! a process connects), and `+=` is three instructions. A kernel runs one instance of a tracing
-//! program per CPU at a time, so a slot has one writer.
+//! program per CPU at a time (since 6.1; before, an interrupt in those few nanoseconds can cost a
+//! count), so a slot has one writer.
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use tracer_common::counters::Counters;

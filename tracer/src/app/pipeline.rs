@@ -317,7 +317,7 @@ impl Pipeline {
         self.writer.push_wait(&self.out, 1, deadline);
         if let Err(unwritten) = self.writer.finish(deadline) {
             bail!(
-                "the reader of the output did not take the last {} bytes within {} s",
+                "the last {} bytes were not taken within {} s: the output is full, or nobody reads it",
                 unwritten.bytes,
                 patience.as_secs()
             );

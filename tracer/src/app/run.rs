@@ -372,12 +372,18 @@ struct Output {
 
 impl Output {
     fn open(options: &Options) -> Result<Self> {
-        if let Some(path) = &options.output.output {
-            std::fs::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .with_context(|| format!("cannot open the output file {}", path.display()))?;
+        match &options.output.output {
+            Some(path) => {
+                std::fs::OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .open(path)
+                    .with_context(|| format!("cannot open the output file {}", path.display()))?;
+            }
+            None if terminal::stdout_was_closed() => {
+                bail!("stdout is closed: give it somewhere to go, or use --output FILE")
+            }
+            None => {}
         }
         let offset = ClockOffset::read()?;
         let at = now();
@@ -475,7 +481,6 @@ fn cannot(hooks: &[HookStatus], snapshot: &Snapshot, options: &Options) -> Vec<S
     }
     for (name, lost) in [
         ("tcp_send_reset", "a RST sent because data came after close() is taken for one received"),
-        ("tcp_receive_reset", "RSTs received are not counted"),
         ("tcp_retransmit_synack", "requests that expire are not counted as failed handshakes"),
     ] {
         if !attached(name) {

@@ -2,8 +2,8 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::IsTerminal;
-use std::os::fd::BorrowedFd;
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use clap::ColorChoice;
 
@@ -32,6 +32,21 @@ impl Screen {
     pub const fn file(choice: ColorChoice) -> Self {
         Self { width: None, color: matches!(choice, ColorChoice::Always) }
     }
+}
+
+/// Whether the process was started without a stdout. Rust's runtime then puts /dev/null there, open
+/// for reading and writing, which nobody who redirects does; a daemon's parent may have done it for
+/// stdin as well.
+#[must_use]
+pub fn stdout_was_closed() -> bool {
+    is_null_both_ways(io::stdout().as_fd()) && !is_null_both_ways(io::stdin().as_fd())
+}
+
+fn is_null_both_ways(fd: BorrowedFd<'_>) -> bool {
+    let null = nix::sys::stat::stat("/dev/null").map(|stat| stat.st_rdev);
+    let same = nix::sys::stat::fstat(fd).map(|stat| stat.st_rdev);
+    let mode = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFL);
+    null.is_ok() && null == same && mode.is_ok_and(|mode| mode & libc::O_ACCMODE == libc::O_RDWR)
 }
 
 /// Columns of the terminal `output` is; 80 if it does not say.

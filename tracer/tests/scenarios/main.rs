@@ -14,6 +14,7 @@
     reason = "a scenario that cannot go on fails by panicking"
 )]
 
+mod again;
 mod close;
 mod core_vm;
 mod errors;
