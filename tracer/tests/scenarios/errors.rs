@@ -175,3 +175,24 @@ fn an_interface_that_refuses_is_reported_and_the_rest_works() {
         let _ = first.stop().fine();
     });
 }
+
+#[test]
+fn a_foreign_xdp_program_stays_and_tcx_is_taken_beside_it() {
+    scenario(|lab| {
+        // Any XDP program that lets packets pass will do; it is attached without the tracer.
+        let lender = Tracer::start_in(&lab.a, &["--syn-hook", "xdp", "--iface", "va"]);
+        let listed = lab.a.sh("bpftool -j net show dev va");
+        let listed: Value = serde_json::from_str(&listed).expect("bpftool's JSON");
+        let id = listed[0]["xdp"][0]["id"].as_u64().unwrap_or_else(|| panic!("no id in {listed}"));
+        lab.b.sh(&format!("bpftool net attach xdpgeneric id {id} dev vb"));
+        let shown = lab.b.sh("ip -d link show vb");
+        assert!(shown.contains("xdpgeneric"), "{shown}");
+        fails(&output(&lab.b, &["--syn-hook", "xdp", "--iface", "vb"]), 1, &["vb", "XDP"]);
+        assert_eq!(shown, lab.b.sh("ip -d link show vb"));
+        let run = Tracer::start_in(&lab.b, &["--syn-hook", "tcx", "--iface", "vb"]).stop();
+        let _ =
+            Check::of(&syn_hook(run.fine().start(), "vb")).eq("attached", true).eq("mode", "tcx");
+        assert_eq!(shown, lab.b.sh("ip -d link show vb"));
+        let _ = lender.stop().fine();
+    });
+}

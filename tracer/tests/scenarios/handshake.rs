@@ -372,3 +372,30 @@ fn simultaneous_open() {
             .owned_here();
     });
 }
+
+#[test]
+fn socket_connected_to_itself() {
+    scenario(|lab| {
+        let tracer = Tracer::start(lab, &[]);
+        let addr = lab.b4_port(7777);
+        let mut stream = lab
+            .b
+            .try_connect(addr, |s| s.bind(&addr.into()).expect("bind()"))
+            .expect("a simultaneous open with itself");
+        stream.say(b"echo");
+        stream.hear(4);
+        drop(stream);
+        let run = tracer.stop_after(1);
+        let _ = Check::conn(run.fine().conn(|_| true))
+            .eq("role", "client")
+            .eq("local_port", 7777)
+            .eq("remote_port", 7777)
+            .eq("handshake_source", "state")
+            .brief("handshake_us")
+            .eq("outcome", "closed")
+            .eq("bytes_sent", 4)
+            .eq("bytes_received", 4)
+            .owned_here();
+        let _ = Check::of(run.end()).eq("open", 0);
+    });
+}

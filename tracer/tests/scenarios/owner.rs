@@ -335,8 +335,15 @@ impl Drop for Cgroup {
 
 /// Runs a server in a cgroup of this name and returns the records.
 fn server_in_cgroup(lab: &Lab, name: &str) -> Run {
+    let (tracer, server, _cgroup) = cgroup_connection(lab, name, &[]);
+    server.join();
+    tracer.stop_after(2)
+}
+
+/// One connection to a server in a cgroup of this name, from a client outside.
+fn cgroup_connection(lab: &Lab, name: &str, args: &[&str]) -> (Tracer, Child, Cgroup) {
     let cgroup = Cgroup::new(name);
-    let tracer = Tracer::start(lab, &[]);
+    let tracer = Tracer::start(lab, args);
     let (addr, procs) = (lab.b4_port(8080), cgroup.0.join("cgroup.procs"));
     let mut server = Child::start(&lab.b, "in-a-cgroup", move |control| {
         std::fs::write(procs, "0").expect("join the cgroup");
@@ -346,8 +353,22 @@ fn server_in_cgroup(lab: &Lab, name: &str) -> Run {
     });
     server.wait_done();
     drop(lab.a.connect(addr));
-    server.join();
-    tracer.stop_after(2)
+    (tracer, server, cgroup)
+}
+
+#[test]
+fn cgroup_filter() {
+    scenario(|lab| {
+        let name = format!("tracer-scenario-{}", std::process::id());
+        let path = format!("/{name}");
+        let (tracer, server, _cgroup) = cgroup_connection(lab, &name, &["--cgroup", &path]);
+        server.join();
+        tracer.wait_connections(1);
+        pause(300);
+        let run = tracer.stop();
+        assert_eq!(run.fine().connections().len(), 1, "{}", run.dump());
+        let _ = Check::conn(run.server()).eq("cgroup", path);
+    });
 }
 
 #[test]

@@ -187,3 +187,72 @@ fn timed_out_in_last_ack() {
             .nulls(&["container"]);
     });
 }
+
+#[test]
+fn socket_that_connects_again_is_two_connections() {
+    scenario(|lab| {
+        let tracer = Tracer::start(lab, &["--role", "client"]);
+        let listener = lab.b.listen(lab.b4_port(8080));
+        let socket = lab.a.run(|| {
+            let addr = lab.b4_port(8080);
+            let socket = crate::support::sock::tcp(&addr);
+            let refused = socket.connect(&lab.b4_port(9).into()).expect_err("nobody listens");
+            assert_eq!(refused.raw_os_error(), Some(libc::ECONNREFUSED));
+            pause(60);
+            socket.connect(&addr.into()).expect("connect()");
+            socket
+        });
+        let mut server = accept(&listener);
+        drop(socket);
+        server.hear_end();
+        drop(server);
+        let run = tracer.stop_after(2);
+        let to = |port: u16| run.fine().conn(move |c| c["remote_port"] == port);
+        let _ =
+            Check::conn(to(9)).eq("outcome", "refused").brief("phases_us/syn_sent").nulls(NEVER);
+        let _ = Check::conn(to(8080))
+            .eq("outcome", "closed")
+            .eq("handshake_source", "state")
+            .brief("handshake_us")
+            .phases(&["syn_sent", "established", "fin_wait1", "fin_wait2"]);
+    });
+}
+
+#[test]
+fn disconnected_socket_that_connects_again_is_two_connections() {
+    scenario(|lab| {
+        let tracer = Tracer::start(lab, &["--role", "client"]);
+        let listener = lab.b.listen(lab.b4_port(8080));
+        let second = lab.b.listen(lab.b4_port(8081));
+        let socket = lab.a.run(|| {
+            let socket = crate::support::sock::tcp(&lab.b4_port(8080));
+            socket.connect(&lab.b4_port(8080).into()).expect("connect()");
+            pause(60);
+            let mut nowhere = [0_u8; 16];
+            nowhere[..2].copy_from_slice(&(libc::AF_UNSPEC as u16).to_ne_bytes());
+            // SAFETY: the address outlives the call and its size is passed along.
+            let rc = unsafe {
+                libc::connect(std::os::fd::AsRawFd::as_raw_fd(&socket), nowhere.as_ptr().cast(), 16)
+            };
+            assert_eq!(rc, 0, "{}", std::io::Error::last_os_error());
+            socket.connect(&lab.b4_port(8081).into()).expect("connect()");
+            socket
+        });
+        let _reset = accept(&listener);
+        let mut server = accept(&second);
+        drop(socket);
+        server.hear_end();
+        drop(server);
+        let run = tracer.stop_after(2);
+        let to = |port: u16| run.fine().conn(move |c| c["remote_port"] == port);
+        let _ = Check::conn(to(8080))
+            .eq("outcome", "reset_by_local")
+            .lasts("established_us", 60)
+            .phases(&["syn_sent", "established"]);
+        let _ = Check::conn(to(8081))
+            .eq("outcome", "closed")
+            .eq("handshake_source", "state")
+            .brief("handshake_us")
+            .phases(&["syn_sent", "established", "fin_wait1", "fin_wait2"]);
+    });
+}

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::lab::Lab;
 use super::sock::{Talk as _, accept, connect_here, listen_here};
-use super::{Child, Run, Value};
+use super::{Child, Run, Value, wait_until};
 
 const REQUEST: [u8; 16] = [1; 16];
 const ANSWER: [u8; 32] = [2; 32];
@@ -49,6 +50,10 @@ pub(crate) fn run(lab: &Lab, total: usize, clients: usize) {
                 });
             });
         }
+    });
+    // On a busy machine a server's thread may be late to close.
+    wait_until("all connections are closed", Duration::from_secs(30), || {
+        [&lab.a, &lab.b].into_iter().all(|ns| ns.sh("ss -Htn").is_empty())
     });
 }
 
