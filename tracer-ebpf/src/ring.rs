@@ -13,7 +13,7 @@ use crate::{
 
 /// Sized by `--ring-size` at load.
 #[map]
-static RING: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+static RING: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
 /// Room for a record; counted when there is none.
 #[inline(always)]

@@ -180,7 +180,7 @@ pub struct OutputOptions {
 pub struct LimitOptions {
     /// Bytes of the ring buffer between kernel and tracer; K, M and G may follow; rounded up to a
     /// power of two
-    #[arg(long, value_name = "BYTES", default_value = "4M", value_parser = values::ring_size)]
+    #[arg(long, value_name = "BYTES", default_value = "8M", value_parser = values::ring_size)]
     pub ring_size: u64,
     /// Connections followed at the same time
     #[arg(long, value_name = "N", default_value_t = 262_144,

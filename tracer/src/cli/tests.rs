@@ -33,7 +33,7 @@ fn without_options_everything_is_traced_with_safe_limits() {
     assert_eq!(options.show.top_hosts, 20);
     assert_eq!((options.show.interval, options.show.duration), (None, None));
     assert_eq!(options.show.count, None);
-    assert_eq!(options.limits.ring(4096), (4 << 20, None));
+    assert_eq!(options.limits.ring(4096), (8 << 20, None));
     assert_eq!(options.limits.max_connections, 262_144);
     assert_eq!(options.limits.max_hosts, 8192);
     assert!(options.limits.stuck_after.is_empty());
