@@ -229,13 +229,16 @@ const SYN_HOOKS: &[&[&str]] =
 fn seen_as(lab: &Lab, floods: &[Flood], syns: u64, unparsed: u64) {
     for hook in SYN_HOOKS {
         let tracer = Tracer::start(lab, hook);
-        let sent: u64 = floods.iter().map(|flood| flood.run(lab).packets).sum();
+        let before = dropped_by(&lab.a, "va");
+        for flood in floods {
+            assert_eq!(flood.run(lab).packets, flood.total());
+        }
+        assert_eq!(dropped_by(&lab.a, "va"), before, "the cable is too slow");
         let run = tracer.stop();
         let mode = if hook.contains(&"tcx") { "tcx" } else { "xdp-generic" };
         let hooks = run.fine().start()["hooks"].as_array().expect("hooks");
         let here = hooks.iter().find(|h| h["name"] == "syn" && h["interface"] == "vb");
         let _ = Check::of(here.expect("a hook on vb")).eq("mode", mode).eq("attached", true);
-        assert_eq!(sent, dropless(lab, floods), "{hook:?}");
         let _ = Check::of(run.end())
             .eq("syns", syns)
             .eq("syns_repeated", 0)
@@ -243,13 +246,6 @@ fn seen_as(lab: &Lab, floods: &[Flood], syns: u64, unparsed: u64) {
             .eq("handshakes_failed", 0)
             .eq("connections", 0);
     }
-}
-
-/// What all floods are together, if the device dropped nothing.
-#[track_caller]
-fn dropless(lab: &Lab, floods: &[Flood]) -> u64 {
-    assert_eq!(dropped_by(&lab.a, "va"), 0);
-    floods.iter().map(Flood::total).sum()
 }
 
 /// Forty packets of a form, over IPv4 and over IPv6.
@@ -333,21 +329,6 @@ fn tcp_options_that_are_not_there_are_unparsed() {
 }
 
 #[test]
-fn vlan_device_and_its_parent_see_one_syn() {
-    scenario(|lab| {
-        swallow_answers(lab);
-        lab.b.sh("ip link add link vb name vb.7 type vlan id 7");
-        lab.b.sh("ip link set vb.7 up");
-        lab.b.sysctl("ipv4/conf/vb.7/rp_filter", 0);
-        let _listener = roomy(lab, lab.b4_port(8080));
-        let before = Counters::read(&lab.b);
-        let flood = Flood::new(lab.b4_port(8080), 100, 2_000).shape(shape(&[(VLAN, 7)]));
-        seen_as(lab, &[flood], 100, 0);
-        assert_eq!(grown(lab, &before, "TcpInSegs"), 200);
-    });
-}
-
-#[test]
 fn backscatter_is_no_syn_and_no_failed_handshake() {
     scenario(|lab| {
         let _listener = lab.b.listen(lab.b4_port(8080));
@@ -375,18 +356,19 @@ fn reset_all(lab: &Lab, n: u32, rate: u32, sources: Sources) -> Run {
 #[test]
 fn resets_of_half_opens_are_failed_handshakes_of_their_hosts() {
     scenario(|lab| {
+        // So few that two in one slot are met once in 300 runs.
         let four = Sources::Few([10, 200, 0, 1].into(), 4);
-        let run = reset_all(lab, 100, 200, four);
+        let run = reset_all(lab, 40, 200, four);
         let _ = Check::of(run.fine().end())
-            .eq("syns", 100)
-            .eq("handshakes_failed", 100)
+            .eq("syns", 40)
+            .eq("handshakes_failed", 40)
             .eq("connections", 0);
         let hosts = run.all("host");
         assert_eq!(hosts.len(), 4, "{}", run.dump());
         for n in 1..=4 {
             let addr = format!("10.200.0.{n}");
             let host = hosts.iter().find(|host| host["host"] == addr.as_str());
-            let _ = Check::of(host.expect("a host")).eq("handshakes_failed", 25);
+            let _ = Check::of(host.expect("a host")).eq("handshakes_failed", 10);
         }
     });
 }

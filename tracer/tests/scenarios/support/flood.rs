@@ -360,13 +360,21 @@ fn send_all(socket: &OwnedFd, frames: &[Vec<u8>]) {
     }
 }
 
-/// Gives host b a way back to all spoofed sources: a device that swallows everything. So nothing
-/// that a flood provokes reaches host a or fills b's table of neighbours.
+/// Gives host b a way back to all spoofed sources: a second cable, where nobody has the address
+/// that the answers go to. So nothing that a flood provokes reaches host a's end of the first one,
+/// and b's table of neighbours does not fill.
 pub(crate) fn swallow_answers(lab: &Lab) {
-    lab.b.sh("ip link add sink type dummy");
+    lab.b.sh(&format!("ip link add sink type veth peer name drain netns {}", lab.a.path()));
+    lab.a.sh("ip link set drain up");
     lab.b.sh("ip link set sink up");
-    lab.b.sh("ip route add 10.0.0.0/8 via 10.255.255.1 dev sink onlink");
-    lab.b.sh("ip -6 route add fd00::/8 via fdff::1 dev sink onlink");
+    for (family, prefix, gateway) in
+        [("-4", "10.0.0.0/8", "10.255.255.1"), ("-6", "fd00::/8", "fdff::1")]
+    {
+        lab.b.sh(&format!(
+            "ip neigh replace {gateway} lladdr 02:00:00:00:00:ff dev sink nud permanent"
+        ));
+        lab.b.sh(&format!("ip {family} route add {prefix} via {gateway} dev sink onlink"));
+    }
     // Sources are not reached through the cable they come from.
     for device in ["all", "default", "vb"] {
         lab.b.sysctl(&format!("ipv4/conf/{device}/rp_filter"), 0);

@@ -126,8 +126,8 @@ fn extensions(shape: &Shape, id: u32) -> (u8, Vec<u8>) {
             bytes.extend((offset << 3 | u16::from(more)).to_be_bytes());
             bytes.extend(id.to_be_bytes());
         } else {
-            // 16 bytes, of which PadN takes 14.
-            bytes.extend([pair[1], 1, 1, 12]);
+            // 16 bytes, of which 12 are an option that whoever does not know it skips (RFC 4727).
+            bytes.extend([pair[1], 1, 0x1e, 12]);
             bytes.extend([0; 12]);
         }
     }
