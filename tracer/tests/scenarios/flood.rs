@@ -9,6 +9,7 @@ use crate::support::flood::{
     Again, Cut, Flood, Isn, Kind, SERVICE_VLAN, Sent, Shape, Sources, VLAN, dropped_by,
     swallow_answers,
 };
+use crate::support::raw::{ACK, SYN};
 use crate::support::sock::{Talk as _, accept, connect_here};
 use crate::support::{Check, Lab, Raw, Run, Tracer, alone, ms, pause, scenario, wait_until};
 
@@ -151,6 +152,43 @@ fn honest_connections_are_measured_during_a_flood() {
 #[test]
 fn honest_connections_are_measured_when_every_answer_is_a_cookie() {
     alone(|lab| honest_connections_during_a_flood(lab, 2));
+}
+
+#[test]
+fn handshake_that_outlives_its_place_in_the_table_has_no_wrong_time() {
+    const PEERS: usize = 40;
+    alone(|lab| {
+        swallow_answers(lab);
+        let tracer = Tracer::start(lab, &["--local-port", "8080"]);
+        let listener = lab.b.listen(lab.b4_port(8080));
+        let raw = Raw::new(lab);
+        let mut peers: Vec<_> = (0..PEERS).map(|_| raw.client(lab.b4_port(8080))).collect();
+        for peer in &mut peers {
+            peer.send(SYN, b"");
+            peer.expect_flags(SYN | ACK);
+        }
+        // Takes over every fourth slot of 262,144; that none of forty is hit is one in 100,000.
+        let sent = Flood::new(lab.b4_port(8080), 80_000, 50_000).run(lab);
+        // The second SYN of a peer that is forgotten looks like its first.
+        for peer in &peers {
+            peer.send_at(peer.snd.wrapping_sub(1), SYN, b"");
+        }
+        for peer in &mut peers {
+            peer.send(ACK, b"");
+            drop(accept(&listener));
+            peer.reset();
+        }
+        let run = tracer.stop_after(PEERS);
+        let least = sent.took.as_secs_f64() * 1e6;
+        let mut known = 0;
+        for record in run.fine().connections() {
+            if !record["handshake_us"].is_null() {
+                known += 1;
+                let _ = Check::conn(record).within("handshake_us", least..=120e6);
+            }
+        }
+        assert!(known >= PEERS / 4, "{known} of {PEERS} handshakes have a time");
+    });
 }
 
 #[test]
