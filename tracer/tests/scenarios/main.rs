@@ -20,6 +20,7 @@ mod core_vm;
 mod errors;
 mod fastopen;
 mod filters;
+mod flood;
 mod handshake;
 mod lifecycle;
 mod load;

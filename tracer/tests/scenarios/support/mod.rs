@@ -5,6 +5,7 @@ pub(crate) mod capture;
 pub(crate) mod child;
 pub(crate) mod counters;
 pub(crate) mod expect;
+pub(crate) mod flood;
 pub(crate) mod isolate;
 pub(crate) mod lab;
 pub(crate) mod load;
