@@ -106,7 +106,7 @@ headers! {
     struct Ipv6 {
         version_class: u8,
         _flow: [u8; 3],
-        _payload_len: u16,
+        payload_len: u16,
         next_header: u8,
         _hop_limit: u8,
         src: [u32; 4],
@@ -123,6 +123,9 @@ headers! {
         _window: u16,
     }
 }
+
+// SAFETY: made of integers.
+unsafe impl Header for [u8; 4] {}
 
 const ETH_P_IP: u16 = 0x0800;
 const ETH_P_IPV6: u16 = 0x86dd;
@@ -168,16 +171,22 @@ pub fn flags<P: Packet>(packet: &P, at: Located) -> Option<u8> {
 #[inline(always)]
 pub fn segment<P: Packet>(packet: &P, at: Located) -> Result<Segment, Reject> {
     let tcp: Tcp = packet.read(at.tcp).ok_or(Reject::Unparsed)?;
-    if tcp.data_offset >> 4 < 5 {
+    let header_len = ((tcp.data_offset >> 4) as usize) * 4;
+    if header_len < 20 {
         return Err(Reject::Unparsed);
     }
-    let (src, dst) = if at.v6 {
+    let (src, dst, end) = if at.v6 {
         let ip: Ipv6 = packet.read(at.ip).ok_or(Reject::Unparsed)?;
-        (Addr::v6(ip.src), Addr::v6(ip.dst))
+        let end = at.ip + size_of::<Ipv6>() + u16::from_be(ip.payload_len) as usize;
+        (Addr::v6(ip.src), Addr::v6(ip.dst), end)
     } else {
         let ip: Ipv4 = packet.read(at.ip).ok_or(Reject::Unparsed)?;
-        (Addr::v4(ip.src), Addr::v4(ip.dst))
+        (Addr::v4(ip.src), Addr::v4(ip.dst), at.ip + u16::from_be(ip.total_len) as usize)
     };
+    // The header must end within the IP packet, and that within what was received.
+    if at.tcp + header_len > end || packet.read::<[u8; 4]>(at.tcp + header_len - 4).is_none() {
+        return Err(Reject::Unparsed);
+    }
     Ok(Segment {
         src,
         dst,
@@ -223,9 +232,6 @@ fn after_ipv4<P: Packet>(packet: &P, offset: usize) -> Result<usize, Reject> {
     }
     // More fragments, or a fragment offset: only a whole packet is read.
     if u16::from_be(ip.fragment) & 0x3fff != 0 {
-        return Err(Reject::Unparsed);
-    }
-    if (u16::from_be(ip.total_len) as usize) < header_len + size_of::<Tcp>() {
         return Err(Reject::Unparsed);
     }
     Ok(offset + header_len)

@@ -124,14 +124,24 @@ fn malformed_headers_are_not_guessed_at() {
 }
 
 #[test]
+fn a_header_that_ends_behind_its_packet_is_not_believed() {
+    let mut long_offset = ipv4(&[], 0, &tcp(2));
+    long_offset[32] = 15 << 4;
+    assert_eq!(parse(&long_offset, Link::RawIp), Err(Reject::Unparsed));
+    let mut short_payload = ipv6(6, &tcp(2));
+    short_payload[5] = 19;
+    assert_eq!(parse(&short_payload, Link::RawIp), Err(Reject::Unparsed));
+}
+
+#[test]
 fn every_truncation_is_rejected_without_a_panic() {
     for whole in [
         ethernet(&[ETH_P_8021AD, ETH_P_8021Q], ETH_P_IP, &ipv4(&[1; 8], 0, &tcp(2))),
         ethernet(&[], ETH_P_IPV6, &ipv6(6, &tcp(2))),
     ] {
-        let needed = whole.len() - 4;
-        for len in 0..whole.len() {
-            assert_eq!(parse(&whole[..len], Link::Ethernet).is_ok(), len >= needed, "{len}");
+        for len in 0..=whole.len() {
+            let parsed = parse(&whole[..len], Link::Ethernet);
+            assert_eq!(parsed.is_ok(), len == whole.len(), "{len}");
         }
     }
 }

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use tracer_common::state::TcpState;
 
 use super::event::{ExistingSocket, MonoNs, Owner, SocketEvent, SynSeen, TcpFields};
-use super::handshake::{Handshake, is_fast_open};
+use super::handshake::{Handshake, is_fast_open, is_first_syn};
 use super::maybe::MaybeNs;
 use super::outcome::End;
 use super::record::{CloseInitiator, ObservedFrom, Role, StateChange};
@@ -256,7 +256,7 @@ impl Conn {
         }
         self.fastopen_connect |= event.fastopen_connect;
         if self.syn.is_none() && self.role != Some(Role::Client) {
-            self.syn = event.syn.filter(|syn| syn.first <= self.since);
+            self.syn = event.syn.filter(|syn| syn.first <= self.since && is_first_syn(*syn, event));
             if let Some(syn) = self.syn {
                 // But for a simultaneous open, and that one began as a client.
                 self.role = Some(Role::Server);

@@ -78,6 +78,21 @@ impl Handshake {
     }
 }
 
+/// Whether the SYN that the hook remembers can have been the connection's first.
+///
+/// During a flood another SYN may take its place in the table; then a repetition of it looks like
+/// the first. It betrays itself where the kernel sent SYN-ACKs again that no repeated SYN asked for:
+/// those were sent by the request's timer, one second after the first SYN, three, seven, ….
+/// (`TCP_TIMEOUT_INIT`, doubled each time by `reqsk_timer_handler()`).
+pub(super) fn is_first_syn(syn: SynSeen, event: &SocketEvent) -> bool {
+    const FIRST_TIMEOUT_NS: u64 = 1_000_000_000;
+    let sent_again = event.tcp.map_or(0, |tcp| tcp.total_retrans);
+    let by_timer = sent_again.saturating_sub(syn.repeats).min(7);
+    let passed = FIRST_TIMEOUT_NS * ((1 << by_timer) - 1);
+    // A timer may be a tick early; a tenth is far from the other possibility.
+    event.at.since(syn.first) >= passed / 10 * 9
+}
+
 /// The time from the SYN (or SYN-ACK) to its answer, nanoseconds: the socket's first round-trip
 /// time, if nothing had to be sent twice.
 fn first_rtt(tcp: Option<TcpFields>) -> Option<u64> {

@@ -438,3 +438,25 @@ fn a_syn_that_came_after_syn_recv_is_not_this_connection_s() {
     assert_eq!((got.handshake, got.syn_retransmits), (None, None));
     assert_eq!(got.start, time(10 * MS));
 }
+
+#[test]
+fn a_repeated_syn_that_looks_like_the_first_gives_no_time() {
+    let server = |waited: u64, sent_again: u32, repeats: u32| {
+        let (mut world, mut sock) = (World::new(), Sock::child());
+        world.at(9 * SECOND).go_with(&mut sock, Established, |e| {
+            e.old_since = Some(time(9 * SECOND - 6 * US));
+            e.syn = Some(SynSeen { first: time(9 * SECOND - waited), repeats });
+            e.tcp = tcp(0, sent_again, 0, 0);
+        });
+        reset(&mut world, &mut sock);
+        let got = world.connection();
+        (got.handshake, got.syn_retransmits)
+    };
+    // The request's timer sent the SYN-ACK again, so the first SYN came a second ago or more.
+    assert_eq!(server(20 * MS, 1, 0), (None, None));
+    assert_eq!(server(1_200 * MS, 2, 0), (None, None));
+    assert_eq!(server(1_050 * MS, 1, 0), (Some(1_050 * MS), Some(0)));
+    assert_eq!(server(3_100 * MS, 2, 0), (Some(3_100 * MS), Some(0)));
+    // A repeated SYN asks for another SYN-ACK at once.
+    assert_eq!(server(20 * MS, 1, 1), (Some(20 * MS), Some(1)));
+}
