@@ -518,3 +518,6 @@ fn log_device(status: &HookStatus) {
         log::warn!("no SYN hook on {interface}: {reason}");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -343,3 +343,20 @@ fn explain(error: &anyhow::Error, what: &str) -> anyhow::Error {
         _ => anyhow!("cannot {what}: {} (--log-level debug tells more)", short(error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missed_is_what_nobody_made_up_for() {
+        let missed = |state, others, rescued| {
+            Misses { state, others }.missed(&Counters { rescued, ..Counters::default() })
+        };
+        assert_eq!(missed(0, 0, 0), 0);
+        assert_eq!(missed(7, 0, 7), 0);
+        assert_eq!(missed(7, 20, 3), 24);
+        // A kernel that does not count misses.
+        assert_eq!(missed(0, 0, 3), 0);
+    }
+}

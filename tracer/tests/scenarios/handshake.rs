@@ -342,6 +342,34 @@ fn same_ports_again_are_two_connections_with_their_own_times() {
 }
 
 #[test]
+fn syn_with_another_number_is_not_the_one_that_was_answered() {
+    scenario(|lab| {
+        let tracer = Tracer::start(lab, &[]);
+        let listener = lab.b.listen(lab.b4_port(8080));
+        let raw = Raw::new(lab);
+        let mut peer = raw.client(lab.b4_port(8080));
+        peer.send(SYN, b"");
+        peer.expect_flags(SYN | ACK);
+        pause(100);
+        // A stray one, far out of the window: the kernel answers with an ACK and waits on.
+        peer.send_at(peer.snd.wrapping_add(1 << 30), SYN, b"");
+        peer.expect_flags(ACK);
+        pause(50);
+        peer.send(ACK, b"");
+        let server = accept(&listener);
+        peer.reset();
+        let run = tracer.stop_after(1);
+        drop(server);
+        // When the true one came is forgotten, and the stray one's time is not taken for it.
+        let _ = Check::conn(run.fine().server())
+            .eq("handshake_source", "srtt")
+            .lasts("handshake_us", 150)
+            .eq("outcome", "reset_by_remote");
+        let _ = Check::of(run.end()).eq("syns", 2).eq("syns_repeated", 0);
+    });
+}
+
+#[test]
 fn simultaneous_open() {
     scenario(|lab| {
         let tracer = Tracer::start(lab, &[]);

@@ -78,6 +78,19 @@ fn tiny_ring_loses_and_says_so() {
 }
 
 #[test]
+fn ring_that_fills_between_two_looks_is_emptied_in_time() {
+    // Twenty times the ring; nobody would look at it in time without being woken.
+    const CONNECTIONS: usize = 4_000;
+    alone(|lab| {
+        let tracer = Tracer::start(lab, &["--ring-size", "128K"]);
+        load::one_by_one(lab, CONNECTIONS);
+        tracer.settle(2 * CONNECTIONS, Duration::from_secs(10));
+        let run = tracer.stop();
+        let _ = Check::of(run.fine().end()).eq("connections", 2 * CONNECTIONS);
+    });
+}
+
+#[test]
 fn reader_that_stops_for_two_seconds_loses_lines_and_no_events() {
     alone(|lab| {
         let server = load::server(lab, CLIENTS);

@@ -215,6 +215,28 @@ fn rst_in_syn_recv_has_no_record_and_is_counted() {
 }
 
 #[test]
+fn rst_with_another_number_ends_no_request() {
+    scenario(|lab| {
+        let tracer = Tracer::start(lab, &[]);
+        let listener = lab.b.listen(lab.b4_port(8080));
+        let raw = Raw::new(lab);
+        let mut peer = raw.client(lab.b4_port(8080));
+        peer.send(SYN, b"");
+        peer.expect_flags(SYN | ACK);
+        // Out of the window: the kernel drops it, and so must everybody else (RFC 5961).
+        peer.send_at(peer.snd.wrapping_add(1 << 30), RST, b"");
+        pause(50);
+        peer.send(ACK, b"");
+        let server = accept(&listener);
+        peer.reset();
+        let run = tracer.stop_after(1);
+        drop(server);
+        let _ = reset(&run, "reset_by_remote", None, &[]).lasts("handshake_us", 50);
+        let _ = Check::of(run.end()).eq("handshakes_failed", 0).eq("connections", 1);
+    });
+}
+
+#[test]
 fn request_that_expires_is_counted() {
     scenario(|lab| {
         lab.b.sysctl("ipv4/tcp_synack_retries", 1);
