@@ -46,7 +46,7 @@ struct Child {
     ts_ns: u64,
 }
 
-const CHILD_SLOTS: u32 = 1 << 12;
+const CHILD_SLOTS: u32 = 1 << 15;
 
 #[map]
 static CHILDREN: Array<Child> = Array::with_max_entries(CHILD_SLOTS, 0);

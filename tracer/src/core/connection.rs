@@ -178,8 +178,13 @@ impl Conn {
     pub(super) fn stranger(event: &SocketEvent, role: Option<Role>) -> Self {
         // Only connect() leads into SYN_SENT.
         let role = if event.old == TcpState::SynSent { Some(Role::Client) } else { role };
+        // LISTEN→SYN_RECV never comes by itself: a child whose time was overwritten on its way (the
+        // kernel side keeps it in a small table) has missed nothing, only that time is not known.
+        let child =
+            event.old == TcpState::SynRecv && (event.syn.is_some() || role == Some(Role::Server));
+        let role = if child { Some(Role::Server) } else { role };
         let mut conn = Self::new(event, event.old, role);
-        conn.events_lost = true;
+        conn.events_lost = !child;
         conn.note_closing(event.old, None);
         conn.learn(event);
         conn
@@ -412,8 +417,9 @@ impl Conn {
                 self.begin(began);
                 self.syn_recv_at = MaybeNs::some(began.0);
             }
+            // As for a stranger: only the time is not known.
             None => {
-                self.events_lost = true;
+                self.events_lost = false;
                 self.since = self.since.min(event.at);
                 self.start = self.start.min(self.since);
             }
