@@ -39,3 +39,12 @@ fn a_loss_is_looked_into_once_and_a_further_one_after_the_answer() {
     loss.asked = false;
     assert!(!loss.due(lost(2), 1));
 }
+
+#[test]
+fn what_no_program_was_run_for_is_a_loss_too() {
+    let mut loss = LossCheck::default();
+    assert!(!loss.due(Counters::default(), 0));
+    assert!(loss.due(Counters::default(), 1));
+    // Not while the question is under way.
+    assert!(!loss.due(Counters::default(), 2));
+}
