@@ -4,5 +4,6 @@ mod devices;
 mod pipeline;
 mod run;
 mod setup;
+mod signals;
 
 pub use run::run;

@@ -4,13 +4,13 @@ use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracer_common::counters::Counters;
 
 use super::devices::Devices;
 use super::pipeline::{Pipeline, now};
 use super::setup;
+use super::signals::{Signal, Signals};
 use crate::cli::values::STUCK_STATES;
 use crate::cli::{Format, Options};
 use crate::core::Core;
@@ -273,45 +273,6 @@ enum Wake {
     Signal(Signal),
     Change(Result<crate::system::interfaces::Change>),
     Reconcile((MonoNs, Snapshot)),
-}
-
-#[derive(Clone, Copy)]
-enum Signal {
-    Stop,
-    Summary,
-    Reopen,
-    Resize,
-}
-
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    summary: tokio::signal::unix::Signal,
-    reopen: tokio::signal::unix::Signal,
-    resize: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen to signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            summary: listen(SignalKind::user_defined1())?,
-            reopen: listen(SignalKind::hangup())?,
-            resize: listen(SignalKind::window_change())?,
-        })
-    }
-
-    async fn next(&mut self) -> Signal {
-        tokio::select! {
-            _ = self.interrupt.recv() => Signal::Stop,
-            _ = self.terminate.recv() => Signal::Stop,
-            _ = self.summary.recv() => Signal::Summary,
-            _ = self.reopen.recv() => Signal::Reopen,
-            _ = self.resize.recv() => Signal::Resize,
-        }
-    }
 }
 
 async fn until(deadline: Option<Instant>) {
