@@ -113,7 +113,7 @@ async fn trace(options: &Options) -> Result<()> {
     let hook_netns = devices.any().then_some(own_netns);
     let cannot = cannot(&hooks, &snapshot, options);
 
-    let core = Core::new(setup::core_config(options, started, hook_netns));
+    let core = Core::new(setup::core_config(options, started));
     let ring = kernel.take_ring().context("the ring buffer is taken")?;
     let (report, writer) = output.start()?;
     let mut pipeline = Pipeline::new(

@@ -79,7 +79,7 @@ pub(super) fn load_config(
     }
 }
 
-pub(super) fn core_config(options: &Options, started: MonoNs, hook_netns: Option<u32>) -> Config {
+pub(super) fn core_config(options: &Options, started: MonoNs) -> Config {
     Config {
         states: options.show.states,
         stuck_after: stuck_after(options),
@@ -88,7 +88,6 @@ pub(super) fn core_config(options: &Options, started: MonoNs, hook_netns: Option
         top_hosts: options.show.top_hosts as usize,
         selection: selection(options),
         started,
-        syn_hook_netns: hook_netns,
         interval_reports: options.show.interval.is_some(),
         ..Config::default()
     }

@@ -28,10 +28,6 @@ pub struct Config {
     pub end_grace_ns: u64,
     /// When tracing began.
     pub started: MonoNs,
-    /// Network namespace (inode) whose devices carry the SYN hook. Servers elsewhere can't have a
-    /// handshake time from a SYN. The core goes by what each event carries and does not ask; it is
-    /// here for whoever explains the figures.
-    pub syn_hook_netns: Option<u32>,
     /// Whether figures of an interval are kept beside those of the run (`--interval`).
     pub interval_reports: bool,
 }
@@ -47,7 +43,6 @@ impl Default for Config {
             selection: Selection::default(),
             end_grace_ns: 5_000_000,
             started: MonoNs(0),
-            syn_hook_netns: None,
             interval_reports: false,
         }
     }

@@ -40,7 +40,6 @@ pub struct Kernel {
     hooks: Vec<HookStatus>,
     /// What holds the programs to their hooks; dropping one detaches it.
     links: Vec<Box<dyn Any + Send>>,
-    offsets: Offsets,
 }
 
 #[derive(Clone, Copy)]
@@ -93,14 +92,8 @@ impl Kernel {
         let counters = PerCpuArray::try_from(counters)?;
         fill_filters(&mut ebpf, config)?;
 
-        let mut kernel = Self {
-            ebpf,
-            ring: Some(ring),
-            counters,
-            hooks: Vec::new(),
-            links: Vec::new(),
-            offsets,
-        };
+        let mut kernel =
+            Self { ebpf, ring: Some(ring), counters, hooks: Vec::new(), links: Vec::new() };
         kernel.attach_enrichments(&btf, accept_parameters);
         // Last, so that the first transition finds the others at work.
         kernel
@@ -209,12 +202,6 @@ impl Kernel {
     #[must_use]
     pub fn hooks(&self) -> &[HookStatus] {
         &self.hooks
-    }
-
-    /// Offsets found in the kernel's BTF.
-    #[must_use]
-    pub fn offsets(&self) -> &Offsets {
-        &self.offsets
     }
 
     /// The ring buffer, for the one reader; `None` the second time.
