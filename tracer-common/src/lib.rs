@@ -7,6 +7,7 @@
 
 pub mod addr;
 pub mod counters;
+pub mod flood;
 pub mod offsets;
 pub mod packet;
 pub mod record;

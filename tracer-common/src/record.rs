@@ -22,6 +22,8 @@ pub enum RecordKind {
     SynAckRetransmit = 4,
     /// A RST came in for a SYN that was waiting for its final ACK: a [`RequestRecord`].
     RequestReset = 5,
+    /// What a CPU's SYN hook has counted so far: a [`SynSummary`].
+    SynSummary = 6,
 }
 
 impl TryFrom<u8> for RecordKind {
@@ -34,6 +36,7 @@ impl TryFrom<u8> for RecordKind {
             3 => Self::ResetSent,
             4 => Self::SynAckRetransmit,
             5 => Self::RequestReset,
+            6 => Self::SynSummary,
             other => return Err(other),
         })
     }
@@ -153,7 +156,39 @@ pub struct RequestRecord {
     pub isn: u32,
 }
 
+/// What a CPU's SYN hook has counted since it was loaded; one at the first SYN of every epoch, and
+/// more in a burst. Totals, so that a lost one takes nothing along.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "user",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout, zerocopy::Immutable)
+)]
+pub struct SynSummary {
+    /// A [`RecordKind`].
+    pub kind: u8,
+    /// 1: sent because of a burst, before the epoch was over; else 0.
+    pub burst: u8,
+    /// The CPU.
+    pub cpu: u16,
+    /// The epoch that is over, or with `burst` the one that goes on.
+    pub epoch: u32,
+    /// When.
+    pub ts_ns: u64,
+    /// SYNs that matched the filters, repeated ones included.
+    pub syns: u64,
+    /// Of those, repeated.
+    pub syns_repeated: u64,
+    /// RSTs.
+    pub resets: u64,
+    /// SYN-ACKs.
+    pub syn_acks: u64,
+    /// TCP packets that could not be parsed.
+    pub unparsed: u64,
+}
+
 const _: () = {
+    assert!(size_of::<SynSummary>() == 56 && align_of::<SynSummary>() == 8);
     assert!(size_of::<SocketRecord>() == 144 && align_of::<SocketRecord>() == 8);
     assert!(size_of::<RequestRecord>() == 64 && align_of::<RequestRecord>() == 8);
 };

@@ -238,7 +238,7 @@ impl Pipeline {
                         continue;
                     }
                 }
-                Record::State(_) => {}
+                Record::State(_) | Record::Alert(_) => {}
             }
             self.report.record(&record, &mut self.out);
             self.rendered += 1;

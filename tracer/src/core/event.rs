@@ -148,6 +148,29 @@ pub struct RequestEvent {
     pub syn_at: Option<MonoNs>,
 }
 
+/// What one CPU's SYN hook has counted since it was loaded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SynSummary {
+    /// When.
+    pub at: MonoNs,
+    /// The CPU.
+    pub cpu: u16,
+    /// Epoch that is over; with `burst` the one that goes on.
+    pub epoch: u32,
+    /// A sudden burst: do not wait for the end of the epoch.
+    pub burst: bool,
+    /// SYNs that matched, repeated ones included.
+    pub syns: u64,
+    /// Of those, repeated.
+    pub syns_repeated: u64,
+    /// RSTs.
+    pub resets: u64,
+    /// SYN-ACKs.
+    pub syn_acks: u64,
+    /// TCP packets that could not be parsed.
+    pub unparsed: u64,
+}
+
 /// A cgroup's name, as far as it could be found out.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CgroupName {
@@ -192,6 +215,8 @@ pub enum Event {
     SynAckRetransmit(RequestEvent),
     /// A RST hit a request.
     RequestReset(RequestEvent),
+    /// A CPU's SYN hook tells what it has counted: time to look at its arrays.
+    SynSummary(SynSummary),
     /// The name of a cgroup, told before the first event that carries its id.
     Cgroup {
         /// cgroup v2 id.

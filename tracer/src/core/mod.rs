@@ -17,6 +17,7 @@ mod cgroups;
 mod config;
 mod connection;
 pub mod event;
+pub mod flood;
 mod handshake;
 mod hosts;
 mod lifecycle;
@@ -138,7 +139,7 @@ impl Core {
                 self.requests.over(event.netns, event.local, event.remote);
                 self.handshake_failed(event.netns, event.local, event.remote);
             }
-            Event::Cgroup { .. } => {}
+            Event::SynSummary(_) | Event::Cgroup { .. } => {}
         }
     }
 

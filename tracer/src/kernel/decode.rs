@@ -3,12 +3,14 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use tracer_common::addr::Addr;
-use tracer_common::record::{RecordKind, RequestRecord, SocketRecord, flags};
+use tracer_common::record::{
+    RecordKind, RequestRecord, SocketRecord, SynSummary as SummaryRecord, flags,
+};
 use tracer_common::state::TcpState;
 use zerocopy::FromBytes as _;
 
 use crate::core::event::{
-    Comm, Event, MonoNs, Owner, RequestEvent, SocketEvent, SynSeen, TcpFields,
+    Comm, Event, MonoNs, Owner, RequestEvent, SocketEvent, SynSeen, SynSummary, TcpFields,
 };
 
 /// A record that makes no sense: the two sides were not built together.
@@ -27,7 +29,35 @@ pub fn decode(bytes: &[u8]) -> Result<Event, Undecodable> {
         RecordKind::ResetSent => socket(bytes).map(Event::ResetSent),
         RecordKind::SynAckRetransmit => request(bytes).map(Event::SynAckRetransmit),
         RecordKind::RequestReset => request(bytes).map(Event::RequestReset),
+        RecordKind::SynSummary => summary(bytes).map(Event::SynSummary),
     }
+}
+
+fn summary(bytes: &[u8]) -> Result<SynSummary, Undecodable> {
+    let (record, _) = SummaryRecord::read_from_prefix(bytes).map_err(|_| Undecodable)?;
+    let SummaryRecord {
+        kind: _,
+        burst,
+        cpu,
+        epoch,
+        ts_ns,
+        syns,
+        syns_repeated,
+        resets,
+        syn_acks,
+        unparsed,
+    } = record;
+    Ok(SynSummary {
+        at: MonoNs(ts_ns),
+        cpu,
+        epoch,
+        burst: burst != 0,
+        syns,
+        syns_repeated,
+        resets,
+        syn_acks,
+        unparsed,
+    })
 }
 
 fn socket(bytes: &[u8]) -> Result<SocketEvent, Undecodable> {

@@ -163,6 +163,7 @@ impl Report for Json {
                 write_line(&line, out);
             }
             Record::Stuck(stuck) => self.open_line("stuck", stuck, out),
+            Record::Alert(_) => {}
         }
     }
 

@@ -242,7 +242,7 @@ fn run(steps: &[Step], selection: Selection) {
                 check(connection, earliest);
             }
             Record::Stuck(stuck) => check(&stuck.connection, earliest),
-            Record::State(_) => {}
+            Record::State(_) | Record::Alert(_) => {}
         }
     }
     let totals = core.totals();

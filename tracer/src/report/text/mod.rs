@@ -120,6 +120,7 @@ impl Report for Text {
             Record::Connection(connection) => self.connection(connection, out),
             Record::State(change) => self.state(change, out),
             Record::Stuck(stuck) => self.stuck(stuck, out),
+            Record::Alert(_) => {}
         }
     }
 

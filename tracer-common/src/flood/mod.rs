@@ -1,0 +1,59 @@
+//! How SYNs are counted in the kernel: the arrays that both sides know, all of fixed size whatever
+//! the number of sources.
+//!
+//! - [`counts`]: exact totals per CPU and destination, monotone; nothing is ever reset.
+//! - [`sources`]: who sends most, per source and per prefix, in sets of few ways.
+//! - [`distinct`]: how many different sources, a HyperLogLog sketch per destination, double-buffered
+//!   by epoch: the user side empties the half that the kernel side is not writing.
+//!
+//! The user side draws the epochs ([`Control`]): it turns to the next one several times a second,
+//! and if it is late nothing is lost, the epoch is longer.
+
+pub mod counts;
+pub mod distinct;
+pub mod sources;
+
+/// Destinations that are counted apart, the special ones of [`slot`] included.
+pub const SLOTS: u32 = 256;
+
+/// Numbers of destinations that are no listener of their own.
+pub mod slot {
+    /// A local address and a port where somebody listens, but there are too many listeners to have
+    /// a slot each.
+    pub const OVERFLOW: u32 = 0;
+    /// A local address and a port where nobody listens.
+    pub const CLOSED: u32 = 1;
+    /// An address that is not this namespace's own: forwarded, bridged, or stray.
+    pub const FOREIGN: u32 = 2;
+    /// The first slot of a listener.
+    pub const FIRST_LISTENER: u32 = 3;
+}
+
+/// What the user side tells the kernel side while it runs: the only element of a mapped array.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Control {
+    /// Number of the epoch; its lowest bit chooses the half of double-buffered arrays.
+    pub epoch: u32,
+    /// Changes whenever listeners or local addresses do: what was looked up before is void.
+    pub generation: u32,
+}
+
+/// Key of the map of listeners; its value is the slot (`u32`). The kernel side looks for the exact
+/// destination first, then for the unspecified address of the packet's family
+/// (`Addr::v4(0)`, `Addr([0, 0])`): precedence and dual-stack sockets are resolved by the user side.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerKey {
+    /// Local address.
+    pub addr: [u64; 2],
+    /// Local port, host order.
+    pub port: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+const _: () = {
+    assert!(size_of::<Control>() == 8);
+    assert!(size_of::<ListenerKey>() == 24);
+};

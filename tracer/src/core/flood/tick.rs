@@ -1,0 +1,105 @@
+//! What the kernel side counted since the tick before, as plain types.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::core::event::MonoNs;
+
+/// Where SYNs went, in the network namespace whose interfaces carry the SYN hook.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Target {
+    /// An address where a socket listens; the unspecified address for a listener on any.
+    Listener(SocketAddr),
+    /// Listeners beyond the number that have a slot of their own.
+    Overflow,
+    /// A local address and a port where nobody listens.
+    Closed,
+    /// An address that is not this namespace's own.
+    Foreign,
+}
+
+/// What came in for one target since the tick before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// SYNs, repeated ones included.
+    pub syns: u64,
+    /// SYNs seen before (4-tuple and initial sequence number).
+    pub syns_repeated: u64,
+    /// RSTs.
+    pub resets: u64,
+    /// Of those, the ones that hit a half-open connection.
+    pub resets_matched: u64,
+    /// SYN-ACKs.
+    pub syn_acks: u64,
+    /// Requests that became connections and whose SYN was seen.
+    pub completed: u64,
+    /// Those whose SYN was not seen.
+    pub completed_unseen: u64,
+    /// Sum of the handshake times of `completed`, nanoseconds.
+    pub handshake_ns: u64,
+}
+
+/// Registers of a HyperLogLog sketch (`tracer_common::flood::distinct`), one byte each.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sketch(pub Box<[u8]>);
+
+impl std::fmt::Debug for Sketch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let used = self.0.iter().filter(|register| **register != 0).count();
+        write!(f, "Sketch({used} of {})", self.0.len())
+    }
+}
+
+/// One target with what came in for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TargetTick {
+    /// Which.
+    pub target: Target,
+    /// How much.
+    pub counts: Counts,
+    /// The first SYN of this tick.
+    pub first_syn: Option<MonoNs>,
+    /// Its different sources; `None` where no SYN came in.
+    pub sources: Option<Sketch>,
+}
+
+/// What one source, or one prefix, sent to one target since the tick before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SourceTick {
+    /// To whom.
+    pub target: Target,
+    /// The source, or the first address of the /24 (IPv4) or /64 (IPv6). IPv4-mapped as IPv4.
+    pub addr: IpAddr,
+    /// SYNs, repeated ones included; among the completers: connections.
+    pub syns: u64,
+    /// SYNs not seen before; among the completers: as `syns`.
+    pub firsts: u64,
+    /// RSTs that hit one of its half-open connections.
+    pub resets: u64,
+    /// The most SYNs that may have gone unseen before this source was followed; 0: exact. The same
+    /// in every tick until another takes its place.
+    pub bound: u64,
+}
+
+/// All that was counted between two moments. Targets, sources and prefixes where nothing happened
+/// are left out.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Tick {
+    /// End of the tick before.
+    pub from: MonoNs,
+    /// Now.
+    pub to: MonoNs,
+    /// By target.
+    pub targets: Vec<TargetTick>,
+    /// The sources that send most, by target.
+    pub sources: Vec<SourceTick>,
+    /// The prefixes that send most, by target.
+    pub prefixes: Vec<SourceTick>,
+    /// The sources that complete most handshakes, by target.
+    pub completers: Vec<SourceTick>,
+    /// SYNs that came from sources for which there was no room (all targets).
+    pub unattributed: u64,
+    /// Different destinations (address and port) of SYNs to [`Target::Closed`].
+    pub closed_targets: Option<Sketch>,
+    /// Different sources of SYN-ACKs to the namespace's own addresses.
+    pub syn_ack_sources: Option<Sketch>,
+}
