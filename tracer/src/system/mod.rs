@@ -11,6 +11,8 @@ pub mod interfaces;
 mod mounts;
 mod netlink;
 pub mod netns;
+pub mod netstat;
 pub mod owners;
 pub mod privileges;
+pub mod queues;
 pub mod sock_diag;
