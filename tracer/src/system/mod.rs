@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod hook_policy;
 pub mod host;
 pub mod interfaces;
+pub mod local_addresses;
 mod mounts;
 mod netlink;
 pub mod netns;
