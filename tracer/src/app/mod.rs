@@ -1,6 +1,7 @@
 //! Wires the parts together: kernel side, core, reports and the system around them.
 
 mod devices;
+mod flood;
 mod pipeline;
 mod run;
 mod setup;
