@@ -6,6 +6,7 @@ pub mod decode;
 pub mod hooks;
 pub mod layout;
 pub mod load;
+pub mod measure;
 pub mod syn_hook;
 mod tracefs;
 
