@@ -3,6 +3,7 @@
 //! aya stays behind this module.
 
 pub mod decode;
+pub mod flood;
 pub mod hooks;
 pub mod layout;
 pub mod load;
@@ -10,5 +11,6 @@ pub mod measure;
 pub mod syn_hook;
 mod tracefs;
 
+pub use flood::{FloodReader, FloodTables};
 pub use hooks::HookStatus;
 pub use load::{Kernel, LoadConfig};
