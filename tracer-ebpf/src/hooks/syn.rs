@@ -179,10 +179,13 @@ fn handle(segment: &packet::Segment, ifindex: u32) {
         // The RST that answers a SYN-ACK carries the number the SYN-ACK asked for (RFC 9293,
         // 3.10.7.1). A SYN still in the table has not become a connection.
         let next = segment.seq;
-        let request = syn_table::take(&subject, now, |isn| isn.wrapping_add(1) == next);
-        flood::reset(&subject, request.is_some());
-        if let Some(slot) = request {
-            request_reset(segment, &subject, now, slot.ts_ns);
+        // 0: none. An `Option` kept across a call may be stored half empty, which the verifier
+        // takes for the reading of a register that was never written.
+        let syn_ts_ns = syn_table::take(&subject, now, |isn| isn.wrapping_add(1) == next)
+            .map_or(0, |slot| slot.ts_ns);
+        flood::reset(&subject, syn_ts_ns != 0);
+        if syn_ts_ns != 0 {
+            request_reset(segment, &subject, now, syn_ts_ns);
         }
     }
 }
