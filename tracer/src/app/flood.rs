@@ -49,11 +49,12 @@ impl Floods {
     /// The kernel side's arrays can't be mapped or filled.
     pub(super) fn new(kernel: &mut Kernel, config: flood::Config, started: MonoNs) -> Result<Self> {
         let (reader, tables) = kernel.flood()?;
+        let netns = config.netns;
         let mut floods = Self {
             reader,
             tables,
             detector: Detector::new(config),
-            netns: config.netns,
+            netns,
             ticked: started,
             burst: false,
             changed: true,
@@ -137,7 +138,9 @@ impl Floods {
         match queues::listeners() {
             Ok(listeners) => {
                 self.tables.replace_listeners(
-                    listeners.into_iter().map(|socket| (socket.cookie, socket.local, socket.v6only)),
+                    listeners
+                        .into_iter()
+                        .map(|socket| (socket.cookie, socket.local, socket.v6only)),
                 );
                 self.changed = true;
             }
@@ -196,7 +199,15 @@ impl FloodClock {
             .ok();
         let (answer, answers) = mpsc::channel(1);
         let now = Instant::now();
-        Self { next_tick: now + TICK, next_list: now + RELIST, watch, asked: false, answer, answers, told: false }
+        Self {
+            next_tick: now + TICK,
+            next_list: now + RELIST,
+            watch,
+            asked: false,
+            answer,
+            answers,
+            told: false,
+        }
     }
 
     /// Waits for the next thing to do. Nothing is lost if the future is dropped.

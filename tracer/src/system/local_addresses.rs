@@ -80,9 +80,7 @@ impl NetlinkDeserializable for Answer {
         if header.message_type != RTM_NEWROUTE {
             return Ok(Self(None));
         }
-        parse(payload)
-            .map(Self)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        parse(payload).map(Self).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 }
 
@@ -97,11 +95,8 @@ fn parse(payload: &[u8]) -> Result<Option<LocalPrefix>, DecodeError> {
     }
     let v4 = i32::from(family) == libc::AF_INET;
     // A default route has no destination.
-    let mut addr = if v4 {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
-    } else {
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-    };
+    let mut addr =
+        if v4 { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
     for attribute in NlasIterator::new(attributes) {
         let attribute = attribute?;
         if attribute.kind() != RTA_DST {

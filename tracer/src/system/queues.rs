@@ -114,7 +114,10 @@ fn listener(response: &InetResponse) -> ListenSocket {
         limit: header.send_queue.into(),
         drops: other(INET_DIAG_SKMEMINFO).and_then(|bytes| {
             let at = SK_MEMINFO_DROPS * size_of::<u32>();
-            bytes.get(at..at + size_of::<u32>()).and_then(|word| parse_u32(word).ok()).map(u64::from)
+            bytes
+                .get(at..at + size_of::<u32>())
+                .and_then(|word| parse_u32(word).ok())
+                .map(u64::from)
         }),
     }
 }
@@ -227,10 +230,7 @@ mod tests {
         let host = "10.9.0.1".parse().unwrap();
         assert_eq!(
             hosts,
-            [
-                (host, "0.0.0.0:80".parse().unwrap(), 2),
-                (host, "10.0.0.1:80".parse().unwrap(), 1)
-            ]
+            [(host, "0.0.0.0:80".parse().unwrap(), 2), (host, "10.0.0.1:80".parse().unwrap(), 1)]
         );
     }
 

@@ -9,9 +9,9 @@ use tracer::kernel::measure::{PASS, Runs, SYN_HOOK};
 use tracer::kernel::{Kernel, LoadConfig};
 use tracer_common::settings::Settings;
 
+use crate::support::Lab;
 use crate::support::flood::{Flood, swallow_answers};
 use crate::support::lab::{MAC_A, MAC_B};
-use crate::support::Lab;
 
 /// Rounds, in each of which both programs get their turn; the median is printed.
 const ROUNDS: usize = 7;
