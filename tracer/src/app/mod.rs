@@ -1,5 +1,6 @@
 //! Wires the parts together: kernel side, core, reports and the system around them.
 
+mod alert;
 mod devices;
 mod flood;
 mod pipeline;

@@ -11,6 +11,7 @@ use tokio::io::unix::AsyncFd;
 use tracer_common::record::RequestRecord;
 
 use super::flood::{self, Floods};
+use super::alert::{self, AlertRunner};
 use crate::core::event::{Event, ExistingSocket, MonoNs};
 use crate::core::flood::Want;
 use crate::core::flood::sample::Sample;
@@ -46,6 +47,8 @@ pub(super) struct Pipeline {
     cgroups: Cgroups,
     report: Box<dyn Report>,
     writer: Writer,
+    /// The program of `--on-alert`.
+    alerts: Option<AlertRunner>,
     shown: Shown,
     /// Connection records still to be shown; `None`: any number.
     remaining: Option<u64>,
@@ -93,6 +96,7 @@ impl Pipeline {
             cgroups: Cgroups::new(),
             report,
             writer,
+            alerts: None,
             shown,
             remaining: count,
             records: Vec::new(),
@@ -102,6 +106,11 @@ impl Pipeline {
             undecodable: 0,
             last_cgroup: 0,
         })
+    }
+
+    /// Hands alerts to `alerts` as well, from now on.
+    pub(super) fn tell_of_alerts(&mut self, alerts: Option<AlertRunner>) {
+        self.alerts = alerts;
     }
 
     /// The `start` record; for text the same in words, on stderr.
@@ -212,6 +221,9 @@ impl Pipeline {
 
     /// Lets time pass in the core, as far as every event has been handled.
     pub(super) fn tick(&mut self) {
+        if let Some(alerts) = &mut self.alerts {
+            alerts.poll();
+        }
         let now = self.handled;
         if self.core.poll_timeout().is_some_and(|at| at <= now) {
             self.core.handle_timeout(now, &mut self.records);
@@ -306,7 +318,13 @@ impl Pipeline {
                         continue;
                     }
                 }
-                Record::State(_) | Record::Alert(_) => {}
+                // Whatever the filters say.
+                Record::Alert(alert) => {
+                    if let Some(alerts) = &mut self.alerts {
+                        alerts.alert(alert, self.report.clock());
+                    }
+                }
+                Record::State(_) => {}
             }
             self.report.record(&record, &mut self.out);
             self.rendered += 1;
@@ -389,6 +407,9 @@ impl Pipeline {
         let end = End { output_dropped: self.writer.dropped(), ..end };
         self.report.end(&end, &mut self.out);
         self.writer.push_wait(&self.out, 1, deadline);
+        if let Some(alerts) = self.alerts.take() {
+            alerts.finish(alert::PATIENCE);
+        }
         if let Err(unwritten) = self.writer.finish(deadline) {
             bail!(
                 "the last {} bytes were not taken within {} s: the output is full, or nobody reads it",

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracer_common::counters::Counters;
 
+use super::alert::{AlertRunner, test_alert};
 use super::devices::Devices;
 use super::flood::{FloodClock, FloodWake, Floods};
 use super::pipeline::{Pipeline, now};
@@ -40,6 +41,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// What failed, why, and what to do, for the user.
 pub fn run(options: &Options) -> Result<()> {
+    if options.output.test_alert {
+        return test_alert(options);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // For questions to the kernel's socket tables: one after a loss, and the flood detector's.
@@ -82,6 +86,8 @@ async fn trace(options: &Options) -> Result<()> {
     }
     let mut signals = Signals::new()?;
     let output = Output::open(options)?;
+    // A process apart, which must not inherit what is opened and attached from here on.
+    let alerts = AlertRunner::new(options)?;
 
     let mut kernel = Kernel::load(&setup::load_config(options, &filters, ring_size, own_netns))?;
     let mut hooks = kernel.hooks().to_vec();
@@ -135,6 +141,7 @@ async fn trace(options: &Options) -> Result<()> {
         setup::shown(options),
         options.show.count,
     )?;
+    pipeline.tell_of_alerts(alerts);
     let mut start = start_record(options, &running.release, &hooks, cannot, ring_size, started);
     start.cannot.extend(pipeline.cgroup_problem().map(str::to_owned));
     let width =
@@ -370,13 +377,13 @@ fn matching(mut snapshot: Snapshot, filters: &crate::filter::KernelFilters) -> S
 }
 
 /// Where the reports go, opened before anything is attached.
-struct Output {
+pub(super) struct Output {
     report: Box<dyn Report>,
     file: Option<std::path::PathBuf>,
 }
 
 impl Output {
-    fn open(options: &Options) -> Result<Self> {
+    pub(super) fn open(options: &Options) -> Result<Self> {
         match &options.output.output {
             Some(path) => {
                 std::fs::OpenOptions::new()
@@ -417,7 +424,7 @@ impl Output {
         needed
     }
 
-    fn start(self) -> Result<(Box<dyn Report>, Writer)> {
+    pub(super) fn start(self) -> Result<(Box<dyn Report>, Writer)> {
         let writer = match &self.file {
             Some(path) => Writer::file(path)
                 .with_context(|| format!("cannot open the output file {}", path.display()))?,
