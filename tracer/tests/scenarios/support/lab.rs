@@ -94,6 +94,11 @@ impl Lab {
         self.host4(host)
     }
 
+    /// An IPv4 address of a network behind host b.
+    pub(crate) fn inner4(&self, host: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, self.net.0 - 64, self.net.1, host)
+    }
+
     /// IPv6 address of host a.
     pub(crate) fn a6(&self) -> IpAddr {
         self.host6(1).into()
