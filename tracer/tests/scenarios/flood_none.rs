@@ -131,7 +131,7 @@ fn lossy(lab: &Lab, losses: impl FnOnce(&Lab)) {
 /// Drops 30 % at random of what matches, in a hook of netfilter.
 fn lose(ns: &Netns, hook: &str, rule: &str) {
     ns.nft(&format!(
-        "table inet loss_{hook} {{\nchain all {{\ntype filter hook {hook} priority -300;\n\
+        "table inet loss_{hook} {{\nchain loses {{\ntype filter hook {hook} priority -300;\n\
          {rule} numgen random mod 100 < 30 counter drop\n}}\n}}\n"
     ));
 }
