@@ -1,10 +1,11 @@
-//! Set-up, build, run and test of tracer: `cargo xtask build|run|test|vm`.
+//! Set-up, build, run and test of tracer: `cargo xtask build|run|test|detect|vm`.
 //!
 //! Every command first finds out which BPF toolchain the machine has or can have
 //! ([`toolchain`]), so that a fresh machine with Rust needs nothing but this command.
 
 mod apt;
 mod build;
+mod detect;
 mod readme;
 mod shell;
 mod test;
@@ -54,6 +55,8 @@ enum Command {
     },
     /// Run every test: format, lints, unit, integration (as root), virtual machines, README
     Test(test::Options),
+    /// Play floods, and what only looks like one, drawn at random; print what was told of them
+    Detect(detect::Options),
     /// Run tests or a command in a virtual machine with one of Debian's kernels
     Vm(vm::Options),
 }
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Build { consent } => build::build(consent).map(|_| ExitCode::SUCCESS),
         Command::Run { consent, args } => build::run(consent, &args),
         Command::Test(options) => test::run(&options),
+        Command::Detect(options) => detect::run(&options),
         Command::Vm(options) => vm::run(&options),
     };
     result.unwrap_or_else(|error| {

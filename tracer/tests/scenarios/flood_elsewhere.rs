@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::support::alert::{CLEAR, timed};
+use crate::support::container::Container;
 use crate::support::counters::Counters;
 use crate::support::crowd::{Acceptor, Crowd, Made};
 use crate::support::flood::{Flood, Kind, Sources, dropped_by, swallow_answers};
@@ -14,34 +15,6 @@ use crate::support::{Check, Lab, Netns, Run, Tracer, pause, scenario};
 
 /// Long enough for what may have begun to be told.
 const AFTERMATH: u64 = 1_500;
-
-/// A container behind host b: a namespace, a cable to it, a route back.
-struct Container {
-    ns: Netns,
-    addr: SocketAddr,
-}
-
-fn container(lab: &Lab) -> Container {
-    let ns = Netns::new();
-    let (gateway, addr) = (lab.inner4(1), lab.inner4(2));
-    lab.b.sh(&format!("ip link add cb type veth peer name eth0 netns {}", ns.path()));
-    lab.b.sh(&format!("ip addr add {gateway}/24 dev cb"));
-    lab.b.sh("ip link set cb up");
-    ns.sh(&format!("ip addr add {addr}/24 dev eth0"));
-    ns.sh("ip link set eth0 up");
-    ns.sh(&format!("ip route add default via {gateway}"));
-    lab.b.sysctl("ipv4/ip_forward", 1);
-    lab.a.sh(&format!("ip route add {}/24 via {}", lab.inner4(0), lab.b4()));
-    Container { ns, addr: SocketAddr::new(addr.into(), 80) }
-}
-
-/// What comes to port 8080 of host b goes to the container.
-fn translate(lab: &Lab, to: SocketAddr) {
-    lab.b.nft(&format!(
-        "table ip nat {{\nchain prerouting {{\ntype nat hook prerouting priority dstnat\n\
-         tcp dport 8080 dnat to {to}\n}}\n}}\n"
-    ));
-}
 
 fn tracer(lab: &Lab) -> Tracer {
     let inner = format!("{}/24", lab.inner4(0));
@@ -77,8 +50,8 @@ fn half_open(ns: &Netns) -> usize {
 #[test]
 fn dnat_to_a_container_that_answers() {
     scenario(|lab| {
-        let inner = container(lab);
-        translate(lab, inner.addr);
+        let inner = Container::new(lab);
+        inner.publish(lab);
         let acceptor = Acceptor::new(inner.ns.listen_with(inner.addr, 4096, |_| ()));
         let tracer = tracer(lab);
         let made = honest(lab, lab.b4_port(8080));
@@ -92,8 +65,8 @@ fn dnat_to_a_container_with_a_listener_on_the_same_port_of_the_host() {
     scenario(|lab| {
         // As docker-proxy does: it listens on the published port, and no connection ever gets to
         // it, since prerouting has translated them all.
-        let inner = container(lab);
-        translate(lab, inner.addr);
+        let inner = Container::new(lab);
+        inner.publish(lab);
         let _proxy = lab.b.listen(SocketAddr::from(([0, 0, 0, 0], 8080)));
         let acceptor = Acceptor::new(inner.ns.listen_with(inner.addr, 4096, |_| ()));
         let tracer = tracer(lab);
@@ -107,8 +80,8 @@ fn dnat_to_a_container_with_a_listener_on_the_same_port_of_the_host() {
 fn spoofed_syns_through_dnat() {
     scenario(|lab| {
         swallow_answers(lab);
-        let inner = container(lab);
-        translate(lab, inner.addr);
+        let inner = Container::new(lab);
+        inner.publish(lab);
         let _listener = inner.ns.listen_with(inner.addr, 4096, |_| ());
         let tracer = tracer(lab);
         spoofed(lab, lab.b4_port(8080));
@@ -122,8 +95,8 @@ fn spoofed_syns_through_dnat() {
 fn spoofed_syns_through_dnat_with_a_listener_on_the_same_port_of_the_host() {
     scenario(|lab| {
         swallow_answers(lab);
-        let inner = container(lab);
-        translate(lab, inner.addr);
+        let inner = Container::new(lab);
+        inner.publish(lab);
         let _proxy = lab.b.listen(SocketAddr::from(([0, 0, 0, 0], 8080)));
         let _listener = inner.ns.listen_with(inner.addr, 4096, |_| ());
         let tracer = tracer(lab);
@@ -139,7 +112,7 @@ fn spoofed_syns_through_dnat_with_a_listener_on_the_same_port_of_the_host() {
 #[test]
 fn forwarded_connections() {
     scenario(|lab| {
-        let inner = container(lab);
+        let inner = Container::new(lab);
         let acceptor = Acceptor::new(inner.ns.listen_with(inner.addr, 4096, |_| ()));
         let tracer = tracer(lab);
         let made = honest(lab, inner.addr);
@@ -152,7 +125,7 @@ fn forwarded_connections() {
 fn forwarded_spoofed_syns() {
     scenario(|lab| {
         swallow_answers(lab);
-        let inner = container(lab);
+        let inner = Container::new(lab);
         // The same port here: it is the address that counts.
         let _here = lab.b.listen(lab.b4_port(80));
         let _listener = inner.ns.listen_with(inner.addr, 4096, |_| ());
@@ -183,7 +156,7 @@ fn nobody_listens() {
 fn listener_in_a_second_namespace() {
     scenario(|lab| {
         swallow_answers(lab);
-        let inner = container(lab);
+        let inner = Container::new(lab);
         // Same port, and bound to every address of its own namespace.
         let _listener = inner.ns.listen(SocketAddr::from(([0, 0, 0, 0], 8080)));
         let tracer = tracer(lab);

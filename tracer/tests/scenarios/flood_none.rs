@@ -1,6 +1,6 @@
 //! What is no flood, however much of it comes: no alert, or the notice that says what it is.
 
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use crate::support::alert::CLEAR;
@@ -22,19 +22,6 @@ fn start(lab: &Lab) -> Tracer {
 
 fn grown(ns: &Netns, before: &Counters, name: &str) -> i64 {
     Counters::read(ns).get(name) - before.get(name)
-}
-
-/// Forty addresses of host a.
-fn addresses(lab: &Lab) -> Vec<IpAddr> {
-    let addrs: Vec<IpAddr> = (100..140).map(|n| lab.other4(n).into()).collect();
-    for addr in &addrs {
-        lab.a.sh(&format!("ip addr add {addr}/24 dev va"));
-    }
-    let mac = crate::support::lab::mac(crate::support::lab::MAC_A);
-    for addr in &addrs {
-        lab.b.sh(&format!("ip neigh replace {addr} lladdr {mac} dev vb nud permanent"));
-    }
-    addrs
 }
 
 /// A crowd at a listener that accepts at once.
@@ -88,7 +75,7 @@ fn idle_connections_with_keepalives() {
 fn five_thousand_completing_a_second() {
     alone(|lab| {
         let plan = Crowd::new(lab.b4_port(8080), 5_000, Duration::from_secs(4));
-        let (run, made) = crowd(lab, plan.from(addresses(lab)));
+        let (run, made) = crowd(lab, plan.from(lab.more_addresses(40)));
         served(&made, 5_000.0);
         // Nothing was there before: whether this is a crowd is a matter of taste.
         run.no_flood_but_perhaps(&["flash_crowd"]);
@@ -101,7 +88,7 @@ fn step_from_one_to_ten_thousand_completing() {
     alone(|lab| {
         let plan = Crowd::new(lab.b4_port(8080), 1_000, Duration::from_secs(5))
             .then(10_000, Duration::from_secs(4));
-        let (run, made) = crowd(lab, plan.from(addresses(lab)));
+        let (run, made) = crowd(lab, plan.from(lab.more_addresses(40)));
         served(&made, 5_000.0);
         run.one_notice("flash_crowd");
     });
@@ -128,20 +115,12 @@ fn lossy(lab: &Lab, losses: impl FnOnce(&Lab)) {
     assert!(run.verdicts().contains("lossy_path"), "{}", run.alerts());
 }
 
-/// Drops 30 % at random of what matches, in a hook of netfilter.
-fn lose(ns: &Netns, hook: &str, rule: &str) {
-    ns.nft(&format!(
-        "table inet loss_{hook} {{\nchain loses {{\ntype filter hook {hook} priority -300;\n\
-         {rule} numgen random mod 100 < 30 counter drop\n}}\n}}\n"
-    ));
-}
-
 #[test]
 fn thirty_percent_lost_on_the_way() {
     scenario(|lab| {
         lossy(lab, |lab| {
-            lose(&lab.a, "output", "tcp dport 8080");
-            lose(&lab.a, "prerouting", "tcp sport 8080");
+            lab.a.lose("output", "tcp dport 8080", 30);
+            lab.a.lose("prerouting", "tcp sport 8080", 30);
         });
     });
 }
@@ -150,8 +129,8 @@ fn thirty_percent_lost_on_the_way() {
 fn thirty_percent_lost_behind_the_hook() {
     scenario(|lab| {
         lossy(lab, |lab| {
-            lose(&lab.b, "prerouting", "tcp dport 8080");
-            lose(&lab.a, "prerouting", "tcp sport 8080");
+            lab.b.lose("prerouting", "tcp dport 8080", 30);
+            lab.a.lose("prerouting", "tcp sport 8080", 30);
         });
     });
 }

@@ -100,10 +100,8 @@ impl Run {
     }
 }
 
-/// The one incident of a run.
+/// The one flood of a run.
 pub(crate) struct Incident<'a> {
-    /// The record of its beginning.
-    pub(crate) start: &'a Value,
     /// Its last record, which is the one of its end.
     pub(crate) end: &'a Value,
 }
@@ -160,7 +158,7 @@ impl Run {
         // made, a socket opened.
         let since = seconds(start, "since") - times.first;
         assert!((-0.3..=1.0).contains(&since), "since {since} s:\n{all}");
-        Incident { start, end }
+        Incident { end }
     }
 
     /// Checks that the kernel's own counters bore the flood out, by its severity in some record.

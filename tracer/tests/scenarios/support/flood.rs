@@ -36,6 +36,8 @@ pub(crate) enum Sources {
     Few(IpAddr, u32),
     /// So many addresses from this one on, so far from each other, in turn.
     Apart(IpAddr, u32, u32),
+    /// IPv6: one address in each of so many /64, beginning with this one's, in turn.
+    Networks(IpAddr, u32),
     /// All of the prefix, at random.
     RandomIn(IpAddr, u8),
 }
@@ -216,6 +218,9 @@ impl Flood {
                 let (place, turn) = (i % u64::from(n), i / u64::from(n));
                 (bits(first) + u128::from(place * u64::from(step)), turn)
             }
+            Sources::Networks(_, n) => {
+                (bits(first) + (u128::from(i % u64::from(n)) << 64), i / u64::from(n))
+            }
         };
         let place = usize::try_from(i).expect("a number") % self.ports.len();
         Packet {
@@ -296,7 +301,7 @@ impl Flood {
 }
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators").
-pub(super) fn mix(n: u64) -> u64 {
+pub(crate) fn mix(n: u64) -> u64 {
     let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -322,6 +327,9 @@ fn range(sources: Sources) -> (IpAddr, IpAddr) {
         Sources::Apart(addr, n, step) => {
             let last = bits(addr) + u128::from(n - 1) * u128::from(step);
             (addr, address(last, addr.is_ipv4()))
+        }
+        Sources::Networks(addr, n) => {
+            (addr, address(bits(addr) + (u128::from(n - 1) << 64), addr.is_ipv4()))
         }
         Sources::RandomIn(addr, len) => {
             let width = if addr.is_ipv4() { 32 } else { 128 };

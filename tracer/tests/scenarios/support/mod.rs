@@ -4,6 +4,7 @@
 pub(crate) mod alert;
 pub(crate) mod capture;
 pub(crate) mod child;
+pub(crate) mod container;
 pub(crate) mod counters;
 pub(crate) mod crowd;
 pub(crate) mod expect;
