@@ -34,7 +34,7 @@ pub(crate) struct Options {
 
 /// Builds tracer and the tests, and has them play the draws as root.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let _ = toolchain::ensure(options.consent, tools::FOR_TESTS)?;
+    let _ = toolchain::ensure(options.consent, tools::FOR_DETECT)?;
     let binary = build::release()?;
     let executables = test::test_executables()?;
     let scenarios = executables.into_iter().find(|(name, _)| name == "scenarios");
