@@ -1,4 +1,4 @@
-//! Set-up, build, run and test of tracer: `cargo xtask build|run|test|bench|vm`.
+//! Set-up, build, run and test of tracer: `cargo xtask build|run|test|detect|bench|vm`.
 //!
 //! Every command first finds out which BPF toolchain the machine has or can have
 //! ([`toolchain`]), so that a fresh machine with Rust needs nothing but this command.
@@ -6,6 +6,7 @@
 mod apt;
 mod bench;
 mod build;
+mod detect;
 mod readme;
 mod shell;
 mod test;
@@ -57,6 +58,8 @@ enum Command {
     Test(test::Options),
     /// Print what tracer costs; takes a quiet machine and about a minute
     Bench(bench::Options),
+    /// Play floods, and what only looks like one, drawn at random; print what was told of them
+    Detect(detect::Options),
     /// Run tests or a command in a virtual machine with one of Debian's kernels
     Vm(vm::Options),
 }
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Run { consent, args } => build::run(consent, &args),
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
+        Command::Detect(options) => detect::run(&options),
         Command::Vm(options) => vm::run(&options),
     };
     result.unwrap_or_else(|error| {

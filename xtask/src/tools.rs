@@ -35,6 +35,9 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
     tool("nsenter", &["util-linux"]),
 ];
 
+/// What `cargo xtask detect` makes traffic with.
+pub(crate) const FOR_DETECT: &[Tool] = &[tool("ip", &["iproute2"]), tool("nft", &["nftables"])];
+
 /// What the virtual machines need: the emulator, and tools to take packages apart.
 pub(crate) const FOR_VMS: &[Tool] = &[
     tool("qemu-system-x86_64", &["qemu-system-x86"]),

@@ -17,11 +17,20 @@
 mod again;
 mod close;
 mod core_vm;
+<<<<<<< HEAD
 mod cost;
+=======
+mod detect;
+>>>>>>> flood-scen
 mod errors;
 mod fastopen;
 mod filters;
 mod flood;
+mod flood_elsewhere;
+mod flood_forms;
+mod flood_none;
+mod flood_verdicts;
+mod half_open;
 mod handshake;
 mod lifecycle;
 mod load;

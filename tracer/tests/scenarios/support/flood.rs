@@ -6,6 +6,7 @@
 
 mod frame;
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use nix::unistd::Pid;
 
 use super::lab::{Lab, MAC_A, MAC_B};
 use super::netns::Netns;
+use super::wire::Wire;
 pub(crate) use frame::{Cut, Kind, SERVICE_VLAN, Shape, VLAN};
 
 /// Most packets of one flood.
@@ -32,6 +34,10 @@ pub(crate) enum Sources {
     One(IpAddr),
     /// So many addresses from this one on, in turn.
     Few(IpAddr, u32),
+    /// So many addresses from this one on, so far from each other, in turn.
+    Apart(IpAddr, u32, u32),
+    /// IPv6: one address in each of so many /64, beginning with this one's, in turn.
+    Networks(IpAddr, u32),
     /// All of the prefix, at random.
     RandomIn(IpAddr, u8),
 }
@@ -208,6 +214,13 @@ impl Flood {
             }
             Sources::One(_) => (bits(first), i),
             Sources::Few(_, n) => (bits(first) + u128::from(i % u64::from(n)), i / u64::from(n)),
+            Sources::Apart(_, n, step) => {
+                let (place, turn) = (i % u64::from(n), i / u64::from(n));
+                (bits(first) + u128::from(place * u64::from(step)), turn)
+            }
+            Sources::Networks(_, n) => {
+                (bits(first) + (u128::from(i % u64::from(n)) << 64), i / u64::from(n))
+            }
         };
         let place = usize::try_from(i).expect("a number") % self.ports.len();
         Packet {
@@ -242,34 +255,53 @@ impl Flood {
             cpu.set(sched_getcpu().expect("getcpu()")).expect("a CPU");
             sched_setaffinity(Pid::from_raw(0), &cpu).expect("sched_setaffinity()");
             let socket = open(device);
-            let start = Instant::now();
-            // What time lost by a busy machine may be made good for: 50 ms.
-            let burst = (u64::from(self.rate) / 20).max(1);
-            let (mut sent, mut credit_from, mut since) = (0, 0, start);
-            while sent < self.total() {
-                let mut due = since.elapsed().as_micros() as u64 * u64::from(self.rate) / 1_000_000
-                    + credit_from;
-                if due > sent + burst {
-                    due = sent + burst;
-                    (since, credit_from) = (Instant::now(), due);
-                }
-                let next = due.min(sent + BATCH as u64).min(self.total());
-                if next <= sent {
-                    std::thread::sleep(Duration::from_millis(1));
-                    continue;
-                }
-                let frames: Vec<Vec<u8>> =
-                    (sent..next).map(|n| frame::build(self, &self.packet(n), macs)).collect();
-                send_all(&socket, &frames);
-                sent = next;
-            }
-            Sent { packets: sent, took: start.elapsed() }
+            self.paced(macs, |frames| send_all(&socket, frames))
         })
+    }
+
+    /// Sends it all as IP packets into a wire without Ethernet headers.
+    #[track_caller]
+    pub(crate) fn run_into(&self, wire: &dyn Wire) -> Sent {
+        assert!(self.shape.tags.is_empty(), "tags belong to Ethernet");
+        self.paced((MAC_A, MAC_B), |frames| {
+            frames.iter().for_each(|frame| wire.send(&frame[14..]));
+        })
+    }
+
+    fn paced(&self, macs: ([u8; 6], [u8; 6]), mut send: impl FnMut(&[Vec<u8>])) -> Sent {
+        let start = Instant::now();
+        // What time lost by a busy machine may be made good for: 50 ms.
+        let burst = (u64::from(self.rate) / 20).max(1);
+        let (mut sent, mut credit_from, mut since) = (0, 0, start);
+        while sent < self.total() {
+            let mut due =
+                since.elapsed().as_micros() as u64 * u64::from(self.rate) / 1_000_000 + credit_from;
+            if due > sent + burst {
+                due = sent + burst;
+                (since, credit_from) = (Instant::now(), due);
+            }
+            let next = due.min(sent + BATCH as u64).min(self.total());
+            if next <= sent {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            let frames: Vec<Vec<u8>> =
+                (sent..next).map(|n| frame::build(self, &self.packet(n), macs)).collect();
+            send(&frames);
+            sent = next;
+        }
+        Sent { packets: sent, took: start.elapsed() }
+    }
+
+    /// How many different sources it has, counted.
+    pub(crate) fn different_sources(&self) -> usize {
+        let sources: HashSet<IpAddr> = (0..self.total()).map(|n| self.packet(n).source).collect();
+        sources.len()
     }
 }
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators").
-fn mix(n: u64) -> u64 {
+pub(crate) fn mix(n: u64) -> u64 {
     let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -292,6 +324,13 @@ fn range(sources: Sources) -> (IpAddr, IpAddr) {
     match sources {
         Sources::One(addr) => (addr, addr),
         Sources::Few(addr, n) => (addr, address(bits(addr) + u128::from(n - 1), addr.is_ipv4())),
+        Sources::Apart(addr, n, step) => {
+            let last = bits(addr) + u128::from(n - 1) * u128::from(step);
+            (addr, address(last, addr.is_ipv4()))
+        }
+        Sources::Networks(addr, n) => {
+            (addr, address(bits(addr) + (u128::from(n - 1) << 64), addr.is_ipv4()))
+        }
         Sources::RandomIn(addr, len) => {
             let width = if addr.is_ipv4() { 32 } else { 128 };
             let room = (1_u128 << (width - u32::from(len))) - 1;
@@ -303,17 +342,31 @@ fn range(sources: Sources) -> (IpAddr, IpAddr) {
 
 /// An AF_PACKET socket that sends whole frames out of a device of this thread's namespace and
 /// receives nothing.
-fn open(device: &std::ffi::CStr) -> OwnedFd {
+pub(super) fn open(device: &std::ffi::CStr) -> OwnedFd {
+    packet_socket(device, 0)
+}
+
+/// One that also receives the IPv4 packets that come in there.
+pub(super) fn receive_ipv4(device: &std::ffi::CStr) -> OwnedFd {
+    let socket = packet_socket(device, (libc::ETH_P_IP as u16).to_be());
+    // Room for what comes while the receiver does other things.
+    super::sock::set_option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 16 << 20);
+    socket
+}
+
+fn packet_socket(device: &std::ffi::CStr, protocol: u16) -> OwnedFd {
     // SAFETY: plain system calls; the name is NUL-terminated; all zeroes is a valid sockaddr_ll,
     // which outlives the call.
     unsafe {
-        let raw = libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0);
+        let raw =
+            libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol.into());
         assert!(raw >= 0, "AF_PACKET: {}", std::io::Error::last_os_error());
         let socket = OwnedFd::from_raw_fd(raw);
         let ifindex = libc::if_nametoindex(device.as_ptr());
         assert_ne!(ifindex, 0, "no device {}", device.to_string_lossy());
         let mut addr: libc::sockaddr_ll = std::mem::zeroed();
         addr.sll_family = libc::AF_PACKET as u16;
+        addr.sll_protocol = protocol;
         addr.sll_ifindex = i32::try_from(ifindex).expect("an index");
         let len = size_of_val(&addr) as libc::socklen_t;
         let rc = libc::bind(socket.as_raw_fd(), (&raw const addr).cast(), len);
@@ -323,7 +376,7 @@ fn open(device: &std::ffi::CStr) -> OwnedFd {
 }
 
 /// Sends every frame exactly once.
-fn send_all(socket: &OwnedFd, frames: &[Vec<u8>]) {
+pub(super) fn send_all(socket: &OwnedFd, frames: &[Vec<u8>]) {
     let mut parts: Vec<libc::iovec> = frames
         .iter()
         .map(|frame| libc::iovec {

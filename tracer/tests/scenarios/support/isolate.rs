@@ -51,13 +51,30 @@ fn name_of<F>() -> &'static str {
     name.strip_suffix("::{{closure}}").expect("a scenario is a closure in its test")
 }
 
+/// Runs the test `name` in a process of its own with an environment variable set, beside others;
+/// what it wrote. For tests that need more than one lab.
+///
+/// # Errors
+/// What it wrote, if it failed or took longer than a minute.
+pub(crate) fn apart(name: &str, variable: (&str, &str)) -> Result<String, String> {
+    let _guard = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+    run_test(name, Duration::from_secs(60), Some(variable))
+}
+
 #[track_caller]
 fn outside(name: &str, limit: Duration) {
+    if let Err(output) = run_test(name, limit, None) {
+        panic!("{output}");
+    }
+}
+
+fn run_test(name: &str, limit: Duration, variable: Option<(&str, &str)>) -> Result<String, String> {
     let exe = std::env::current_exe().expect("this program's path");
     let (mut reader, writer) = std::io::pipe().expect("pipe()");
     let mut child = Command::new(exe)
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(INSIDE, name)
+        .envs(variable)
         .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
         .stdout(writer.try_clone().expect("dup()"))
@@ -86,6 +103,11 @@ fn outside(name: &str, limit: Duration) {
     let group = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
     let _ = killpg(group, Signal::SIGKILL);
     let output = output.join().expect("the reader");
-    assert!(!overdue, "{name} took longer than {limit:?}\n{output}");
-    assert!(status.success() && output.contains("1 passed"), "{name}: {status}\n{output}");
+    if overdue {
+        return Err(format!("{name} took longer than {limit:?}\n{output}"));
+    }
+    if !status.success() || !output.contains("1 passed") {
+        return Err(format!("{name}: {status}\n{output}"));
+    }
+    Ok(output)
 }

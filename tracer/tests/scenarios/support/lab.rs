@@ -94,6 +94,22 @@ impl Lab {
         self.host4(host)
     }
 
+    /// An IPv4 address of a network behind host b.
+    pub(crate) fn inner4(&self, host: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, self.net.0 - 64, self.net.1, host)
+    }
+
+    /// Gives host a so many addresses more (100 at most), for a crowd.
+    pub(crate) fn more_addresses(&self, n: u8) -> Vec<IpAddr> {
+        let addrs: Vec<IpAddr> = (100..100 + n.min(100)).map(|n| self.host4(n).into()).collect();
+        for addr in &addrs {
+            self.a.sh(&format!("ip addr add {addr}/24 dev va"));
+            let mac = mac(MAC_A);
+            self.b.sh(&format!("ip neigh replace {addr} lladdr {mac} dev vb nud permanent"));
+        }
+        addrs
+    }
+
     /// IPv6 address of host a.
     pub(crate) fn a6(&self) -> IpAddr {
         self.host6(1).into()

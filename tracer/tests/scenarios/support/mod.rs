@@ -1,15 +1,19 @@
 //! What every scenario stands on: namespaces, sockets, a peer made of raw packets, the tracer as a
 //! child process, and the checks of its records.
 
+pub(crate) mod alert;
 pub(crate) mod capture;
 pub(crate) mod child;
+pub(crate) mod container;
 pub(crate) mod counters;
+pub(crate) mod crowd;
 pub(crate) mod expect;
 pub(crate) mod flood;
 pub(crate) mod isolate;
 pub(crate) mod lab;
 pub(crate) mod load;
 pub(crate) mod netns;
+pub(crate) mod patient;
 pub(crate) mod raw;
 pub(crate) mod sock;
 pub(crate) mod tracer;

@@ -150,6 +150,15 @@ impl Netns {
         ));
     }
 
+    /// Drops so many percent at random of what matches `rule`, in a hook of netfilter.
+    #[track_caller]
+    pub(crate) fn lose(&self, hook: &str, rule: &str, percent: u32) {
+        self.nft(&format!(
+            "table inet loss_{hook} {{\nchain loses {{\ntype filter hook {hook} priority -300;\n\
+             {rule} numgen random mod 100 < {percent} counter drop\n}}\n}}\n"
+        ));
+    }
+
     /// How many packets the rule of [`Self::drop_input`] dropped.
     #[track_caller]
     pub(crate) fn dropped(&self) -> u64 {
