@@ -58,6 +58,8 @@ pub(super) struct AlertRunner {
     helper: Pid,
     changes: Changes,
     outcome: Outcome,
+    /// Whether failures are logged; else the caller tells them.
+    logs: bool,
     warned: Option<Instant>,
     untold: u64,
 }
@@ -115,6 +117,7 @@ impl AlertRunner {
                 helper,
                 changes: Changes::default(),
                 outcome: Outcome::default(),
+                logs: true,
                 warned: None,
                 untold: 0,
             });
@@ -193,6 +196,9 @@ impl AlertRunner {
     fn failed(&mut self, why: &str) {
         self.outcome.failed += 1;
         why.clone_into(&mut self.outcome.last_failure);
+        if !self.logs {
+            return;
+        }
         let now = Instant::now();
         if self.warned.is_some_and(|at| now.duration_since(at) < BETWEEN_WARNINGS) {
             self.untold += 1;

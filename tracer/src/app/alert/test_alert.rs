@@ -46,6 +46,8 @@ pub(in crate::app) fn test_alert(options: &Options) -> Result<()> {
     };
     eprintln!("tracer: a sample flood alert was written to {place}");
     let Some(mut runner) = runner else { return Ok(()) };
+    // Said below, as the error it is here.
+    runner.logs = false;
     let program = runner.program.display().to_string();
     let who = runner.runs_as();
     runner.alert(&sample, report.clock());
