@@ -17,11 +17,8 @@
 mod again;
 mod close;
 mod core_vm;
-<<<<<<< HEAD
 mod cost;
-=======
 mod detect;
->>>>>>> flood-scen
 mod errors;
 mod fastopen;
 mod filters;
