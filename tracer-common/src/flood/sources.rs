@@ -72,14 +72,15 @@ impl Set {
                 return;
             }
         }
-        // One comparison a way: the strength with the way's number below it.
-        let mut weakest = u64::MAX;
+        // The strength with the way's number below it, and the smallest of them without a branch
+        // that a flood's random sources would make unpredictable.
+        let mut weakest = i64::MAX;
         for (number, way) in self.ways.iter().enumerate() {
-            let rank = (way.standing(epoch) << WAY_BITS) | number as u64;
-            if rank < weakest {
-                weakest = rank;
-            }
+            let rank = ((way.standing(epoch) << WAY_BITS) | number as u64) as i64;
+            let less = rank - weakest;
+            weakest += less & (less >> 63);
         }
+        let weakest = weakest as u64;
         // The mask is what shows the verifier that it is a way.
         let Some(way) = self.ways.get_mut(weakest as usize & (WAYS - 1)) else { return };
         let standing = weakest >> WAY_BITS;
@@ -118,11 +119,8 @@ impl Bucket {
     /// What stands between a newcomer and this way; 0: nothing.
     #[inline(always)]
     fn standing(&self, epoch: u32) -> u64 {
-        if self.generation == 0 || epoch.wrapping_sub(self.epoch) > STALE_EPOCHS {
-            0
-        } else {
-            self.strength as u64
-        }
+        // An empty way has no strength.
+        if epoch.wrapping_sub(self.epoch) > STALE_EPOCHS { 0 } else { self.strength as u64 }
     }
 
     #[inline(always)]
