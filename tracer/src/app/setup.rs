@@ -100,6 +100,7 @@ pub(super) fn core_config(options: &Options, started: MonoNs, syn_hook: bool) ->
         selection: selection(options),
         started,
         interval_reports: options.show.interval.is_some(),
+        syn_hook,
         ..Config::default()
     }
 }
