@@ -55,6 +55,8 @@ pub(super) struct Watch {
     retransmits: f64,
     totals: (u64, u64),
     seen_at: MonoNs,
+    /// Until then the SYN queue may hold what a flood left there.
+    aftermath: MonoNs,
     pub(super) flood: Option<Incident>,
     notices: [Option<Incident>; 4],
 }
@@ -75,6 +77,7 @@ impl Watch {
             retransmits: 0.0,
             totals: (0, 0),
             seen_at: MonoNs(0),
+            aftermath: MonoNs(0),
             flood: None,
             notices: [None, None, None, None],
         }
@@ -333,10 +336,8 @@ impl Watch {
     /// Looks at everything and tells what is new.
     pub(super) fn judge(&mut self, floor: f64, context: &Context<'_>, out: &mut Vec<Record>) {
         let now = context.now;
-        let mut slot = self.flood.take();
-        self.flood = slot.take();
         let found = self.look(floor, context);
-        slot = self.flood.take();
+        let mut slot = self.flood.take();
         let begin = (self.since, (0, 0));
         Incident::step(
             &mut slot,
@@ -357,6 +358,9 @@ impl Watch {
         self.flood = slot;
 
         let flooded = self.flood.as_ref().is_some_and(|flood| flood.finding.verdict.is_flood());
+        if flooded {
+            self.aftermath = MonoNs(now.0.saturating_add(context.stack.lifetime()));
+        }
         let rate = self.window.rate(now);
         let last = self.window.last(now, 5_000 * MS);
         let delta = context.stack.delta();
@@ -371,6 +375,7 @@ impl Watch {
             found[2] = lossy::look(&last, delta);
             if let Some((_, queue)) = fresh
                 && found[1].is_none()
+                && now >= self.aftermath
                 && rate.uncompleted() < floor
             {
                 let old = self.half.older_than(now, 1_000 * MS);
