@@ -124,7 +124,7 @@ impl Watch {
         self.totals.1 =
             self.totals.1.saturating_add(counts.completed).saturating_add(counts.completed_unseen);
         self.half.add(now, flow.firsts as u64);
-        self.half.take(flow.completed as u64 + counts.resets_matched);
+        self.half.take((flow.completed as u64).saturating_add(counts.resets_matched));
         self.half.expire(now, context.stack.lifetime());
         self.retransmits *= (-dt / 2e9).exp();
         if self.cusum.is_zero() && self.flood.is_none() {
@@ -312,7 +312,7 @@ impl Watch {
         )];
         told.extend(said.unwrap_or_default());
         let repeats = self.sources.honest_repeats();
-        let dropped = delta.listen_drops + delta.tcp_req_q_full_drop;
+        let dropped = delta.listen_drops.saturating_add(delta.tcp_req_q_full_drop);
         let last = self.window.last(context.now, 2_000 * MS).completed / 2.0;
         let fell = self.baseline.completed >= 20.0 && last < self.baseline.completed * 0.7;
         let suffer = fell || (repeats >= 5 && dropped > 0);

@@ -328,7 +328,8 @@ impl Detector {
         let since = |at: Option<MonoNs>| at.map_or(u64::MAX, |at| now.since(at));
         let queues = since(self.stack.queues_at());
         let delta = self.stack.delta();
-        let moved = delta.listen_overflows + delta.listen_drops + delta.tcp_req_q_full_drop > 0;
+        let moved =
+            delta.listen_overflows > 0 || delta.listen_drops > 0 || delta.tcp_req_q_full_drop > 0;
         let suspicious = self.watches.values().any(|watch| watch.suspicious() || watch.open());
         let old = || self.watches.values().any(|watch| watch.half.older_than(now, SECOND) > 0);
         if queues >= SECOND && (suspicious || moved || (self.stack.strained() && old())) {
