@@ -12,5 +12,6 @@ pub mod offsets;
 pub mod packet;
 pub mod record;
 pub mod settings;
+pub mod siphash;
 pub mod state;
 pub mod syn_table;

@@ -49,6 +49,8 @@ offsets! {
     skc_family: "sock_common", "skc_family";
     /// State.
     skc_state: "sock_common", "skc_state";
+    /// `IPV6_V6ONLY`: bit offset.
+    skc_ipv6only_bit: "sock_common", "skc_ipv6only#bit";
     /// `struct net *`.
     skc_net: "sock_common", "skc_net.net";
     /// Remote IPv6 address.

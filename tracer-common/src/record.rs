@@ -62,6 +62,8 @@ pub mod flags {
     pub const TCP_FIELDS: u32 = 1 << 6;
     /// The local application has shut down its sending side (`SEND_SHUTDOWN`).
     pub const SEND_SHUTDOWN: u32 = 1 << 7;
+    /// An IPv6 socket that takes no IPv4 connections (`IPV6_V6ONLY`).
+    pub const V6ONLY: u32 = 1 << 8;
 }
 
 /// What a hook saw of one socket.

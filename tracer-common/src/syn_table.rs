@@ -7,6 +7,7 @@
 //! An overwritten slot means that the time is unknown, never that it is wrong.
 
 use crate::addr::Addr;
+use crate::siphash::{Key, SipHash};
 
 /// Slots in the table; a power of two.
 pub const SLOTS: u32 = 1 << 18;
@@ -58,32 +59,21 @@ pub struct Tuple {
 }
 
 impl Tag {
-    /// SipHash-1-3 (Aumasson and Bernstein) of the tuple: keyed, so that nobody outside can aim
-    /// at a slot.
+    /// SipHash-1-3 of the tuple.
     #[inline(always)]
     #[must_use]
     pub fn new(secret0: u64, secret1: u64, tuple: &Tuple) -> Self {
-        let mut v = [
-            secret0 ^ 0x736f_6d65_7073_6575,
-            secret1 ^ 0x646f_7261_6e64_6f6d,
-            secret0 ^ 0x6c79_6765_6e65_7261,
-            secret1 ^ 0x7465_6462_7974_6573,
-        ];
+        let mut hash = SipHash::new(Key(secret0, secret1));
         let ports = ((tuple.local_port as u64) << 48)
             | ((tuple.remote_port as u64) << 32)
             | tuple.netns as u64;
         let (local, remote) = (tuple.local_addr.0, tuple.remote_addr.0);
-        absorb(&mut v, local[0]);
-        absorb(&mut v, local[1]);
-        absorb(&mut v, remote[0]);
-        absorb(&mut v, remote[1]);
-        absorb(&mut v, ports);
-        absorb(&mut v, 40 << 56);
-        v[2] ^= 0xff;
-        round(&mut v);
-        round(&mut v);
-        round(&mut v);
-        Self(v[0] ^ v[1] ^ v[2] ^ v[3])
+        hash.absorb(local[0]);
+        hash.absorb(local[1]);
+        hash.absorb(remote[0]);
+        hash.absorb(remote[1]);
+        hash.absorb(ports);
+        Self(hash.finish(40 << 56))
     }
 
     /// The slot where the connection's SYN is kept.
@@ -146,29 +136,6 @@ impl Slot {
         }
         (Seen::Repeated, Some(Self::sealed(tag, self.ts_ns, self.detail + 1)))
     }
-}
-
-#[inline(always)]
-fn absorb(v: &mut [u64; 4], word: u64) {
-    v[3] ^= word;
-    round(v);
-    v[0] ^= word;
-}
-
-#[inline(always)]
-fn round(v: &mut [u64; 4]) {
-    let [mut a, mut b, mut c, mut d] = *v;
-    a = a.wrapping_add(b);
-    b = b.rotate_left(13) ^ a;
-    a = a.rotate_left(32);
-    c = c.wrapping_add(d);
-    d = d.rotate_left(16) ^ c;
-    a = a.wrapping_add(d);
-    d = d.rotate_left(21) ^ a;
-    c = c.wrapping_add(b);
-    b = b.rotate_left(17) ^ c;
-    c = c.rotate_left(32);
-    *v = [a, b, c, d];
 }
 
 #[cfg(test)]

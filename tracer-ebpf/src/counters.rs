@@ -24,6 +24,12 @@ pub(crate) enum Program {
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(8, 0);
 
+/// This CPU's counters of `program`, to read.
+#[inline(always)]
+pub(crate) fn read(program: Program) -> Option<&'static Counters> {
+    COUNTERS.get(program as u32)
+}
+
 /// Changes this CPU's counters of `program`.
 #[inline(always)]
 pub(crate) fn count(program: Program, change: impl FnOnce(&mut Counters)) {

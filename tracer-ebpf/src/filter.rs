@@ -48,6 +48,17 @@ fn in_hosts(addr: Addr) -> bool {
     HOSTS.get(Key::new(128, addr.0)).is_some()
 }
 
+/// Whether a listener is to be told of. It is whatever its peers will be: only what is its own
+/// counts.
+#[inline(always)]
+pub(crate) fn listens(subject: &Subject) -> bool {
+    let filters = setting!(filters);
+    let port = subject.local_port;
+    (filters & filter::NETNS == 0 || subject.netns == setting!(netns))
+        && (filters & filter::PORT == 0 || in_set(port_set::ANY, port))
+        && (filters & filter::LOCAL_PORT == 0 || in_set(port_set::LOCAL, port))
+}
+
 /// Whether the connection is to be traced.
 #[inline(always)]
 pub(crate) fn verdict(subject: &Subject) -> Verdict {

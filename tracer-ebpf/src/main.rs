@@ -9,6 +9,7 @@ mod address;
 mod config;
 mod counters;
 mod filter;
+mod flood;
 mod hooks;
 mod kernel;
 mod owner;

@@ -30,6 +30,18 @@ pub(crate) fn reserve<T: 'static>(program: Program) -> Option<RingBufEntry<T>> {
     entry
 }
 
+/// Room for a record that nobody misses.
+#[inline(always)]
+pub(crate) fn reserve_uncounted<T: 'static>() -> Option<RingBufEntry<T>> {
+    RING.reserve::<T>(0)
+}
+
+/// Publishes a record and wakes the reader.
+#[inline(always)]
+pub(crate) fn submit_at_once<T>(entry: RingBufEntry<T>) {
+    entry.submit(BPF_RB_FORCE_WAKEUP.into());
+}
+
 /// Publishes a record. The reader looks every few milliseconds by itself; it is only woken when
 /// the ring fills faster than that. A wakeup for every record would cost more than all the rest.
 #[inline(always)]

@@ -112,6 +112,13 @@ pub(crate) unsafe fn fill<R: Reader>(record: *mut SocketRecord, sk: Ptr, tuple: 
         if R::read::<u8>(sk, offset!(sk_shutdown)) & SEND_SHUTDOWN != 0 {
             bits |= flags::SEND_SHUTDOWN;
         }
+        let bit = offset!(skc_ipv6only_bit);
+        if tuple.family == AF_INET6 as u8
+            && bit != tracer_common::offsets::ABSENT
+            && R::read::<u8>(sk, bit / 8) >> (bit % 8) & 1 != 0
+        {
+            bits |= flags::V6ONLY;
+        }
         (*record).flags = bits;
         (*record).srtt_us = 0;
         (*record).total_retrans = 0;

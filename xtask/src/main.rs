@@ -1,9 +1,10 @@
-//! Set-up, build, run and test of tracer: `cargo xtask build|run|test|detect|vm`.
+//! Set-up, build, run and test of tracer: `cargo xtask build|run|test|detect|bench|vm`.
 //!
 //! Every command first finds out which BPF toolchain the machine has or can have
 //! ([`toolchain`]), so that a fresh machine with Rust needs nothing but this command.
 
 mod apt;
+mod bench;
 mod build;
 mod detect;
 mod readme;
@@ -55,6 +56,8 @@ enum Command {
     },
     /// Run every test: format, lints, unit, integration (as root), virtual machines, README
     Test(test::Options),
+    /// Print what tracer costs; takes a quiet machine and about a minute
+    Bench(bench::Options),
     /// Play floods, and what only looks like one, drawn at random; print what was told of them
     Detect(detect::Options),
     /// Run tests or a command in a virtual machine with one of Debian's kernels
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Build { consent } => build::build(consent).map(|_| ExitCode::SUCCESS),
         Command::Run { consent, args } => build::run(consent, &args),
         Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Detect(options) => detect::run(&options),
         Command::Vm(options) => vm::run(&options),
     };

@@ -14,9 +14,63 @@ pub const SYN_ACK_SOURCES: u32 = SLOTS + 1;
 /// Sketches of one epoch: one of sources per destination slot, and the two above.
 pub const SKETCHES: u32 = SLOTS + 2;
 
+/// Register of a hash, and its rank: the place of the first 1 among the other bits, from 1. A
+/// register keeps the highest rank it has seen.
+#[inline(always)]
+#[must_use]
+pub const fn register(hash: u64) -> (usize, u8) {
+    let index = (hash >> (64 - PRECISION)) as usize;
+    // A guard bit, so that the rank ends with the hash.
+    let rest = (hash << PRECISION) | (1 << (PRECISION - 1));
+    (index, rest.leading_zeros() as u8 + 1)
+}
+
+/// Number that stands for a port instead of a slot in the hash of a destination
+/// ([`crate::siphash::address`]).
+#[inline(always)]
+#[must_use]
+pub const fn port_number(port: u16) -> u32 {
+    0x1_0000 | port as u32
+}
+
 /// Element of a sketch in the double-buffered array.
 #[inline(always)]
 #[must_use]
 pub const fn index(epoch: u32, sketch: u32) -> u32 {
     (epoch & 1) * SKETCHES + sketch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::Addr;
+    use crate::siphash::{self, Key};
+
+    #[test]
+    fn registers_are_hit_evenly_and_ranks_halve() {
+        let mut hits = [0u32; REGISTERS];
+        let mut ranks = [0u32; 64];
+        let sources = 64 * REGISTERS as u32;
+        for source in 0..sources {
+            let addr = Addr::v4((0x0a00_0000 + source).to_be());
+            let (index, rank) = register(siphash::address(Key(3, 4), 5, addr));
+            hits[index] += 1;
+            ranks[rank as usize] += 1;
+        }
+        // Chi-squared of 8191 degrees of freedom: 8191 +- 6 standard deviations of 128.
+        let chi: f64 = hits.iter().map(|hit| (f64::from(*hit) - 64.0).powi(2) / 64.0).sum();
+        assert!((chi - 8191.0).abs() < 6.0 * 128.0, "{chi}");
+        assert_eq!(ranks[0], 0);
+        for rank in 1..8 {
+            let expected = f64::from(sources >> rank);
+            assert!((f64::from(ranks[rank]) - expected).abs() < 6.0 * expected.sqrt());
+        }
+    }
+
+    #[test]
+    fn ranks_end_with_the_hash() {
+        assert_eq!(register(0), (0, 52));
+        assert_eq!(register(u64::MAX), (REGISTERS - 1, 1));
+        assert_eq!(register(1), (0, 51));
+    }
 }

@@ -3,6 +3,7 @@
 //!
 //! - [`counts`]: exact totals per CPU and destination, monotone; nothing is ever reset.
 //! - [`sources`]: who sends most, per source and per prefix, in sets of few ways.
+//! - [`destination`]: what was found out about a destination, kept for its next SYN;
 //! - [`distinct`]: how many different sources, a HyperLogLog sketch per destination, double-buffered
 //!   by epoch: the user side empties the half that the kernel side is not writing.
 //!
@@ -10,6 +11,7 @@
 //! and if it is late nothing is lost, the epoch is longer.
 
 pub mod counts;
+pub mod destination;
 pub mod distinct;
 pub mod sources;
 
@@ -27,7 +29,14 @@ pub mod slot {
     pub const FOREIGN: u32 = 2;
     /// The first slot of a listener.
     pub const FIRST_LISTENER: u32 = 3;
+    /// In [`super::sources`] only: the sources of SYN-ACKs to this namespace's own addresses.
+    pub const SYN_ACKS: u32 = super::SLOTS;
 }
+
+/// Entries of the map of listeners; what is beyond counts as [`slot::CLOSED`].
+pub const LISTENER_ENTRIES: u32 = 4096;
+/// Entries of the map of local addresses and prefixes; what is beyond counts as [`slot::FOREIGN`].
+pub const LOCAL_ENTRIES: u32 = 16384;
 
 /// What the user side tells the kernel side while it runs: the only element of a mapped array.
 #[repr(C)]

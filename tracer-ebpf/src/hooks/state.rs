@@ -23,7 +23,8 @@ use crate::{
     address,
     config::{offset, setting},
     counters::{Program, count},
-    filter::{Verdict, verdict},
+    filter::{Verdict, listens, verdict},
+    flood,
     kernel::{Direct, Ptr, Reader},
     owner, ring,
     socket::{self, Tuple},
@@ -108,7 +109,12 @@ pub(super) unsafe fn transition(
         if new == SYN_SENT {
             forget_withheld(sk);
         }
-        match verdict(&tuple.subject) {
+        let verdict = if new == LISTEN || (old == LISTEN && new == CLOSE) {
+            if listens(&tuple.subject) { Verdict::Match } else { Verdict::NoMatch }
+        } else {
+            verdict(&tuple.subject)
+        };
+        match verdict {
             Verdict::Match => {}
             Verdict::NoMatch => return,
             Verdict::NeedsLocalPort => {
@@ -128,6 +134,10 @@ pub(super) unsafe fn transition(
         // Also even then: a SYN left in the table would make a request of this connection when a RST
         // ends it.
         let syn = if old == SYN_RECV { take_syn(tcp, &tuple, now) } else { None };
+        // Also even then. A simultaneous open is no child of a listener's.
+        if child_since != 0 && new != CLOSE && tuple.subject.netns == setting!(hook_netns) {
+            flood::completion(program, &tuple.subject, now, syn.map(|slot| slot.ts_ns));
+        }
         let Some(mut entry) = ring::reserve::<SocketRecord>(program) else {
             count(program, |counters| counters.transitions_lost += 1);
             return;

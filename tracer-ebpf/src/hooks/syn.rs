@@ -1,7 +1,7 @@
 //! SYNs as they arrive: one parser, one table and one set of counters for XDP and tcx.
 //!
 //! Constant cost a packet: a SYN is hashed and stored in one slot and counted; no record leaves
-//! for it.
+//! for it, only a few a second for all of them.
 
 use aya_ebpf::{
     bindings::{TC_ACT_UNSPEC, xdp_action},
@@ -20,7 +20,7 @@ use crate::{
     config::setting,
     counters::{Program, count},
     filter::{Subject, Verdict, verdict},
-    ring, syn_table,
+    flood, ring, syn_table,
 };
 
 /// The packet between two pointers that the verifier knows.
@@ -110,7 +110,7 @@ enum Look {
     NeedsMore,
 }
 
-/// What of a packet matters: that it is a SYN or a RST. `more`: the packet goes on beyond the
+/// What of a packet matters: that it is a SYN, a SYN-ACK or a RST. `more`: the packet goes on beyond the
 /// window.
 #[inline(always)]
 fn look(window: &Window, link: Link, ifindex: u32, more: bool) -> Look {
@@ -133,13 +133,12 @@ fn look(window: &Window, link: Link, ifindex: u32, more: bool) -> Look {
     }
 }
 
-/// The segment if it opens or resets a connection; most do neither and cost no more than this.
+/// The segment if it opens, answers or resets a connection; most do none and cost no more than this.
 #[inline(always)]
 fn control(window: &Window, at: Located) -> Result<Option<packet::Segment>, Reject> {
     let flags = packet::flags(window, at).ok_or(Reject::Unparsed)?;
-    // Linux drops SYN with FIN or RST (tcp_rcv_state_process, TCP_LISTEN).
-    let syn = flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::FIN | tcp_flags::RST)
-        == tcp_flags::SYN;
+    // Linux drops SYN with FIN or RST (tcp_rcv_state_process, TCP_LISTEN). With ACK or without.
+    let syn = flags & (tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST) == tcp_flags::SYN;
     let rst = flags & (tcp_flags::SYN | tcp_flags::RST) == tcp_flags::RST;
     if !syn && !rst {
         return Ok(None);
@@ -161,22 +160,32 @@ fn handle(segment: &packet::Segment, ifindex: u32) {
     }
     // SAFETY: takes no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    if segment.flags & tcp_flags::SYN != 0 {
+    if segment.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN | tcp_flags::ACK {
+        flood::syn_ack(&subject);
+    } else if segment.flags & tcp_flags::SYN != 0 {
         let seen = syn_table::store(&subject, now, segment.seq, ifindex);
         if seen != Seen::OtherDevice {
+            let mut syns = 0;
             count(Program::Syn, |counters| {
                 counters.syns += 1;
+                syns = counters.syns;
                 if seen == Seen::Repeated {
                     counters.syns_repeated += 1;
                 }
             });
+            flood::syn(&subject, seen, now, syns);
         }
     } else {
         // The RST that answers a SYN-ACK carries the number the SYN-ACK asked for (RFC 9293,
         // 3.10.7.1). A SYN still in the table has not become a connection.
         let next = segment.seq;
-        if let Some(slot) = syn_table::take(&subject, now, |isn| isn.wrapping_add(1) == next) {
-            request_reset(segment, &subject, now, slot.ts_ns);
+        // 0: none. An `Option` kept across a call may be stored half empty, which the verifier
+        // takes for the reading of a register that was never written.
+        let syn_ts_ns = syn_table::take(&subject, now, |isn| isn.wrapping_add(1) == next)
+            .map_or(0, |slot| slot.ts_ns);
+        flood::reset(&subject, syn_ts_ns != 0);
+        if syn_ts_ns != 0 {
+            request_reset(segment, &subject, now, syn_ts_ns);
         }
     }
 }

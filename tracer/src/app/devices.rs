@@ -16,11 +16,13 @@ pub(super) struct Devices {
     wanted: Interfaces,
     policy: Policy,
     attached: BTreeMap<u32, Attachment>,
+    /// Their names.
+    names: BTreeMap<u32, String>,
 }
 
 impl Devices {
     pub(super) fn new(wanted: Interfaces, policy: Policy) -> Self {
-        Self { wanted, policy, attached: BTreeMap::new() }
+        Self { wanted, policy, attached: BTreeMap::new(), names: BTreeMap::new() }
     }
 
     /// Whether any interface has its hook.
@@ -28,9 +30,20 @@ impl Devices {
         !self.attached.is_empty()
     }
 
+    /// Whether any interface may have its hook, now or later.
+    pub(super) fn wanted(&self) -> bool {
+        self.wanted != Interfaces::None
+    }
+
+    /// Names of the interfaces that have their hook.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.names.values().cloned().collect()
+    }
+
     /// Detaches everywhere.
     pub(super) fn clear(&mut self) {
         self.attached.clear();
+        self.names.clear();
     }
 
     /// Named interfaces that do not exist.
@@ -58,12 +71,16 @@ impl Devices {
     pub(super) fn follow(&mut self, kernel: &mut Kernel, change: &Change) -> Option<HookStatus> {
         match change {
             Change::Up(interface) | Change::Renamed { interface, .. } => {
+                if let Some(name) = self.names.get_mut(&interface.index) {
+                    name.clone_from(&interface.name);
+                }
                 self.consider(kernel, interface)
             }
             // What is attached to an interface that is down stays attached.
             Change::Down { .. } => None,
             Change::Gone { index, .. } => {
                 self.attached.remove(index);
+                self.names.remove(index);
                 None
             }
         }
@@ -111,6 +128,7 @@ impl Devices {
             match kernel.attach_syn_hook(&interface.name, interface.index, link, mode) {
                 Ok(attachment) => {
                     self.attached.insert(interface.index, attachment);
+                    self.names.insert(interface.index, interface.name.clone());
                     let mut reason = attempt.why;
                     if !refusals.is_empty() {
                         reason = format!("{reason} ({})", refusals.join("; "));

@@ -1,6 +1,8 @@
 //! Wires the parts together: kernel side, core, reports and the system around them.
 
+mod alert;
 mod devices;
+mod flood;
 mod pipeline;
 mod run;
 mod setup;

@@ -10,7 +10,11 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracer_common::record::RequestRecord;
 
+use super::flood::{self, Floods};
+use super::alert::{self, AlertRunner};
 use crate::core::event::{Event, ExistingSocket, MonoNs};
+use crate::core::flood::Want;
+use crate::core::flood::sample::Sample;
 use crate::core::record::{End, Record};
 use crate::core::{Core, Shown};
 use crate::kernel::decode::decode;
@@ -38,9 +42,13 @@ pub(super) struct Pipeline {
     /// Every event up to then has been handled.
     handled: MonoNs,
     core: Core,
+    /// Where SYNs are seen.
+    floods: Option<Floods>,
     cgroups: Cgroups,
     report: Box<dyn Report>,
     writer: Writer,
+    /// The program of `--on-alert`.
+    alerts: Option<AlertRunner>,
     shown: Shown,
     /// Connection records still to be shown; `None`: any number.
     remaining: Option<u64>,
@@ -69,6 +77,7 @@ impl Pipeline {
         ring: RingBuf<MapData>,
         ring_size: u32,
         core: Core,
+        floods: Option<Floods>,
         report: Box<dyn Report>,
         writer: Writer,
         shown: Shown,
@@ -83,9 +92,11 @@ impl Pipeline {
             sweep: None,
             handled: MonoNs(0),
             core,
+            floods,
             cgroups: Cgroups::new(),
             report,
             writer,
+            alerts: None,
             shown,
             remaining: count,
             records: Vec::new(),
@@ -95,6 +106,11 @@ impl Pipeline {
             undecodable: 0,
             last_cgroup: 0,
         })
+    }
+
+    /// Hands alerts to `alerts` as well, from now on.
+    pub(super) fn tell_of_alerts(&mut self, alerts: Option<AlertRunner>) {
+        self.alerts = alerts;
     }
 
     /// The `start` record; for text the same in words, on stderr.
@@ -115,6 +131,10 @@ impl Pipeline {
     /// Tells the core that events up to now may be missing.
     pub(super) fn events_were_lost(&mut self, at: MonoNs) {
         self.core.events_were_lost(at);
+        if let Some(floods) = &mut self.floods {
+            floods.relist_listeners();
+            floods.settle();
+        }
     }
 
     pub(super) fn report(&mut self) -> &mut dyn Report {
@@ -156,6 +176,9 @@ impl Pipeline {
         self.events += u64::from(taken) - undecodable;
         self.undecodable += undecodable;
         self.flush();
+        if let Some(floods) = &mut self.floods {
+            floods.settle();
+        }
         let more = taken == BUDGET;
         sweep.taken += u64::from(taken);
         if more && sweep.taken < self.capacity {
@@ -180,6 +203,9 @@ impl Pipeline {
         {
             self.name_cgroup(socket.cgroup);
         }
+        if let Some(floods) = &mut self.floods {
+            floods.event(event);
+        }
         self.core.handle(event, &mut self.records);
         self.render();
     }
@@ -195,6 +221,9 @@ impl Pipeline {
 
     /// Lets time pass in the core, as far as every event has been handled.
     pub(super) fn tick(&mut self) {
+        if let Some(alerts) = &mut self.alerts {
+            alerts.poll();
+        }
         let now = self.handled;
         if self.core.poll_timeout().is_some_and(|at| at <= now) {
             self.core.handle_timeout(now, &mut self.records);
@@ -222,6 +251,57 @@ impl Pipeline {
         self.flush();
     }
 
+    /// A CPU sees a burst of SYNs that should not wait for the next tick.
+    pub(super) fn burst_due(&self) -> bool {
+        self.floods.as_ref().is_some_and(|floods| floods.burst_due(now()))
+    }
+
+    /// Reads what the kernel side counted; what the detector wants to be told then.
+    pub(super) fn flood_tick(&mut self) -> Want {
+        let Some(floods) = &mut self.floods else { return Want::Nothing };
+        let at = now();
+        floods.tick(at, &mut self.core, &mut self.records);
+        let want = floods.wants(at);
+        self.render();
+        self.flush();
+        want
+    }
+
+    /// What the kernel said of its queues and counters.
+    pub(super) fn flood_sample(&mut self, sample: &Sample) {
+        if let Some(floods) = &mut self.floods {
+            floods.sample(sample, &mut self.core, &mut self.records);
+            self.render();
+            self.flush();
+        }
+    }
+
+    /// The interfaces that have the SYN hook.
+    pub(super) fn interfaces(&mut self, names: Vec<String>) {
+        if let Some(floods) = &mut self.floods {
+            floods.interfaces(names);
+        }
+    }
+
+    /// Addresses may have come or gone.
+    pub(super) fn relist_addresses(&mut self) {
+        if let Some(floods) = &mut self.floods {
+            floods.relist_addresses();
+            floods.settle();
+        }
+    }
+
+    /// What the SYN hooks have counted up to now goes into the report that follows.
+    fn flood_present(&mut self) {
+        if self.floods.is_some() {
+            self.flood_tick();
+            match flood::sample(true) {
+                Ok(sample) => self.flood_sample(&sample),
+                Err(error) => log::debug!("{error:#}"),
+            }
+        }
+    }
+
     fn render(&mut self) {
         for record in self.records.drain(..) {
             match &record {
@@ -238,7 +318,13 @@ impl Pipeline {
                         continue;
                     }
                 }
-                Record::State(_) | Record::Alert(_) => {}
+                // Whatever the filters say.
+                Record::Alert(alert) => {
+                    if let Some(alerts) = &mut self.alerts {
+                        alerts.alert(alert, self.report.clock());
+                    }
+                }
+                Record::State(_) => {}
             }
             self.report.record(&record, &mut self.out);
             self.rendered += 1;
@@ -260,6 +346,7 @@ impl Pipeline {
 
     /// The figures of the time since the last such report.
     pub(super) fn interval(&mut self, now: MonoNs) {
+        self.flood_present();
         let hosts = self.core.take_interval(now);
         self.rendered += hosts.len() as u64;
         self.report.hosts(&hosts, Scope::Interval, now, &mut self.out);
@@ -268,6 +355,7 @@ impl Pipeline {
 
     /// The open connections and the summary so far.
     pub(super) fn summary(&mut self, now: MonoNs) {
+        self.flood_present();
         self.render_summary(now, Scope::SoFar);
         self.flush();
     }
@@ -297,6 +385,10 @@ impl Pipeline {
 
     /// Ends that were held back for what might follow them.
     pub(super) fn settle(&mut self) {
+        self.flood_present();
+        if let Some(floods) = &mut self.floods {
+            floods.finish(now(), &mut self.records);
+        }
         self.core.finish(&mut self.records);
         self.render();
         self.flush();
@@ -315,6 +407,9 @@ impl Pipeline {
         let end = End { output_dropped: self.writer.dropped(), ..end };
         self.report.end(&end, &mut self.out);
         self.writer.push_wait(&self.out, 1, deadline);
+        if let Some(alerts) = self.alerts.take() {
+            alerts.finish(alert::PATIENCE);
+        }
         if let Err(unwritten) = self.writer.finish(deadline) {
             bail!(
                 "the last {} bytes were not taken within {} s: the output is full, or nobody reads it",

@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result, bail};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracer_common::counters::Counters;
 
+use super::alert::{AlertRunner, test_alert};
 use super::devices::Devices;
+use super::flood::{FloodClock, FloodWake, Floods};
 use super::pipeline::{Pipeline, now};
 use super::setup;
 use super::signals::{Signal, Signals};
@@ -39,10 +41,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// What failed, why, and what to do, for the user.
 pub fn run(options: &Options) -> Result<()> {
+    if options.output.test_alert {
+        return test_alert(options);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // For the one question to the kernel's socket tables after a loss.
-        .max_blocking_threads(1)
+        // For questions to the kernel's socket tables: one after a loss, and the flood detector's.
+        .max_blocking_threads(2)
         .build()
         .context("cannot start the event loop")?;
     let result = runtime.block_on(trace(options));
@@ -81,6 +86,8 @@ async fn trace(options: &Options) -> Result<()> {
     }
     let mut signals = Signals::new()?;
     let output = Output::open(options)?;
+    // A process apart, which must not inherit what is opened and attached from here on.
+    let alerts = AlertRunner::new(options)?;
 
     let mut kernel = Kernel::load(&setup::load_config(options, &filters, ring_size, own_netns))?;
     let mut hooks = kernel.hooks().to_vec();
@@ -97,6 +104,14 @@ async fn trace(options: &Options) -> Result<()> {
     }
     hooks.extend(syn_hooks);
     let started = now();
+    let mut floods = match devices.wanted() {
+        true => Some(Floods::new(&mut kernel, setup::flood_config(options, own_netns), started)?),
+        false => None,
+    };
+    if let Some(floods) = &mut floods {
+        floods.interfaces(devices.names());
+    }
+    let mut flood_clock = floods.is_some().then(FloodClock::start);
     // Reading the kernel's type information took tens of megabytes that nobody needs any more.
     // SAFETY: gives free memory back; takes no pointers.
     #[cfg(target_env = "gnu")]
@@ -113,18 +128,20 @@ async fn trace(options: &Options) -> Result<()> {
     let hook_netns = devices.any().then_some(own_netns);
     let cannot = cannot(&hooks, &snapshot, options);
 
-    let core = Core::new(setup::core_config(options, started));
+    let core = Core::new(setup::core_config(options, started, floods.is_some()));
     let ring = kernel.take_ring().context("the ring buffer is taken")?;
     let (report, writer) = output.start()?;
     let mut pipeline = Pipeline::new(
         ring,
         ring_size,
         core,
+        floods,
         report,
         writer,
         setup::shown(options),
         options.show.count,
     )?;
+    pipeline.tell_of_alerts(alerts);
     let mut start = start_record(options, &running.release, &hooks, cannot, ring_size, started);
     start.cannot.extend(pipeline.cgroup_problem().map(str::to_owned));
     let width =
@@ -159,6 +176,7 @@ async fn trace(options: &Options) -> Result<()> {
             () = until(deadline) => Wake::Deadline,
             () = next(&mut interval) => Wake::Interval,
             change = watch.next(), if watching => Wake::Change(change),
+            wake = flood_wake(&mut flood_clock) => Wake::Flood(wake),
             Some(answer) = answers.recv() => Wake::Reconcile(answer),
             // Last: a flood of events must not keep a signal, the deadline or the look at what was
             // lost waiting.
@@ -174,6 +192,9 @@ async fn trace(options: &Options) -> Result<()> {
                 let before = pipeline.events();
                 more = pipeline.drain();
                 pipeline.tick();
+                if pipeline.burst_due() {
+                    tick_floods(&mut pipeline, &mut flood_clock);
+                }
                 let quiet = pipeline.events() == before;
                 if quiet != idle {
                     idle = quiet;
@@ -190,6 +211,7 @@ async fn trace(options: &Options) -> Result<()> {
                 if let Some(status) = devices.follow(&mut kernel, &change) {
                     log_device(&status);
                 }
+                pipeline.interfaces(devices.names());
             }
             Wake::Change(Err(error)) => {
                 log::warn!("{error:#}; interfaces that come up from now on get no SYN hook");
@@ -198,6 +220,13 @@ async fn trace(options: &Options) -> Result<()> {
             Wake::Reconcile((asked_at, snapshot)) => {
                 pipeline.reconcile(asked_at, &matching(snapshot, &filters));
                 loss.asked = false;
+            }
+            Wake::Flood(FloodWake::Tick) => tick_floods(&mut pipeline, &mut flood_clock),
+            Wake::Flood(FloodWake::Addresses) => pipeline.relist_addresses(),
+            Wake::Flood(FloodWake::Sample(sample)) => {
+                if let Some(sample) = sample {
+                    pipeline.flood_sample(&sample);
+                }
             }
             Wake::Signal(Signal::Summary) => {
                 pipeline.drain_present();
@@ -273,6 +302,7 @@ enum Wake {
     Signal(Signal),
     Change(Result<crate::system::interfaces::Change>),
     Reconcile((MonoNs, Snapshot)),
+    Flood(FloodWake),
 }
 
 async fn until(deadline: Option<Instant>) {
@@ -288,6 +318,21 @@ async fn next(interval: &mut Option<tokio::time::Interval>) {
             interval.tick().await;
         }
         None => std::future::pending().await,
+    }
+}
+
+async fn flood_wake(clock: &mut Option<FloodClock>) -> FloodWake {
+    match clock {
+        Some(clock) => clock.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn tick_floods(pipeline: &mut Pipeline, clock: &mut Option<FloodClock>) {
+    let want = pipeline.flood_tick();
+    if let Some(clock) = clock {
+        clock.ticked();
+        clock.ask(want);
     }
 }
 
@@ -332,13 +377,13 @@ fn matching(mut snapshot: Snapshot, filters: &crate::filter::KernelFilters) -> S
 }
 
 /// Where the reports go, opened before anything is attached.
-struct Output {
+pub(super) struct Output {
     report: Box<dyn Report>,
     file: Option<std::path::PathBuf>,
 }
 
 impl Output {
-    fn open(options: &Options) -> Result<Self> {
+    pub(super) fn open(options: &Options) -> Result<Self> {
         match &options.output.output {
             Some(path) => {
                 std::fs::OpenOptions::new()
@@ -379,7 +424,7 @@ impl Output {
         needed
     }
 
-    fn start(self) -> Result<(Box<dyn Report>, Writer)> {
+    pub(super) fn start(self) -> Result<(Box<dyn Report>, Writer)> {
         let writer = match &self.file {
             Some(path) => Writer::file(path)
                 .with_context(|| format!("cannot open the output file {}", path.display()))?,

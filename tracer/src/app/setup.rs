@@ -6,6 +6,7 @@ use tracer_common::settings::Settings;
 
 use crate::cli::{self, Interfaces, Options};
 use crate::core::event::MonoNs;
+use crate::core::flood;
 use crate::core::{self, Config, Selection, Shown, StuckAfter};
 use crate::filter::KernelFilters;
 use crate::kernel::LoadConfig;
@@ -79,7 +80,17 @@ pub(super) fn load_config(
     }
 }
 
-pub(super) fn core_config(options: &Options, started: MonoNs) -> Config {
+/// What the flood detector goes by, in tracer's own network namespace.
+pub(super) fn flood_config(options: &Options, netns: u32) -> flood::Config {
+    flood::Config {
+        min_rate: f64::from(options.limits.flood_min_rate),
+        clear_ns: u64::try_from(options.limits.flood_clear.as_nanos()).unwrap_or(u64::MAX),
+        netns,
+    }
+}
+
+/// `syn_hook`: SYNs are seen somewhere.
+pub(super) fn core_config(options: &Options, started: MonoNs, syn_hook: bool) -> Config {
     Config {
         states: options.show.states,
         stuck_after: stuck_after(options),
@@ -89,6 +100,7 @@ pub(super) fn core_config(options: &Options, started: MonoNs) -> Config {
         selection: selection(options),
         started,
         interval_reports: options.show.interval.is_some(),
+        syn_hook,
         ..Config::default()
     }
 }

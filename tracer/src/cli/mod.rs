@@ -57,6 +57,7 @@ Examples:
                                          slow handshakes and closes with a database
   tracer --host 10.0.0.0/8 --interval 10 figures per remote host every 10 s
   tracer -f json --output trace.jsonl    every connection, for programs
+  tracer --test-alert --on-alert ./page  does the program that is to be told of floods work?
 
 Needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN. SIGUSR1 prints the open connections and
 the summary so far, SIGHUP reopens the --output file.";
@@ -169,6 +170,12 @@ pub struct OutputOptions {
     /// Colour: on a terminal unless NO_COLOR is set, always, or never
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
+    /// Run this program without privileges at every flood or notice, its JSON on standard input
+    #[arg(long, value_name = "PROGRAM", value_parser = values::program)]
+    pub on_alert: Option<PathBuf>,
+    /// Write a sample alert, give it to the --on-alert program as well, and end; needs no root
+    #[arg(long)]
+    pub test_alert: bool,
     /// How much tracer says about itself, on stderr
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     pub log_level: LogLevel,
@@ -190,6 +197,13 @@ pub struct LimitOptions {
     #[arg(long, value_name = "N", default_value_t = 8192,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_hosts: u32,
+    /// SYNs per second that lead to no connection, below which nothing is called a flood
+    #[arg(long, value_name = "N", default_value_t = 100,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub flood_min_rate: u32,
+    /// How long a flood must have been over to be called over, in seconds
+    #[arg(long, value_name = "SECS", default_value = "10", value_parser = values::seconds)]
+    pub flood_clear: Duration,
     /// Report a connection that sits in such a state for longer; STATE=off or `off` for never; may
     /// be repeated
     #[arg(long, value_name = "STATE=SECS", value_delimiter = ',', help = format!(
@@ -302,6 +316,20 @@ impl Options {
         }
         if *xdp_mode != XdpMode::Auto && matches!(syn_hook, SynHook::Tcx | SynHook::Off) {
             return Some("--xdp-mode needs --syn-hook xdp or auto".to_owned());
+        }
+        let OutputOptions { on_alert, test_alert, .. } = &self.output;
+        if on_alert.is_some() && !test_alert && self.syn.interfaces() == Interfaces::None {
+            return Some(
+                "--on-alert needs the SYN hook, which --iface none and --syn-hook off leave out: \
+                 no flood would ever be seen"
+                    .to_owned(),
+            );
+        }
+        if *test_alert && (self.show.duration.is_some() || self.show.count.is_some()) {
+            return Some(
+                "--test-alert traces nothing: it can't be combined with --duration or --count"
+                    .to_owned(),
+            );
         }
         None
     }

@@ -37,6 +37,9 @@ fn without_options_everything_is_traced_with_safe_limits() {
     assert_eq!(options.limits.max_connections, 262_144);
     assert_eq!(options.limits.max_hosts, 8192);
     assert!(options.limits.stuck_after.is_empty());
+    assert_eq!(options.limits.flood_min_rate, 100);
+    assert_eq!(options.limits.flood_clear, Duration::from_secs(10));
+    assert!(options.output.on_alert.is_none() && !options.output.test_alert);
 }
 
 #[test]
@@ -236,10 +239,33 @@ fn thresholds_of_being_stuck() {
 }
 
 #[test]
+fn floods_and_who_is_told() {
+    let options = of(&["--flood-min-rate", "1", "--flood-clear", "2.5", "--on-alert", "./page me"]);
+    assert_eq!(options.limits.flood_min_rate, 1);
+    assert_eq!(options.limits.flood_clear, Duration::from_millis(2500));
+    assert_eq!(options.output.on_alert.as_deref(), Some(std::path::Path::new("./page me")));
+    // A sample needs no hook.
+    for hook in [&["--syn-hook", "off"][..], &["-i", "none"]] {
+        let mut args = vec!["--on-alert", "/bin/true"];
+        args.extend(hook);
+        assert!(error(&args).starts_with("--on-alert needs the SYN hook, which"));
+        args.push("--test-alert");
+        assert!(of(&args).output.test_alert);
+    }
+    for more in [["--duration", "3"], ["--count", "3"]] {
+        let error = error(&["--test-alert", more[0], more[1]]);
+        assert_eq!(
+            error,
+            "--test-alert traces nothing: it can't be combined with --duration or --count"
+        );
+    }
+}
+
+#[test]
 fn limits_are_numbers_above_zero() {
     let limits = of(&["--max-connections", "1", "--max-hosts", "2"]).limits;
     assert_eq!((limits.max_connections, limits.max_hosts), (1, 2));
-    for option in ["--max-connections", "--max-hosts", "--count", "--pid"] {
+    for option in ["--max-connections", "--max-hosts", "--count", "--pid", "--flood-min-rate"] {
         assert!(error(&[option, "0"]).starts_with("invalid value '0' for"), "{option}");
         assert!(error(&[option, "many"]).starts_with("invalid value 'many' for"), "{option}");
     }
@@ -314,6 +340,15 @@ fn mistakes_are_one_sentence_that_says_what_is_right() {
             &["--stuck-after", "30"],
             "invalid value '30' for '--stuck-after <STATE=SECS>': give STATE=SECS, for example \
              CLOSE_WAIT=30, or `off`",
+        ),
+        (
+            &["--flood-clear", "0"],
+            "invalid value '0' for '--flood-clear <SECS>': `0` is no time; give seconds, 0.001 or \
+             more",
+        ),
+        (
+            &["--on-alert", ""],
+            "invalid value '' for '--on-alert <PROGRAM>': give the path of a program",
         ),
         (&["--comm", ""], "invalid value '' for '--comm <NAME>': a process name is not empty"),
         (&["-4", "-6"], "the argument '--ipv4' cannot be used with '--ipv6'"),

@@ -1,6 +1,7 @@
 //! What stands behind an option's `=`: the values that are more than a number or a word.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -210,4 +211,15 @@ pub fn interface(text: &str) -> Result<String, String> {
         return Err("no interface can have this name; `ip link` lists them".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// A program to run. Whether it exists and may be run is found out when tracer starts.
+///
+/// # Errors
+/// An empty one.
+pub fn program(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        return Err("give the path of a program".to_owned());
+    }
+    Ok(PathBuf::from(text))
 }

@@ -30,6 +30,8 @@ pub struct Config {
     pub started: MonoNs,
     /// Whether figures of an interval are kept beside those of the run (`--interval`).
     pub interval_reports: bool,
+    /// Whether SYNs are counted at all: without it the SYN figures of hosts are unknown, not 0.
+    pub syn_hook: bool,
 }
 
 impl Default for Config {
@@ -44,6 +46,7 @@ impl Default for Config {
             end_grace_ns: 5_000_000,
             started: MonoNs(0),
             interval_reports: false,
+            syn_hook: false,
         }
     }
 }

@@ -227,6 +227,7 @@ impl Conn {
             fastopen_connect: false,
             orphaned: false,
             send_shutdown: false,
+            v6only: false,
         };
         let role = if socket.state == TcpState::SynSent { Some(Role::Client) } else { role };
         let mut conn = Self::new(&event, socket.state, role);

@@ -127,6 +127,8 @@ pub struct SocketEvent {
     pub orphaned: bool,
     /// The local side has shut down sending (`SEND_SHUTDOWN`).
     pub send_shutdown: bool,
+    /// An IPv6 socket that takes no IPv4 connections (`IPV6_V6ONLY`).
+    pub v6only: bool,
 }
 
 /// What a hook saw of a request: a SYN waiting for its final ACK.

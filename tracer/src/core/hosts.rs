@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::event::MonoNs;
+use super::flood::half_open::{DEFAULT_LIFETIME_NS, HalfOpen};
+use super::flood::sample::Sample;
+use super::flood::tick::{Target, Tick};
 use super::quantiles::Durations;
 use super::record::{Connection, Host, Outcome};
 
@@ -17,9 +20,25 @@ struct Figures {
     handshakes_failed: u64,
     handshake: Durations,
     close: Durations,
+    syns: Syns,
+}
+
+/// SYN figures of one host, or of several.
+#[derive(Clone, Default)]
+struct Syns {
+    count: u64,
+    half: HalfOpen,
+    peak: u64,
+    /// Some SYNs or completions may have been counted with the others.
+    bound: bool,
 }
 
 impl Figures {
+    /// It never had a connection: its row may be given up for a host that has.
+    fn is_weak(&self) -> bool {
+        self.connections == 0
+    }
+
     fn count(&mut self, connection: &Connection) {
         self.connections += 1;
         match connection.outcome {
@@ -40,8 +59,20 @@ impl Figures {
     }
 
     fn merge(&mut self, other: &Self) {
-        let Self { connections, failed, resets, timeouts, handshakes_failed, handshake, close } =
-            other;
+        let Self {
+            connections,
+            failed,
+            resets,
+            timeouts,
+            handshakes_failed,
+            handshake,
+            close,
+            syns,
+        } = other;
+        self.syns.count += syns.count;
+        self.syns.half.merge(&syns.half);
+        // Peaks need not have been at the same time: the sum is a bound.
+        self.syns.peak += syns.peak;
         self.connections += connections;
         self.failed += failed;
         self.resets += resets;
@@ -51,7 +82,7 @@ impl Figures {
         self.close.merge(close);
     }
 
-    fn row(&self, host: Option<IpAddr>, interval: u64) -> Host {
+    fn row(&self, host: Option<IpAddr>, interval: u64, hook: bool) -> Host {
         Host {
             host,
             interval,
@@ -62,10 +93,10 @@ impl Figures {
             handshakes_failed: self.handshakes_failed,
             handshake: self.handshake.quantiles(),
             close: self.close.quantiles(),
-            syn_count: None,
-            half_open: None,
-            half_open_peak: None,
-            exact: host.is_some(),
+            syn_count: hook.then_some(self.syns.count),
+            half_open: hook.then(|| self.syns.half.count()),
+            half_open_peak: hook.then_some(self.syns.peak),
+            exact: host.is_some() && !self.syns.bound,
         }
     }
 }
@@ -76,21 +107,126 @@ pub(super) struct Hosts {
     others: Option<Box<Figures>>,
     most: usize,
     since: MonoNs,
+    hook: bool,
+    lifetime: u64,
+    /// Cookies sent when the kernel's half-open connections were last listed.
+    cookies: Option<u64>,
 }
 
 impl Hosts {
-    pub(super) fn new(most: usize, since: MonoNs) -> Self {
-        Self { by_host: HashMap::new(), others: None, most, since }
+    pub(super) fn new(most: usize, since: MonoNs, hook: bool) -> Self {
+        Self {
+            by_host: HashMap::new(),
+            others: None,
+            most,
+            since,
+            hook,
+            lifetime: DEFAULT_LIFETIME_NS,
+            cookies: None,
+        }
     }
 
     /// A connection ended.
     pub(super) fn ended(&mut self, connection: &Connection) {
-        self.figures(connection.remote.ip()).count(connection);
+        let host = connection.remote.ip();
+        self.make_room(host);
+        self.figures(host).count(connection);
     }
 
     /// A request of this host's never became a connection.
     pub(super) fn handshake_failed(&mut self, host: IpAddr) {
         self.figures(host).handshakes_failed += 1;
+    }
+
+    /// Where the table is full, rows of hosts that never had a connection are given up for one that
+    /// has: the weakest eighth of them, so that a flood's leftovers cost little each time.
+    fn make_room(&mut self, host: IpAddr) {
+        if self.by_host.len() < self.most || self.by_host.contains_key(&host) {
+            return;
+        }
+        let mut weak: Vec<_> = self
+            .by_host
+            .iter()
+            .filter(|(_, figures)| figures.is_weak())
+            .map(|(host, figures)| (figures.syns.half.count(), figures.syns.count, *host))
+            .collect();
+        weak.sort_unstable();
+        weak.truncate((weak.len() / 8).max(1));
+        for (_, _, host) in weak {
+            if let Some(figures) = self.by_host.remove(&host) {
+                self.others.get_or_insert_default().merge(&figures);
+            }
+        }
+    }
+
+    /// Counts a tick's SYNs and completions with their hosts.
+    pub(super) fn syns(&mut self, tick: &Tick) {
+        if !self.hook {
+            return;
+        }
+        let listens = |target| matches!(target, Target::Listener(_) | Target::Overflow);
+        for source in &tick.sources {
+            let fresh = !self.by_host.contains_key(&source.addr);
+            let late = fresh && self.others.is_some();
+            let figures = self.figures(source.addr);
+            figures.syns.count += source.syns;
+            figures.syns.bound |= source.bound > 0 || late;
+            if listens(source.target) {
+                figures.syns.half.add(tick.to, source.firsts);
+                figures.syns.half.take(source.resets);
+            }
+        }
+        for completer in &tick.completers {
+            // Who is not known has no half-open connection to take it off.
+            let known = self.by_host.get_mut(&completer.addr);
+            if let Some(figures) = known.or(self.others.as_deref_mut()) {
+                figures.syns.bound |= completer.bound > 0;
+                figures.syns.half.take(completer.firsts);
+            }
+        }
+        if tick.unattributed > 0 {
+            let firsts = |all: bool| -> u64 {
+                tick.targets
+                    .iter()
+                    .filter(|target| all || listens(target.target))
+                    .map(|target| target.counts.syns.saturating_sub(target.counts.syns_repeated))
+                    .sum()
+            };
+            let share = firsts(false) as f64 / firsts(true).max(1) as f64;
+            let others = self.others.get_or_insert_default();
+            others.syns.count += tick.unattributed;
+            others.syns.half.add(tick.to, (tick.unattributed as f64 * share) as u64);
+        }
+        let lifetime = self.lifetime;
+        for figures in self.by_host.values_mut().chain(self.others.as_deref_mut()) {
+            figures.syns.half.expire(tick.to, lifetime);
+            figures.syns.peak = figures.syns.peak.max(figures.syns.half.count());
+        }
+    }
+
+    /// Holds half-open connections against the kernel's list, unless it sent cookies meanwhile:
+    /// those it does not list.
+    pub(super) fn half_open_sample(&mut self, sample: &Sample) {
+        if sample.request_lifetime_ns > 0 {
+            self.lifetime = sample.request_lifetime_ns;
+        }
+        let Some(queues) = &sample.queues else {
+            return;
+        };
+        let sent = sample.stack.syncookies_sent;
+        if self.cookies.replace(sent) != Some(sent) {
+            return;
+        }
+        let mut listed: HashMap<IpAddr, u64> = HashMap::new();
+        for (host, _, count) in &queues.half_open {
+            *listed.entry(*host).or_default() += count;
+        }
+        for (host, figures) in &mut self.by_host {
+            figures.syns.half.reconcile(listed.remove(host).unwrap_or(0));
+        }
+        if let Some(others) = &mut self.others {
+            others.syns.half.reconcile(listed.values().sum());
+        }
     }
 
     /// Figures of a host; once the table is full, newcomers share those of the others, so that
@@ -102,33 +238,72 @@ impl Hosts {
         self.by_host.entry(host).or_default()
     }
 
-    /// The `top` hosts with most connections (then most failed ones), and one row for the rest.
+    /// The `top` hosts with most connections (then most failed ones, half-open connections at a
+    /// time, and SYNs), and one row for the rest. A quarter of the rows goes first to hosts that
+    /// leave most half-open connections without ever having had a connection, so that a quiet
+    /// scanner is not hidden behind busy hosts.
     pub(super) fn report(&self, now: MonoNs, top: usize) -> Vec<Host> {
         let interval = now.since(self.since);
         let mut hosts: Vec<_> = self.by_host.iter().collect();
         hosts.sort_unstable_by_key(|(host, figures)| {
             (
-                std::cmp::Reverse((figures.connections, figures.failed, figures.handshakes_failed)),
+                std::cmp::Reverse((
+                    figures.connections,
+                    figures.failed,
+                    figures.handshakes_failed,
+                    figures.syns.peak,
+                    figures.syns.count,
+                )),
                 **host,
             )
         });
+        if hosts.len() > top {
+            let mut scanners: Vec<_> = hosts
+                .iter()
+                .skip(top)
+                .filter(|(_, figures)| figures.is_weak() && figures.syns.half.count() > 0)
+                .copied()
+                .collect();
+            scanners.sort_by_key(|(host, figures)| {
+                (std::cmp::Reverse(figures.syns.half.count()), **host)
+            });
+            scanners.truncate(top / 4);
+            hosts.retain(|(host, _)| !scanners.iter().any(|(other, _)| other == host));
+            let place = top.saturating_sub(scanners.len()).min(hosts.len());
+            hosts.splice(place..place, scanners);
+        }
         let rest = hosts.split_off(top.min(hosts.len()));
-        let mut rows: Vec<_> =
-            hosts.into_iter().map(|(host, figures)| figures.row(Some(*host), interval)).collect();
+        let mut rows: Vec<_> = hosts
+            .into_iter()
+            .map(|(host, figures)| figures.row(Some(*host), interval, self.hook))
+            .collect();
         if !rest.is_empty() || self.others.is_some() {
             let mut others = self.others.as_deref().cloned().unwrap_or_default();
             for (_, figures) in rest {
                 others.merge(figures);
             }
-            rows.push(others.row(None, interval));
+            rows.push(others.row(None, interval, self.hook));
         }
         rows
     }
 
     /// Begins a new span of time.
     pub(super) fn restart(&mut self, now: MonoNs) {
-        self.by_host.clear();
-        self.others = None;
+        // What is half-open now is part of the next interval, too.
+        let carry = |figures: &Figures| {
+            let half = figures.syns.half.clone();
+            let syns = Syns { count: 0, peak: half.count(), half, bound: figures.syns.bound };
+            Figures { syns, ..Figures::default() }
+        };
+        self.by_host.retain(|_, figures| figures.syns.half.count() > 0);
+        for figures in self.by_host.values_mut() {
+            *figures = carry(figures);
+        }
+        self.others = self
+            .others
+            .take()
+            .filter(|figures| figures.syns.half.count() > 0)
+            .map(|figures| Box::new(carry(&figures)));
         self.since = now;
     }
 }

@@ -45,6 +45,8 @@ pub use self::selection::{Prefix, Selection, Shown};
 use self::cgroups::Cgroups;
 use self::connection::Conn;
 use self::event::{CgroupName, Event, MonoNs};
+use self::flood::sample::Sample;
+use self::flood::tick::Tick;
 use self::hosts::Hosts;
 use self::listeners::Listeners;
 use self::record::{Host, OpenConnection, Record};
@@ -103,8 +105,10 @@ impl Core {
             requests: Requests::new(config.max_connections),
             cgroups: Cgroups::default(),
             stuck: Stuck::default(),
-            run: Hosts::new(config.max_hosts, config.started),
-            interval: config.interval_reports.then(|| Hosts::new(config.max_hosts, config.started)),
+            run: Hosts::new(config.max_hosts, config.started, config.syn_hook),
+            interval: config
+                .interval_reports
+                .then(|| Hosts::new(config.max_hosts, config.started, config.syn_hook)),
             lost_at: None,
             list_is_due: false,
             ended_since_loss: FxHashSet::default(),
@@ -140,6 +144,22 @@ impl Core {
                 self.handshake_failed(event.netns, event.local, event.remote);
             }
             Event::SynSummary(_) | Event::Cgroup { .. } => {}
+        }
+    }
+
+    /// Counts a tick's SYNs and completions with their hosts.
+    pub fn syns(&mut self, tick: &Tick) {
+        self.run.syns(tick);
+        if let Some(interval) = &mut self.interval {
+            interval.syns(tick);
+        }
+    }
+
+    /// Holds the hosts' half-open connections against the kernel's.
+    pub fn half_open_sample(&mut self, sample: &Sample) {
+        self.run.half_open_sample(sample);
+        if let Some(interval) = &mut self.interval {
+            interval.half_open_sample(sample);
         }
     }
 

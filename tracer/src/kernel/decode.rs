@@ -89,6 +89,7 @@ fn socket(bytes: &[u8]) -> Result<SocketEvent, Undecodable> {
         fastopen_connect: has(flags::FASTOPEN_CONNECT),
         orphaned: has(flags::ORPHANED),
         send_shutdown: has(flags::SEND_SHUTDOWN),
+        v6only: has(flags::V6ONLY),
     })
 }
 

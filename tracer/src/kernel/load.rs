@@ -14,6 +14,7 @@ use tracer_common::counters::Counters;
 use tracer_common::offsets::Offsets;
 use tracer_common::settings::Settings;
 
+use super::flood::{self, FloodReader, FloodTables};
 use super::hooks::HookStatus;
 use super::layout::{self, Layout};
 use super::tracefs;
@@ -75,9 +76,15 @@ impl Kernel {
         let mut settings = config.settings;
         [settings.secret0, settings.secret1] = secrets()?;
         settings.wakeup_watermark = u64::from(config.ring_size / 8);
+        settings.cpus = flood::cpus();
+        let flood_arrays = flood::array_sizes(settings.cpus);
         let settings = PodSettings(settings);
         let offsets_pod = PodOffsets(offsets);
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        for (name, elements) in flood_arrays {
+            loader.map_max_entries(name, elements);
+        }
+        let mut ebpf = loader
             .btf(Some(&btf))
             .override_global("SETTINGS", &settings, true)
             .override_global("OFFSETS", &offsets_pod, true)
@@ -212,6 +219,15 @@ impl Kernel {
     /// The kernel side's own log, if any program has something to log.
     pub fn logger(&mut self) -> Option<aya_log::EbpfLogger<&'static dyn log::Log>> {
         aya_log::EbpfLogger::init(&mut self.ebpf).ok()
+    }
+
+    /// Maps the flood arrays: their reader, and the writer of what the SYN hook is told while it
+    /// runs.
+    ///
+    /// # Errors
+    /// An array is missing or can't be mapped.
+    pub fn flood(&mut self) -> Result<(FloodReader, FloodTables)> {
+        flood::open(&self.ebpf)
     }
 
     /// Totals over all CPUs and programs, and the events that no program was run for.

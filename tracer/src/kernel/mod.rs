@@ -3,11 +3,14 @@
 //! aya stays behind this module.
 
 pub mod decode;
+pub mod flood;
 pub mod hooks;
 pub mod layout;
 pub mod load;
+pub mod measure;
 pub mod syn_hook;
 mod tracefs;
 
+pub use flood::{FloodReader, FloodTables};
 pub use hooks::HookStatus;
 pub use load::{Kernel, LoadConfig};

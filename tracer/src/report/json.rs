@@ -19,11 +19,13 @@ use crate::core::record::{
     Record, Role, StateChange,
 };
 
+mod alert;
 mod line;
 
 #[cfg(test)]
 mod tests;
 
+use alert::AlertLine;
 use line::{
     ConnectionLine, EndLine, EndedLine, HostLine, HostName, OpenLine, PhasesLine, QuantilesLine,
     StartLine, StateLine,
@@ -163,7 +165,7 @@ impl Report for Json {
                 write_line(&line, out);
             }
             Record::Stuck(stuck) => self.open_line("stuck", stuck, out),
-            Record::Alert(_) => {}
+            Record::Alert(alert) => write_line(&AlertLine::new(alert, &self.clock), out),
         }
     }
 

@@ -9,8 +9,9 @@ use tracer_common::state::TcpState;
 use super::{Hook, Limits, Start, WallClock};
 use crate::core::event::{CgroupName, Comm, MonoNs, Owner};
 use crate::core::record::{
-    CloseInitiator, Connection, End, HandshakeSource, Host, ObservedFrom, OpenConnection, Outcome,
-    Phases, Quantiles, Role, StateChange,
+    Alert, AlertEvent, CloseInitiator, Connection, End, Evidence, HandshakeSource, Host, Network,
+    ObservedFrom, OpenConnection, Outcome, Phases, Quantiles, Queue, Role, Severity, StateChange,
+    TopSource, Verdict,
 };
 use crate::filter::Described;
 
@@ -226,6 +227,63 @@ pub(crate) fn open() -> Vec<OpenConnection> {
             connection: Connection { outcome: None, start: at(0), end: at(103 * S), ..bare() },
         },
     ]
+}
+
+/// A flood of which everything is known.
+pub(crate) fn flood() -> Alert {
+    let top = |addr: &str, len, syn_count, share| TopSource {
+        prefix: Network { addr: addr.parse().unwrap(), len },
+        syn_count,
+        share,
+    };
+    let evidence = |metric, value, threshold| Evidence { metric, value, threshold };
+    Alert {
+        at: at(44 * S + 15_678_901),
+        event: AlertEvent::Start,
+        netns: 4_026_531_840,
+        interfaces: vec!["eth0".to_owned(), "eth1".to_owned()],
+        listener: Some("192.168.1.10:8080".parse().unwrap()),
+        verdict: Verdict::Spoofed,
+        severity: Some(Severity::Confirmed),
+        syn_count: 17_123,
+        syn_rate: 9_876.543,
+        completed_ratio: Some(0.012_345),
+        half_open: Some(256),
+        sources_estimate: Some(16_900),
+        top_sources: vec![
+            top("203.0.113.0", 24, 1_712, 0.099_98),
+            top("198.51.100.7", 32, 17, 0.000_99),
+            top("2001:db8:85a3:8d3::", 64, 12, 0.000_7),
+        ],
+        queue: Some(Queue { length: 256, limit: 256 }),
+        cookies_sent_rate: Some(9_600.04),
+        evidence: vec![
+            evidence("uncompleted_syn_rate", 9_754.31, Some(100.0)),
+            evidence("syn_queue_share", 1.0, Some(0.9)),
+            evidence("syncookies_sent_rate", 9_600.04, None),
+        ],
+        since: at(42 * S + 250 * MS),
+    }
+}
+
+/// What looks like a flood and is none, with little known of it.
+pub(crate) fn notice() -> Alert {
+    Alert {
+        event: AlertEvent::Start,
+        listener: None,
+        verdict: Verdict::PortScan,
+        severity: None,
+        syn_count: 200,
+        syn_rate: 100.0,
+        completed_ratio: None,
+        half_open: None,
+        sources_estimate: Some(1),
+        top_sources: Vec::new(),
+        queue: None,
+        cookies_sent_rate: None,
+        evidence: Vec::new(),
+        ..flood()
+    }
 }
 
 pub(crate) fn hosts() -> Vec<Host> {

@@ -38,6 +38,11 @@ where
     A: NetlinkDeserializable,
 {
     let mut socket = Socket::new(protocol)?;
+    // What the request leaves unsaid is then no filter by mistake, and what it says is one: asked
+    // for one routing table, the kernel does not send them all (Linux 4.20, else it is ignored).
+    if let Err(error) = socket.set_netlink_get_strict_chk(true) {
+        log::debug!("no strict netlink dumps: {error}");
+    }
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
     // SAFETY: the descriptor is the socket's, which outlives this borrow.

@@ -135,7 +135,7 @@ fn decode(response: &InetResponse) -> Option<DiagSocket> {
 }
 
 /// `sock_diag_save_cookie()` stores the low half first, each half in host order.
-fn cookie(bytes: [u8; 8]) -> u64 {
+pub(super) fn cookie(bytes: [u8; 8]) -> u64 {
     let [a, b, c, d, e, f, g, h] = bytes;
     let low = u64::from(u32::from_ne_bytes([a, b, c, d]));
     let high = u64::from(u32::from_ne_bytes([e, f, g, h]));

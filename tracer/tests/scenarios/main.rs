@@ -17,6 +17,7 @@
 mod again;
 mod close;
 mod core_vm;
+mod cost;
 mod detect;
 mod errors;
 mod fastopen;

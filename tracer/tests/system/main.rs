@@ -8,6 +8,7 @@
     reason = "a test says what went wrong by panicking, in its helpers too"
 )]
 
+mod alerts;
 mod cgroups;
 mod interfaces;
 mod sockets;

@@ -98,6 +98,8 @@ pub struct Tick {
     pub completers: Vec<SourceTick>,
     /// SYNs that came from sources for which there was no room (all targets).
     pub unattributed: u64,
+    /// The addresses that send most SYN-ACKs to the namespace's own; `target` says nothing.
+    pub syn_ackers: Vec<SourceTick>,
     /// Different destinations (address and port) of SYNs to [`Target::Closed`].
     pub closed_targets: Option<Sketch>,
     /// Different sources of SYN-ACKs to the namespace's own addresses.

@@ -99,6 +99,7 @@ fn socket_event() -> impl Strategy<Value = SocketEvent> {
                     fastopen_connect: tfo,
                     orphaned: false,
                     send_shutdown: false,
+                    v6only: false,
                 }
             },
         )

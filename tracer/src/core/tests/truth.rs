@@ -112,6 +112,7 @@ fn live(life: &Life, sock: &Sock) -> (Vec<(u64, bool, Event)>, Truth) {
             fastopen_connect: false,
             orphaned: false,
             send_shutdown: false,
+            v6only: false,
         };
         if new == Close {
             event.sk_err = life.errno;

@@ -82,6 +82,7 @@ impl Sock {
             fastopen_connect: false,
             orphaned: false,
             send_shutdown: false,
+            v6only: false,
         }
     }
 }

@@ -173,6 +173,75 @@ fn what_is_open_or_stuck_has_no_end_but_a_state() {
     assert_eq!(open, line.replace("\"stuck\"", "\"open\"").repeat(2));
 }
 
+fn alert(alert: crate::core::record::Alert) -> String {
+    let record = Record::Alert(Box::new(alert));
+    rendered(|json, out| json.record(&record, out))
+}
+
+#[test]
+fn a_flood() {
+    assert_eq!(
+        alert(samples::flood()),
+        one_line(
+            r#"{"type":"flood","time":"2026-11-22T03:12:44.015678Z","event":"start",
+            "netns":4026531840,"interfaces":["eth0","eth1"],
+            "listener":{"addr":"192.168.1.10","port":8080},
+            "verdict":"spoofed","severity":"confirmed",
+            "syn_count":17123,"syn_rate":9876.5,"completed_ratio":0.012,"half_open":256,
+            "sources_estimate":16900,"top_sources":[
+            {"prefix":"203.0.113.0/24","syn_count":1712,"share":0.1},
+            {"prefix":"198.51.100.7/32","syn_count":17,"share":0.001},
+            {"prefix":"2001:db8:85a3:8d3::/64","syn_count":12,"share":0.001}],
+            "queue":{"length":256,"limit":256},"cookies_sent_rate":9600.0,"evidence":[
+            {"metric":"uncompleted_syn_rate","value":9754.31,"threshold":100.0},
+            {"metric":"syn_queue_share","value":1.0,"threshold":0.9},
+            {"metric":"syncookies_sent_rate","value":9600.04,"threshold":null}],
+            "since":"2026-11-22T03:12:42.250000Z"}"#
+        )
+    );
+}
+
+#[test]
+fn a_notice_has_every_key_and_null_where_it_means_nothing() {
+    assert_eq!(
+        alert(samples::notice()),
+        one_line(
+            r#"{"type":"notice","time":"2026-11-22T03:12:44.015678Z","event":"start",
+            "netns":4026531840,"interfaces":["eth0","eth1"],"listener":null,
+            "verdict":"port_scan","severity":null,"syn_count":200,"syn_rate":100.0,
+            "completed_ratio":null,"half_open":null,"sources_estimate":1,"top_sources":[],
+            "queue":null,"cookies_sent_rate":null,"evidence":[],
+            "since":"2026-11-22T03:12:42.250000Z"}"#
+        )
+    );
+}
+
+#[test]
+fn what_is_no_number_is_null() {
+    use crate::core::record::{Alert, AlertEvent, Evidence};
+    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let line = alert(Alert {
+            event: AlertEvent::End,
+            syn_rate: bad,
+            completed_ratio: Some(bad),
+            cookies_sent_rate: Some(bad),
+            evidence: vec![Evidence { metric: "m", value: bad, threshold: Some(bad) }],
+            ..samples::flood()
+        });
+        for part in [
+            r#""event":"end","#,
+            r#""syn_rate":null,"completed_ratio":null,"#,
+            r#""cookies_sent_rate":null,"#,
+            r#"{"metric":"m","value":null,"threshold":null}"#,
+        ] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+    }
+    // Too large to be scaled is not lost, and there is no negative zero.
+    let line = alert(Alert { syn_rate: 1e308, completed_ratio: Some(-1e-9), ..samples::flood() });
+    assert!(line.contains(r#""syn_rate":1e+308,"completed_ratio":0.0,"#), "{line}");
+}
+
 #[test]
 fn hosts_and_the_rest_of_them() {
     let lines = rendered(|json, out| {

@@ -14,6 +14,7 @@ use crate::core::record::{
     StateChange,
 };
 
+mod alert;
 mod cell;
 mod layout;
 mod line;
@@ -111,6 +112,9 @@ impl Report for Text {
     }
 
     fn record(&mut self, record: &Record, out: &mut BytesMut) {
+        if let Record::Alert(alert) = record {
+            return self.alert(alert, out);
+        }
         self.header(out);
         // A program needs it once.
         if self.screen.width.is_some() {
@@ -120,6 +124,7 @@ impl Report for Text {
             Record::Connection(connection) => self.connection(connection, out),
             Record::State(change) => self.state(change, out),
             Record::Stuck(stuck) => self.stuck(stuck, out),
+            // No row of the table.
             Record::Alert(_) => {}
         }
     }

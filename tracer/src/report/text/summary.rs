@@ -171,6 +171,7 @@ fn host_row(
         match (half_open, half_open_peak) {
             (None, None) => cell.push('-'),
             (now, peak) => {
+                cell.push_str(bound);
                 cell::value(*now, cell);
                 cell.push('/');
                 cell::value(*peak, cell);
@@ -192,7 +193,7 @@ fn host_row(
     };
     part("", Some(*handshakes_failed), " handshakes failed");
     part(bound, *syn_count, " SYNs");
-    part("", *half_open, " half-open");
+    part(bound, *half_open, " half-open");
     let higher = half_open_peak.filter(|peak| *peak > half_open.unwrap_or(0));
     part("peak ", higher, "");
     let long = cell.width() > 50;

@@ -1,0 +1,73 @@
+//! To whom: a listener of its own slot, a closed port, or an address that is somebody else's.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
+};
+use tracer_common::{
+    addr::Addr,
+    flood::{
+        LISTENER_ENTRIES, LOCAL_ENTRIES, ListenerKey,
+        destination::{ENTRIES, Entry, index},
+        slot,
+    },
+};
+
+use super::{Here, key};
+use crate::filter::Subject;
+
+/// Written by the user side only.
+#[map]
+static LISTENERS: HashMap<ListenerKey, u32> = HashMap::with_max_entries(LISTENER_ENTRIES, 0);
+
+/// Local addresses and prefixes, IPv4 as IPv4-mapped IPv6; written by the user side only.
+#[map]
+static LOCALS: LpmTrie<[u64; 2], u8> = LpmTrie::with_max_entries(LOCAL_ENTRIES, 1);
+
+/// Whose part of the cache: a packet interrupts a process.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(super) enum Cache {
+    State = 0,
+    Rescue = 1,
+    Syn = 2,
+}
+
+#[map]
+static DESTINATIONS: PerCpuArray<Entry> = PerCpuArray::with_max_entries(3 * ENTRIES, 0);
+
+/// The slot of a SYN's destination, or of a connection's local side.
+#[inline(always)]
+pub(super) fn slot(here: &Here, cache: Cache, subject: &Subject) -> u32 {
+    let (addr, port) = (subject.local_addr, subject.local_port);
+    let at = cache as u32 * ENTRIES + index(key(), addr, port);
+    let Some(entry) = DESTINATIONS.get_ptr_mut(at) else { return slot::FOREIGN };
+    // SAFETY: this CPU's map value.
+    let entry = unsafe { &mut *entry };
+    if let Some(slot) = entry.slot_of(addr, port, here.generation) {
+        return slot;
+    }
+    let slot = find(addr, port);
+    // The generation was read before the maps: if they have changed since, it has, too.
+    *entry = Entry::new(addr, port, slot, here.generation);
+    slot
+}
+
+#[inline(always)]
+fn listener(addr: Addr, port: u16) -> Option<u32> {
+    let key = ListenerKey { addr: addr.0, port: port as u32, reserved: 0 };
+    // SAFETY: copied out at once; an entry replaced meanwhile is another's slot for one packet.
+    unsafe { LISTENERS.get(key).copied() }
+}
+
+#[inline(always)]
+fn find(addr: Addr, port: u16) -> u32 {
+    if let Some(slot) = listener(addr, port) {
+        return slot;
+    }
+    if LOCALS.get(Key::new(128, addr.0)).is_none() {
+        return slot::FOREIGN;
+    }
+    let any = if addr.is_v4() { Addr::v4(0) } else { Addr([0, 0]) };
+    listener(any, port).unwrap_or(slot::CLOSED)
+}

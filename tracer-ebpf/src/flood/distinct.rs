@@ -1,0 +1,49 @@
+//! How many different sources: registers that keep the highest rank seen.
+
+use aya_ebpf::{macros::map, maps::Array};
+use tracer_common::{
+    flood::distinct::{
+        CLOSED_TARGETS, REGISTERS, SKETCHES, SYN_ACK_SOURCES, index, port_number, register,
+    },
+    siphash,
+};
+
+use super::{BPF_F_MMAPABLE, Here, key};
+use crate::filter::Subject;
+
+/// Shared by all CPUs: two that raise a register at the same time may leave the lower of the two
+/// ranks, which is far within the sketch's error.
+#[map]
+static DISTINCT: Array<[u8; REGISTERS]> = Array::with_max_entries(2 * SKETCHES, BPF_F_MMAPABLE);
+
+#[inline(always)]
+fn note(here: &Here, sketch: u32, hash: u64) {
+    let Some(registers) = DISTINCT.get_ptr_mut(index(here.epoch, sketch)) else { return };
+    let (index, rank) = register(hash);
+    // SAFETY: a map value of REGISTERS bytes, and the index has PRECISION bits.
+    unsafe {
+        let register = registers.cast::<u8>().add(index & (REGISTERS - 1));
+        if register.read_volatile() < rank {
+            register.write_volatile(rank);
+        }
+    }
+}
+
+/// A SYN's source, from its hash.
+#[inline(always)]
+pub(super) fn source(here: &Here, slot: u32, hash: u64) {
+    note(here, slot, hash);
+}
+
+/// A SYN-ACK's source, from its hash.
+#[inline(always)]
+pub(super) fn syn_ack_source(here: &Here, hash: u64) {
+    note(here, SYN_ACK_SOURCES, hash);
+}
+
+/// The destination of a SYN to a closed port.
+#[inline(always)]
+pub(super) fn closed_target(here: &Here, subject: &Subject) {
+    let number = port_number(subject.local_port);
+    note(here, CLOSED_TARGETS, siphash::address(key(), number, subject.local_addr));
+}

@@ -1,0 +1,43 @@
+//! The record that tells the user side to look: a few a second and CPU, whatever the rate of SYNs.
+
+use tracer_common::{
+    flood::counts::Due,
+    record::{RecordKind, SynSummary},
+};
+
+use super::{Here, activity};
+use crate::{
+    counters::{Program, read},
+    ring,
+};
+
+#[inline(always)]
+pub(super) fn send(here: &Here, due: Due, now: u64) {
+    let Some(totals) = read(Program::Syn) else { return };
+    let (resets, syn_acks) = activity::totals(here);
+    // A lost one takes nothing along: the next has the same totals and more.
+    let Some(mut entry) = ring::reserve_uncounted::<SynSummary>() else { return };
+    let (epoch, burst) = match due {
+        Due::Epoch(over) => (over, false),
+        Due::Burst => (here.epoch, true),
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: a reserved record.
+    unsafe {
+        (*record).kind = RecordKind::SynSummary as u8;
+        (*record).burst = burst as u8;
+        (*record).cpu = here.cpu as u16;
+        (*record).epoch = epoch;
+        (*record).ts_ns = now;
+        (*record).syns = totals.syns;
+        (*record).syns_repeated = totals.syns_repeated;
+        (*record).resets = resets;
+        (*record).syn_acks = syn_acks;
+        (*record).unparsed = totals.syns_unparsed;
+    }
+    if burst {
+        ring::submit_at_once(entry);
+    } else {
+        ring::submit(entry);
+    }
+}

@@ -1,0 +1,431 @@
+//! One listener: what came in for it, and what is made of that.
+
+use super::cusum::Cusum;
+use super::distinct::Union;
+use super::half_open::HalfOpen;
+use super::incident::{Context, Finding, Incident, evidence};
+use super::notices::{crowd, lossy, queues};
+use super::sources::Tallies;
+use super::tick::{Target, TargetTick};
+use super::verdict::Senders;
+use super::window::{Flow, Window};
+use crate::core::event::MonoNs;
+use crate::core::record::{Alert, Evidence, Queue, Record, Severity, Verdict};
+
+const MS: u64 = 1_000_000;
+/// How long the sum must have been high, and the age from which a SYN should have completed.
+const PERSIST: u64 = 750 * MS;
+/// The baseline forgets within about so long.
+const MEMORY: f64 = 10e9;
+
+/// What is usual, per second.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Baseline {
+    /// SYNs that come to nothing.
+    pub(super) uncompleted: f64,
+    /// Connections.
+    pub(super) completed: f64,
+    /// Connections whose SYN is not seen.
+    unseen: f64,
+    /// Nanoseconds it rests on.
+    pub(super) seen_ns: u64,
+}
+
+/// What the kernel has seen of the uncompleted SYNs.
+enum Trace {
+    Seen(Vec<Evidence>),
+    None(Vec<Evidence>),
+    NotAskedYet,
+}
+
+/// One listener.
+pub(super) struct Watch {
+    target: Target,
+    window: Window,
+    cusum: Cusum,
+    pub(super) baseline: Baseline,
+    pub(super) sources: Tallies,
+    pub(super) prefixes: Tallies,
+    distinct: Union,
+    /// Since the first SYN of what may become an incident.
+    sum: Flow,
+    since: MonoNs,
+    pub(super) half: HalfOpen,
+    /// SYN-ACKs sent again: of late, by exponential decay per tick.
+    retransmits: f64,
+    totals: (u64, u64),
+    seen_at: MonoNs,
+    pub(super) flood: Option<Incident>,
+    notices: [Option<Incident>; 4],
+}
+
+impl Watch {
+    pub(super) fn new(target: Target) -> Self {
+        Self {
+            target,
+            window: Window::default(),
+            cusum: Cusum::default(),
+            baseline: Baseline::default(),
+            sources: Tallies::default(),
+            prefixes: Tallies::default(),
+            distinct: Union::default(),
+            sum: Flow::default(),
+            since: MonoNs(0),
+            half: HalfOpen::default(),
+            retransmits: 0.0,
+            totals: (0, 0),
+            seen_at: MonoNs(0),
+            flood: None,
+            notices: [None, None, None, None],
+        }
+    }
+
+    /// A SYN-ACK was sent again on this listener's behalf.
+    pub(super) fn retransmitted(&mut self) {
+        self.retransmits += 1.0;
+    }
+
+    pub(super) fn suspicious(&self) -> bool {
+        self.flood.is_some() || self.cusum.over_since().is_some()
+    }
+
+    pub(super) fn open(&self) -> bool {
+        self.flood.is_some() || self.notices.iter().any(Option::is_some)
+    }
+
+    /// Nothing is open or under way, and nothing came for a while.
+    pub(super) fn quiet(&self, now: MonoNs) -> bool {
+        !self.open() && self.half.count() == 0 && now.since(self.seen_at) > 5_000 * MS
+    }
+
+    /// Takes in a tick's counts; the sources follow by [`Watch::sources`].
+    pub(super) fn take(
+        &mut self,
+        tick: Option<&TargetTick>,
+        from: MonoNs,
+        floor: f64,
+        context: &Context<'_>,
+    ) {
+        let now = context.now;
+        let counts = tick.map(|tick| tick.counts).unwrap_or_default();
+        let dt = (now.since(from).max(MS)) as f64;
+        // Completions by another way (an interface without a hook) hide no flood.
+        let usual = if self.baseline.seen_ns >= 3_000 * MS { self.baseline.unseen } else { 0.0 };
+        let unseen = (counts.completed_unseen as f64 - usual * dt / 1e9).max(0.0);
+        let flow = Flow::new(&counts, unseen);
+        self.window.push(from, now, &flow);
+        if counts.syns > 0 || counts.completed > 0 {
+            self.seen_at = now;
+        }
+        self.totals.0 = self.totals.0.saturating_add(counts.syns);
+        self.totals.1 =
+            self.totals.1.saturating_add(counts.completed).saturating_add(counts.completed_unseen);
+        self.half.add(now, flow.firsts as u64);
+        self.half.take(flow.completed as u64 + counts.resets_matched);
+        self.half.expire(now, context.stack.lifetime());
+        self.retransmits *= (-dt / 2e9).exp();
+        if self.cusum.is_zero() && self.flood.is_none() {
+            self.forget();
+        }
+        if self.sum == Flow::default() {
+            self.since = tick.and_then(|tick| tick.first_syn).unwrap_or(now);
+        }
+        self.sum.add(&flow, 1.0);
+        if let Some(sketch) = tick.and_then(|tick| tick.sources.as_ref()) {
+            self.distinct.merge(sketch);
+        }
+        let allowance = (floor / 2.0 + self.baseline.uncompleted) * dt / 1e9;
+        self.cusum.add(flow.firsts - flow.completed - allowance, floor / 2.0, now);
+        let calm = self.window.last(now, 3_000 * MS);
+        if self.flood.is_none() && calm.uncompleted() < (floor + self.baseline.uncompleted) {
+            self.cusum.clear();
+        }
+        if !self.suspicious() && (counts.syns > 0 || self.baseline.seen_ns > 0) {
+            let share = 1.0 - (-dt / MEMORY).exp();
+            let mix = |old: &mut f64, new: f64, seen: u64| {
+                let share = share.max(dt / (seen as f64 + dt)).min(1.0);
+                *old += (new - *old) * share;
+            };
+            let per = 1e9 / dt;
+            let seen = self.baseline.seen_ns;
+            mix(&mut self.baseline.uncompleted, flow.uncompleted() * per, seen);
+            self.baseline.uncompleted = self.baseline.uncompleted.min(floor);
+            if self.notices[0].is_none()
+                && crowd::look(&self.window.rate(now), &self.baseline, floor, false).is_none()
+            {
+                mix(&mut self.baseline.completed, flow.completed * per, seen);
+            }
+            mix(&mut self.baseline.unseen, counts.completed_unseen as f64 * per, seen);
+            self.baseline.seen_ns = seen.saturating_add(dt as u64);
+        }
+    }
+
+    fn forget(&mut self) {
+        self.sources = Tallies::default();
+        self.prefixes = Tallies::default();
+        self.distinct = Union::default();
+        self.sum = Flow::default();
+    }
+
+    /// SYNs older than [`PERSIST`] that have not completed, allowing for what is under way.
+    fn aged(&self, now: MonoNs) -> f64 {
+        let young = self.window.last_whole(now, PERSIST).firsts;
+        let lag = self
+            .window
+            .slowest(now, 3_000 * MS)
+            .map_or(PERSIST, |mean| ((mean * 2.0) as u64 + 50 * MS).min(PERSIST));
+        let ahead = self.window.last(now, PERSIST - lag).completed;
+        let completed = (self.sum.completed - ahead).max(0.0);
+        // Clients that lose packets repeat their SYNs and complete in the end.
+        let struggling = self.sum.completed >= self.sum.firsts * 0.2;
+        let repeats = if struggling { self.sum.repeated * 1.25 } else { 0.0 };
+        self.sum.firsts - young - completed - repeats - self.sources.under_way() as f64
+    }
+
+    fn trace(&self, context: &Context<'_>, rate: &Flow) -> Trace {
+        let stack = context.stack;
+        let (delta, uncompleted) = (stack.delta(), rate.uncompleted());
+        let span = stack.span() as f64 / 1e9;
+        let mut said = Vec::new();
+        let mut seen = false;
+        if let Some((_, queue)) = stack.queue(self.target) {
+            let under_way = rate.handshake_ns / 1e9;
+            let expected = self.sum.uncompleted().min(queue.limit as f64 / 2.0);
+            let threshold = 2.0 * under_way + (expected / 4.0).max(1.0);
+            seen |= queue.syn_queue as f64 > threshold;
+            said.push(evidence("syn_queue", queue.syn_queue as f64, Some(threshold)));
+        }
+        let drops = stack.drops(self.target).unwrap_or(if self.target == Target::Overflow {
+            delta.listen_drops
+        } else {
+            0
+        });
+        let threshold = (uncompleted * span * 0.1).max(1.0);
+        seen |= drops as f64 >= threshold;
+        said.push(evidence("listener_drops", drops as f64, Some(threshold)));
+        let threshold = (uncompleted * span * 0.3).max(1.0);
+        seen |= delta.syncookies_sent as f64 >= threshold;
+        said.push(evidence("cookies_sent", delta.syncookies_sent as f64, Some(threshold)));
+        seen |= self.retransmits >= 3.0;
+        said.push(evidence("synack_retransmits", self.retransmits.round(), Some(3.0)));
+        if delta.ip_reverse_path_filter > 0 {
+            said.push(evidence("reverse_path_filter", delta.ip_reverse_path_filter as f64, None));
+        }
+        let Some(over) = self.cusum.over_since().or(self.flood.as_ref().map(|flood| flood.since))
+        else {
+            return Trace::NotAskedYet;
+        };
+        let asked = stack.queues_at().is_some_and(|at| at.since(over) >= 700 * MS);
+        match (seen, asked) {
+            (true, _) => Trace::Seen(said),
+            (false, true) => Trace::None(said),
+            (false, false) => Trace::NotAskedYet,
+        }
+    }
+
+    /// Whether it is flooded.
+    fn look(&self, floor: f64, context: &Context<'_>) -> Option<Finding> {
+        let now = context.now;
+        let rate = self.window.rate(now);
+        let uncompleted = rate.uncompleted();
+        if let Some(open) = &self.flood {
+            let noise = 2.0 * rate.completed.max(0.0).sqrt();
+            if uncompleted < floor / 2.0 + self.baseline.uncompleted + noise {
+                return None;
+            }
+            return Some(match self.trace(context, &rate) {
+                Trace::Seen(said) => self.flooded(context, &rate, floor, Some(said)),
+                Trace::None(said)
+                    if open.finding.severity.is_none_or(|s| s == Severity::Suspected) =>
+                {
+                    self.not_reached(said)
+                }
+                _ if !open.finding.verdict.is_flood() => open.finding.clone(),
+                _ => self.flooded(context, &rate, floor, None),
+            });
+        }
+        let over = self.cusum.over_since()?;
+        if now.since(over) < PERSIST - MS || uncompleted < floor.min(self.cusum.score()) {
+            return None;
+        }
+        if let Some((at, queue)) = context.stack.queue(self.target)
+            && at >= over
+            && queues::accept_full(&queue)
+        {
+            // Honest clients repeat their SYNs while the application is stuck; a flood does not.
+            let flood = now.since(over) >= 2_500 * MS
+                && uncompleted >= 5.0 * floor
+                && self.sum.repeated < self.sum.uncompleted() * 0.1;
+            if !flood {
+                return None;
+            }
+        }
+        let trace = self.trace(context, &rate);
+        let elsewhere = self.sources.elsewhere() as f64 >= self.sum.uncompleted() * 0.2;
+        match trace {
+            Trace::None(said) if elsewhere => Some(self.not_reached(said)),
+            _ if self.aged(now) < floor / 2.0 => None,
+            Trace::Seen(said) => Some(self.flooded(context, &rate, floor, Some(said))),
+            Trace::None(said) => Some(self.not_reached(said)),
+            // The kernel could not be asked.
+            Trace::NotAskedYet if now.since(over) >= 2_000 * MS => {
+                Some(self.flooded(context, &rate, floor, None))
+            }
+            Trace::NotAskedYet => None,
+        }
+    }
+
+    fn not_reached(&self, mut said: Vec<Evidence>) -> Finding {
+        let elsewhere = self.sources.elsewhere() as f64;
+        let threshold = self.sum.uncompleted() * 0.2;
+        said.push(evidence("completed_elsewhere", elsewhere, Some(threshold)));
+        let forwarded = elsewhere > 0.0 && elsewhere >= threshold;
+        Finding::notice(if forwarded { Verdict::Forwarded } else { Verdict::Filtered }, said)
+    }
+
+    fn senders(&self, now: MonoNs) -> Senders<'_> {
+        Senders {
+            sources: &self.sources,
+            prefixes: &self.prefixes,
+            uncompleted: self.sum.uncompleted(),
+            distinct: self.distinct.estimate(),
+            seconds: now.since(self.since) as f64 / 1e9,
+        }
+    }
+
+    fn flooded(
+        &self,
+        context: &Context<'_>,
+        rate: &Flow,
+        floor: f64,
+        said: Option<Vec<Evidence>>,
+    ) -> Finding {
+        let delta = context.stack.delta();
+        let confirmed = said.is_some();
+        let mut told = vec![evidence(
+            "uncompleted_syns_per_second",
+            rate.uncompleted(),
+            Some(floor + self.baseline.uncompleted),
+        )];
+        told.extend(said.unwrap_or_default());
+        let repeats = self.sources.honest_repeats();
+        let dropped = delta.listen_drops + delta.tcp_req_q_full_drop;
+        let last = self.window.last(context.now, 2_000 * MS).completed / 2.0;
+        let fell = self.baseline.completed >= 20.0 && last < self.baseline.completed * 0.7;
+        let suffer = fell || (repeats >= 5 && dropped > 0);
+        if suffer {
+            told.push(evidence(
+                "completions_per_second",
+                last,
+                Some(self.baseline.completed * 0.7),
+            ));
+            told.push(evidence("honest_repeats", repeats as f64, Some(5.0)));
+        }
+        let severity = match (confirmed, suffer) {
+            (true, true) => Severity::Impact,
+            (true, false) => Severity::Confirmed,
+            (false, _) => Severity::Suspected,
+        };
+        let verdict = self.senders(context.now).verdict();
+        Finding { verdict, severity: Some(severity), evidence: told }
+    }
+
+    /// Looks at everything and tells what is new.
+    pub(super) fn judge(&mut self, floor: f64, context: &Context<'_>, out: &mut Vec<Record>) {
+        let now = context.now;
+        let mut slot = self.flood.take();
+        self.flood = slot.take();
+        let found = self.look(floor, context);
+        slot = self.flood.take();
+        let begin = (self.since, (0, 0));
+        Incident::step(
+            &mut slot,
+            found,
+            begin,
+            context,
+            |incident| self.alert(incident, context),
+            out,
+        );
+        if slot.is_none()
+            && self
+                .cusum
+                .over_since()
+                .is_some_and(|_| self.window.rate(now).uncompleted() < floor / 2.0)
+        {
+            self.cusum.clear();
+        }
+        self.flood = slot;
+
+        let flooded = self.flood.as_ref().is_some_and(|flood| flood.finding.verdict.is_flood());
+        let rate = self.window.rate(now);
+        let last = self.window.last(now, 5_000 * MS);
+        let delta = context.stack.delta();
+        let fresh = context.stack.queue(self.target).filter(|(at, _)| now.since(*at) <= 6_000 * MS);
+        let mut found = [None, None, None, None];
+        found[0] = crowd::look(&rate, &self.baseline, floor, self.notices[0].is_some());
+        if let Some((_, queue)) = fresh {
+            found[1] = queues::overload(&queue, delta, rate.firsts > rate.completed);
+        }
+        // A listener that is flooded is not told of again for what the flood does.
+        if !flooded {
+            found[2] = lossy::look(&last, delta);
+            if let Some((_, queue)) = fresh
+                && found[1].is_none()
+                && rate.uncompleted() < floor
+            {
+                let old = self.half.older_than(now, 1_000 * MS);
+                found[3] = queues::pressure(&queue, old, delta, self.notices[3].is_some());
+            }
+        }
+        let mut notices = std::mem::take(&mut self.notices);
+        for (slot, found) in notices.iter_mut().zip(found) {
+            let begin = (now, self.totals);
+            Incident::step(
+                slot,
+                found,
+                begin,
+                context,
+                |incident| self.alert(incident, context),
+                out,
+            );
+        }
+        self.notices = notices;
+    }
+
+    fn alert(&self, incident: &Incident, context: &Context<'_>) -> Alert {
+        let now = context.now;
+        let rate = self.window.rate(now);
+        let listener = match self.target {
+            Target::Listener(addr) => Some(addr),
+            _ => None,
+        };
+        let mut alert = context.blank(listener, &incident.finding, incident.since);
+        alert.syn_rate = rate.syns;
+        alert.half_open = Some(self.half.count());
+        alert.queue = context
+            .stack
+            .queue(self.target)
+            .map(|(_, queue)| Queue { length: queue.syn_queue, limit: queue.limit });
+        alert.cookies_sent_rate = context.stack.rate(context.stack.delta().syncookies_sent);
+        let deficit = incident.finding.verdict.is_flood()
+            || matches!(incident.finding.verdict, Verdict::Filtered | Verdict::Forwarded);
+        if deficit {
+            let senders = self.senders(now);
+            alert.syn_count = self.sum.syns as u64;
+            alert.completed_ratio =
+                (self.sum.firsts >= 1.0).then(|| (self.sum.completed / self.sum.firsts).min(1.0));
+            alert.sources_estimate = senders.distinct;
+            alert.top_sources = senders.top(alert.syn_count);
+        } else {
+            alert.syn_count = self.totals.0.saturating_sub(incident.base.0);
+        }
+        alert
+    }
+
+    /// The run ends: what is open gets a last update.
+    pub(super) fn finish(&self, context: &Context<'_>, out: &mut Vec<Record>) {
+        for incident in self.flood.iter().chain(self.notices.iter().flatten()) {
+            Incident::last_update(self.alert(incident, context), out);
+        }
+    }
+}

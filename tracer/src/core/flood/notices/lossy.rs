@@ -1,0 +1,39 @@
+//! Lossy path: handshakes complete, but only after several attempts, and the stack dropped nothing.
+
+use crate::core::flood::incident::{Finding, evidence};
+use crate::core::flood::sample::StackCounters;
+use crate::core::flood::window::Flow;
+use crate::core::record::Verdict;
+
+/// SYNs needed in the last five seconds to say anything.
+const ENOUGH: f64 = 50.0;
+/// Repeats per SYN.
+const REPEATED: f64 = 0.15;
+/// Share that completes nevertheless.
+const COMPLETE: f64 = 0.5;
+/// Mean handshake: a repeated SYN comes after a second (RFC 6298 section 2), so that loss shows.
+const HANDSHAKE_NS: f64 = 200e6;
+
+/// `last`: the last five seconds; `delta`: how the kernel's counters moved of late.
+pub(in crate::core::flood) fn look(last: &Flow, delta: &StackCounters) -> Option<Finding> {
+    let dropped = delta.listen_drops + delta.listen_overflows + delta.tcp_req_q_full_drop;
+    let repeated = last.repeated / last.firsts.max(1.0);
+    let complete = last.completed / last.firsts.max(1.0);
+    let handshake = last.handshake().unwrap_or(0.0);
+    (last.firsts >= ENOUGH
+        && repeated >= REPEATED
+        && complete >= COMPLETE
+        && handshake >= HANDSHAKE_NS
+        && dropped as f64 <= last.firsts * 0.01)
+        .then(|| {
+            Finding::notice(
+                Verdict::LossyPath,
+                vec![
+                    evidence("repeated_per_syn", repeated, Some(REPEATED)),
+                    evidence("completed_ratio", complete.min(1.0), Some(COMPLETE)),
+                    evidence("mean_handshake_us", handshake / 1e3, Some(HANDSHAKE_NS / 1e3)),
+                    evidence("listen_drops", dropped as f64, None),
+                ],
+            )
+        })
+}

@@ -1,0 +1,106 @@
+//! Totals per CPU and destination, and what they have grown by.
+
+use std::mem::offset_of;
+
+use tracer_common::flood::SLOTS;
+use tracer_common::flood::counts::{
+    COMPLETION_WRITERS, Completions, SynCounts, completion_index, syn_index,
+};
+
+use super::mmap::Mmap;
+use crate::core::event::MonoNs;
+use crate::core::flood::tick::Counts;
+
+/// What one destination has grown by, over all CPUs.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Growth {
+    pub(super) counts: Counts,
+    /// Earliest first SYN of the epoch.
+    pub(super) first_syn: Option<MonoNs>,
+}
+
+/// The totals as they were read last.
+pub(super) struct Totals {
+    syn_counts: Vec<SynCounts>,
+    completions: Vec<Completions>,
+}
+
+impl Totals {
+    pub(super) fn new(cpus: u32) -> Self {
+        let slots = (cpus * SLOTS) as usize;
+        Self {
+            syn_counts: vec![SynCounts::default(); slots],
+            completions: vec![Completions::default(); slots * COMPLETION_WRITERS as usize],
+        }
+    }
+
+    /// Reads a CPU's totals and adds what they have grown by to `growth`, which has an element for
+    /// each slot. `epoch`: the one that is ending.
+    pub(super) fn read(
+        &mut self,
+        syn_counts: &Mmap,
+        completions: &Mmap,
+        cpu: u32,
+        epoch: u32,
+        growth: &mut [Growth],
+    ) {
+        for (slot, growth) in (0..SLOTS).zip(growth) {
+            let index = syn_index(cpu, slot) as usize;
+            if let Some(before) = self.syn_counts.get_mut(index) {
+                let now = read_syn_counts(syn_counts, index);
+                add_syn_counts(&mut growth.counts, before, &now);
+                if now.syns != before.syns && now.epoch == u64::from(epoch) && now.first_ns != 0 {
+                    let first = MonoNs(now.first_ns);
+                    growth.first_syn = Some(growth.first_syn.map_or(first, |at| at.min(first)));
+                }
+                *before = now;
+            }
+            for writer in 0..COMPLETION_WRITERS {
+                let index = completion_index(cpu, writer, slot) as usize;
+                if let Some(before) = self.completions.get_mut(index) {
+                    let now = read_completions(completions, index);
+                    add_completions(&mut growth.counts, before, &now);
+                    *before = now;
+                }
+            }
+        }
+    }
+}
+
+fn read_syn_counts(memory: &Mmap, index: usize) -> SynCounts {
+    let at = |field| memory.u64(index * size_of::<SynCounts>() + field);
+    SynCounts {
+        // Repeated and matched ones are counted after the SYNs and RSTs they are part of, and read
+        // before them: they never look like more.
+        syns_repeated: at(offset_of!(SynCounts, syns_repeated)),
+        resets_matched: at(offset_of!(SynCounts, resets_matched)),
+        syns: at(offset_of!(SynCounts, syns)),
+        resets: at(offset_of!(SynCounts, resets)),
+        syn_acks: at(offset_of!(SynCounts, syn_acks)),
+        first_ns: at(offset_of!(SynCounts, first_ns)),
+        epoch: at(offset_of!(SynCounts, epoch)),
+    }
+}
+
+fn read_completions(memory: &Mmap, index: usize) -> Completions {
+    let at = |field| memory.u64(index * size_of::<Completions>() + field);
+    Completions {
+        matched: at(offset_of!(Completions, matched)),
+        unmatched: at(offset_of!(Completions, unmatched)),
+        handshake_ns: at(offset_of!(Completions, handshake_ns)),
+    }
+}
+
+fn add_syn_counts(sum: &mut Counts, before: &SynCounts, now: &SynCounts) {
+    sum.syns += now.syns.wrapping_sub(before.syns);
+    sum.syns_repeated += now.syns_repeated.wrapping_sub(before.syns_repeated);
+    sum.resets += now.resets.wrapping_sub(before.resets);
+    sum.resets_matched += now.resets_matched.wrapping_sub(before.resets_matched);
+    sum.syn_acks += now.syn_acks.wrapping_sub(before.syn_acks);
+}
+
+fn add_completions(sum: &mut Counts, before: &Completions, now: &Completions) {
+    sum.completed += now.matched.wrapping_sub(before.matched);
+    sum.completed_unseen += now.unmatched.wrapping_sub(before.unmatched);
+    sum.handshake_ns += now.handshake_ns.wrapping_sub(before.handshake_ns);
+}

@@ -1,0 +1,110 @@
+//! Memory shared with the kernel side, read and written word by word.
+
+use std::ffi::c_void;
+use std::num::NonZeroUsize;
+use std::os::fd::BorrowedFd;
+use std::ptr::NonNull;
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+
+/// A mapped array. Both sides use it at the same time, so there are no references into it, only
+/// volatile reads and writes of aligned words, each of them whole.
+pub(super) struct Mmap {
+    base: NonNull<c_void>,
+    /// Bytes that may be touched.
+    size: usize,
+}
+
+// SAFETY: nothing in it belongs to a thread.
+unsafe impl Send for Mmap {}
+
+impl Mmap {
+    /// Maps the first `size` bytes of a BPF array made with `BPF_F_MMAPABLE`. The mapping keeps the
+    /// array alive.
+    ///
+    /// # Errors
+    /// The kernel refuses: the array is smaller, or was not made for it.
+    pub(super) fn shared(map: BorrowedFd<'_>, size: usize) -> nix::Result<Self> {
+        let length = NonZeroUsize::new(size).ok_or(nix::errno::Errno::EINVAL)?;
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let base = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, map, 0) }?;
+        Ok(Self { base, size })
+    }
+
+    /// Zeroed memory that nobody else has.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests play the kernel's part in it"))]
+    pub(super) fn private(size: usize) -> nix::Result<Self> {
+        let length = NonZeroUsize::new(size).ok_or(nix::errno::Errno::EINVAL)?;
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let base = unsafe { mmap_anonymous(None, length, access, MapFlags::MAP_PRIVATE) }?;
+        Ok(Self { base, size })
+    }
+
+    /// Address of the aligned word at `offset` bytes, if it is within.
+    fn word<T>(&self, offset: usize) -> Option<NonNull<T>> {
+        let within = offset.checked_add(size_of::<T>())? <= self.size;
+        // The mapping begins on a page.
+        (within && offset.is_multiple_of(align_of::<T>()))
+            // SAFETY: within the mapping.
+            .then(|| unsafe { self.base.byte_add(offset).cast() })
+    }
+
+    /// The word at `offset` bytes; 0 outside.
+    pub(super) fn u32(&self, offset: usize) -> u32 {
+        // SAFETY: within the mapping and aligned.
+        self.word(offset).map_or(0, |word| unsafe { word.read_volatile() })
+    }
+
+    /// The word at `offset` bytes; 0 outside.
+    pub(super) fn u64(&self, offset: usize) -> u64 {
+        // SAFETY: within the mapping and aligned.
+        self.word(offset).map_or(0, |word| unsafe { word.read_volatile() })
+    }
+
+    /// Writes the word at `offset` bytes; nothing outside.
+    pub(super) fn set_u32(&mut self, offset: usize, value: u32) {
+        if let Some(word) = self.word(offset) {
+            // SAFETY: within the mapping and aligned.
+            unsafe { word.write_volatile(value) };
+        }
+    }
+
+    /// Writes the word at `offset` bytes; nothing outside.
+    pub(super) fn set_u64(&mut self, offset: usize, value: u64) {
+        if let Some(word) = self.word(offset) {
+            // SAFETY: within the mapping and aligned.
+            unsafe { word.write_volatile(value) };
+        }
+    }
+}
+
+impl Drop for Mmap {
+    fn drop(&mut self) {
+        // SAFETY: mapped by us with this length; nothing points into it any more.
+        let unmapped = unsafe { munmap(self.base, self.size) };
+        if let Err(error) = unmapped {
+            log::debug!("munmap: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_within_and_nothing_outside() {
+        let mut memory = Mmap::private(24).unwrap();
+        memory.set_u64(16, 0x1122_3344_5566_7788);
+        assert_eq!(memory.u64(16), 0x1122_3344_5566_7788);
+        memory.set_u32(16, 7);
+        assert_eq!(memory.u32(16), 7);
+        memory.set_u64(24, 9);
+        memory.set_u64(20, 9);
+        assert_eq!((memory.u64(24), memory.u64(20), memory.u32(24)), (0, 0, 0));
+        assert_eq!(memory.u64(usize::MAX - 7), 0);
+        assert_eq!(memory.u32(20), 0x1122_3344);
+    }
+}

@@ -1,0 +1,125 @@
+//! What the kernel side counts for the flood detector, read from mapped arrays without system
+//! calls; and the maps that tell it who listens where.
+
+mod counts;
+mod mmap;
+mod reader;
+mod tables;
+mod ways;
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use anyhow::{Context as _, Result, bail};
+use aya::Ebpf;
+use aya::maps::{HashMap, LpmTrie, Map, MapData};
+use tracer_common::flood::counts::{Activity, COMPLETION_WRITERS, Completions, SynCounts};
+use tracer_common::flood::distinct::{REGISTERS, SKETCHES};
+use tracer_common::flood::sources::{PREFIX_SETS, SOURCE_SETS, Set};
+use tracer_common::flood::{Control, SLOTS};
+
+use self::mmap::Mmap;
+pub use self::reader::FloodReader;
+pub use self::tables::FloodTables;
+
+/// Elements that each array has, for so many CPUs.
+pub(super) fn array_sizes(cpus: u32) -> [(&'static str, u32); 6] {
+    [
+        ("ACTIVITY", cpus),
+        ("SYN_COUNTS", cpus * SLOTS),
+        ("COMPLETIONS", cpus * COMPLETION_WRITERS * SLOTS),
+        ("SOURCES", cpus * SOURCE_SETS),
+        ("PREFIXES", cpus * PREFIX_SETS),
+        ("COMPLETERS", cpus * SOURCE_SETS),
+    ]
+}
+
+/// The CPUs that get elements: up to the highest one online now. One that comes up later and is
+/// higher counts in the totals only.
+pub(super) fn cpus() -> u32 {
+    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    highest(&online).map_or(1, |highest| highest + 1).clamp(1, MAX_CPUS)
+}
+
+/// `NR_CPUS` of distributions' kernels.
+const MAX_CPUS: u32 = 8192;
+
+/// The highest number of a list such as `0-3,8`.
+fn highest(list: &str) -> Option<u32> {
+    list.trim().rsplit([',', '-']).next()?.parse().ok()
+}
+
+/// The mapped arrays.
+struct Arrays {
+    control: Mmap,
+    activity: Mmap,
+    syn_counts: Mmap,
+    completions: Mmap,
+    sources: Mmap,
+    prefixes: Mmap,
+    completers: Mmap,
+    distinct: Mmap,
+}
+
+pub(super) fn open(ebpf: &Ebpf) -> Result<(FloodReader, FloodTables)> {
+    let cpus = cpus_of(ebpf)?;
+    let map = |name, size: usize| {
+        Mmap::shared(descriptor(ebpf, name)?, size)
+            .with_context(|| format!("cannot map the array {name}"))
+    };
+    let of_cpus = |each: usize| cpus as usize * each;
+    let arrays = Arrays {
+        control: map("CONTROL", size_of::<Control>())?,
+        activity: map("ACTIVITY", of_cpus(size_of::<Activity>()))?,
+        syn_counts: map("SYN_COUNTS", of_cpus(SLOTS as usize * size_of::<SynCounts>()))?,
+        completions: map(
+            "COMPLETIONS",
+            of_cpus((COMPLETION_WRITERS * SLOTS) as usize * size_of::<Completions>()),
+        )?,
+        sources: map("SOURCES", of_cpus(SOURCE_SETS as usize * size_of::<Set>()))?,
+        prefixes: map("PREFIXES", of_cpus(PREFIX_SETS as usize * size_of::<Set>()))?,
+        completers: map("COMPLETERS", of_cpus(SOURCE_SETS as usize * size_of::<Set>()))?,
+        distinct: map("DISTINCT", 2 * SKETCHES as usize * REGISTERS)?,
+    };
+    let control = map("CONTROL", size_of::<Control>())?;
+    let listeners = HashMap::try_from(Map::HashMap(again(ebpf, "LISTENERS")?))?;
+    let locals = LpmTrie::try_from(Map::LpmTrie(again(ebpf, "LOCALS")?))?;
+    Ok((FloodReader::new(arrays, cpus), FloodTables::new(listeners, locals, control)))
+}
+
+/// The CPUs that the arrays were made for.
+fn cpus_of(ebpf: &Ebpf) -> Result<u32> {
+    match ebpf.map("ACTIVITY") {
+        Some(Map::Array(data)) => Ok(data.info()?.max_entries()),
+        _ => bail!("the array ACTIVITY is missing"),
+    }
+}
+
+fn descriptor<'a>(ebpf: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>> {
+    match ebpf.map(name) {
+        Some(Map::Array(data) | Map::HashMap(data) | Map::LpmTrie(data)) => Ok(data.fd().as_fd()),
+        _ => bail!("the map {name} is missing"),
+    }
+}
+
+/// A second descriptor of a map: programs that are loaded later look for it by the first.
+fn again(ebpf: &Ebpf, name: &str) -> Result<MapData> {
+    let descriptor = descriptor(ebpf, name)?
+        .try_clone_to_owned()
+        .with_context(|| format!("cannot duplicate the descriptor of {name}"))?;
+    Ok(MapData::from_fd(descriptor)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_cpu_of_a_list() {
+        assert_eq!(highest("0\n"), Some(0));
+        assert_eq!(highest("0-1\n"), Some(1));
+        assert_eq!(highest("0-3,8-11\n"), Some(11));
+        assert_eq!(highest("0,2,7\n"), Some(7));
+        assert_eq!(highest(""), None);
+        assert!(cpus() >= 1);
+    }
+}

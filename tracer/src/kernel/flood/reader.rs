@@ -1,0 +1,256 @@
+//! Several times a second: what has come since the last time.
+
+use std::collections::BTreeMap;
+use std::mem::offset_of;
+use std::net::{IpAddr, Ipv6Addr};
+
+use rustc_hash::FxHashMap;
+use tracer_common::addr::Addr;
+use tracer_common::flood::counts::Activity;
+use tracer_common::flood::distinct::{
+    CLOSED_TARGETS, REGISTERS, SKETCHES, SYN_ACK_SOURCES, index as sketch_index,
+};
+use tracer_common::flood::sources::{PREFIX_SETS, SOURCE_SETS};
+use tracer_common::flood::{Control, SLOTS, slot};
+
+use super::counts::{self, Totals};
+use super::ways::{self, Ways};
+use super::{Arrays, FloodTables};
+use crate::core::event::MonoNs;
+use crate::core::flood::tick::{Counts, Sketch, SourceTick, Target, TargetTick, Tick};
+
+/// Reads the arrays. Its memory is fixed by the number of CPUs.
+pub struct FloodReader {
+    arrays: Arrays,
+    cpus: u32,
+    epoch: u32,
+    /// End of the last tick.
+    last: MonoNs,
+    /// What each CPU had counted then.
+    activity: Vec<[u64; 3]>,
+    totals: Totals,
+    sources: Ways,
+    prefixes: Ways,
+    completers: Ways,
+    /// Sketches that may hold something in the half that is written now.
+    pending: Vec<bool>,
+}
+
+/// Most sources, prefixes and completers that a tick names; the rest is in `unattributed`.
+const NAMED: usize = 4096;
+
+impl FloodReader {
+    pub(super) fn new(arrays: Arrays, cpus: u32) -> Self {
+        let mut reader = Self {
+            arrays,
+            cpus,
+            // Elements that were never written say 0.
+            epoch: 1,
+            last: MonoNs(0),
+            activity: vec![[0; 3]; cpus as usize],
+            totals: Totals::new(cpus),
+            sources: Ways::new(cpus, SOURCE_SETS),
+            prefixes: Ways::new(cpus, PREFIX_SETS),
+            completers: Ways::new(cpus, SOURCE_SETS),
+            pending: vec![false; SKETCHES as usize],
+        };
+        reader.arrays.control.set_u32(offset_of!(Control, epoch), reader.epoch);
+        reader
+    }
+
+    /// Ends the epoch: what was counted since the last call; `None` when nothing was. `tables` say
+    /// whose the slots are.
+    pub fn tick(&mut self, now: MonoNs, tables: &FloodTables) -> Option<Tick> {
+        let from = std::mem::replace(&mut self.last, now);
+        let tick = if let active = self.active()
+            && (!active.is_empty() || self.pending.contains(&true))
+        {
+            self.read(&active, Tick { from, to: now, ..Tick::default() }, tables)
+        } else {
+            self.turn();
+            None
+        };
+        tables.ticked();
+        tick
+    }
+
+    /// CPUs that have counted something.
+    fn active(&mut self) -> Vec<u32> {
+        let mut active = Vec::new();
+        for (cpu, before) in (0..self.cpus).zip(&mut self.activity) {
+            let at = cpu as usize * size_of::<Activity>();
+            let completions = at + offset_of!(Activity, completions);
+            let memory = &self.arrays.activity;
+            let now = [
+                memory.u64(completions),
+                memory.u64(completions + 8),
+                memory.u64(at + offset_of!(Activity, segments)),
+            ];
+            if *before != now {
+                *before = now;
+                active.push(cpu);
+            }
+        }
+        active
+    }
+
+    /// Turns to the next epoch and returns the one that is over.
+    fn turn(&mut self) -> u32 {
+        let over = self.epoch;
+        self.epoch = over.wrapping_add(1);
+        self.arrays.control.set_u32(offset_of!(Control, epoch), self.epoch);
+        over
+    }
+
+    fn read(&mut self, active: &[u32], mut tick: Tick, tables: &FloodTables) -> Option<Tick> {
+        let arrays = &self.arrays;
+        let mut growth = vec![counts::Growth::default(); SLOTS as usize];
+        let (mut sources, mut prefixes) = (FxHashMap::default(), FxHashMap::default());
+        let mut completers = FxHashMap::default();
+        for &cpu in active {
+            let epoch = self.epoch;
+            // The sources first: what they lack of the totals is said to be unattributed.
+            self.sources.read(&arrays.sources, cpu, epoch, &mut sources);
+            self.prefixes.read(&arrays.prefixes, cpu, epoch, &mut prefixes);
+            self.completers.read(&arrays.completers, cpu, epoch, &mut completers);
+            let (syn_counts, completions) = (&arrays.syn_counts, &arrays.completions);
+            self.totals.read(syn_counts, completions, cpu, epoch, &mut growth);
+        }
+        let over = self.turn();
+        let targets = self.targets(over, &growth, tables);
+        let closed = growth.get(slot::CLOSED as usize).is_some_and(|grown| grown.counts.syns != 0);
+        tick.closed_targets = self.sketch(over, CLOSED_TARGETS, closed);
+        let syn_acks = growth.iter().any(|grown| grown.counts.syn_acks != 0);
+        tick.syn_ack_sources = self.sketch(over, SYN_ACK_SOURCES, syn_acks);
+        tick.targets = targets.into_values().collect();
+        let name = |(slot, addr): ways::Key, grown: ways::Growth| SourceTick {
+            target: tables.target(slot),
+            addr: address(addr),
+            syns: grown.syns,
+            firsts: grown.firsts,
+            resets: grown.resets,
+            bound: grown.bound,
+        };
+        let (syn_ackers, sources): (Vec<_>, Vec<_>) =
+            sources.into_iter().partition(|((slot, _), _)| *slot == slot::SYN_ACKS);
+        tick.sources = most(sources.into_iter().map(|(key, grown)| name(key, grown)).collect());
+        tick.syn_ackers =
+            most(syn_ackers.into_iter().map(|(key, grown)| name(key, grown)).collect());
+        prefixes.retain(|(slot, _), _| *slot != slot::SYN_ACKS);
+        tick.prefixes = most(prefixes.into_iter().map(|(key, grown)| name(key, grown)).collect());
+        tick.completers =
+            most(completers.into_iter().map(|(key, grown)| name(key, grown)).collect());
+        let syns: u64 = tick.targets.iter().map(|target| target.counts.syns).sum();
+        let attributed: u64 = tick.sources.iter().map(|source| source.syns).sum();
+        tick.unattributed = syns.saturating_sub(attributed);
+        let empty = tick.targets.is_empty()
+            && tick.sources.is_empty()
+            && tick.completers.is_empty()
+            && tick.syn_ackers.is_empty();
+        (!empty).then_some(tick)
+    }
+
+    /// What has grown or has a sketch, by target. Two slots may have the same target: a listener's
+    /// that was closed and opened again.
+    fn targets(
+        &mut self,
+        over: u32,
+        growth: &[counts::Growth],
+        tables: &FloodTables,
+    ) -> BTreeMap<Target, TargetTick> {
+        let mut targets = BTreeMap::new();
+        for (slot, grown) in (0..SLOTS).zip(growth) {
+            let sources = self.sketch(over, slot, grown.counts.syns != 0);
+            if grown.counts == Counts::default() && sources.is_none() {
+                continue;
+            }
+            let target = tables.target(slot);
+            let sum: &mut TargetTick = targets.entry(target).or_insert_with(|| TargetTick {
+                target,
+                counts: Counts::default(),
+                first_syn: None,
+                sources: None,
+            });
+            add(&mut sum.counts, &grown.counts);
+            sum.first_syn = match (sum.first_syn, grown.first_syn) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+            sum.sources = match (sum.sources.take(), sources) {
+                (Some(one), Some(other)) => Some(merge(one, &other)),
+                (one, other) => one.or(other),
+            };
+        }
+        targets
+    }
+
+    /// Reads and empties a sketch of the epoch that is over, if there may be something in it.
+    /// `touched`: something has come in since the last tick. A packet that was at work when the
+    /// epoch turned has its totals in one tick and its register in the next but one: so the tick
+    /// after looks again.
+    fn sketch(&mut self, over: u32, sketch: u32, touched: bool) -> Option<Sketch> {
+        let pending = self.pending.get_mut(sketch as usize)?;
+        if !std::mem::replace(pending, touched) && !touched {
+            return None;
+        }
+        let at = sketch_index(over, sketch) as usize * REGISTERS;
+        let memory = &mut self.arrays.distinct;
+        let mut registers = Vec::with_capacity(REGISTERS);
+        let mut any = 0;
+        for offset in (at..at + REGISTERS).step_by(8) {
+            let word = memory.u64(offset);
+            if word != 0 {
+                memory.set_u64(offset, 0);
+            }
+            any |= word;
+            registers.extend_from_slice(&word.to_ne_bytes());
+        }
+        (any != 0).then(|| Sketch(registers.into_boxed_slice()))
+    }
+}
+
+fn add(sum: &mut Counts, more: &Counts) {
+    let Counts {
+        syns,
+        syns_repeated,
+        resets,
+        resets_matched,
+        syn_acks,
+        completed,
+        completed_unseen,
+        handshake_ns,
+    } = more;
+    sum.syns += syns;
+    sum.syns_repeated += syns_repeated;
+    sum.resets += resets;
+    sum.resets_matched += resets_matched;
+    sum.syn_acks += syn_acks;
+    sum.completed += completed;
+    sum.completed_unseen += completed_unseen;
+    sum.handshake_ns += handshake_ns;
+}
+
+/// The sketch of both.
+fn merge(mut one: Sketch, other: &Sketch) -> Sketch {
+    for (register, other) in one.0.iter_mut().zip(&other.0) {
+        *register = (*register).max(*other);
+    }
+    one
+}
+
+/// At most [`NAMED`], those that send most, in order.
+fn most(mut sources: Vec<SourceTick>) -> Vec<SourceTick> {
+    sources.sort_unstable_by(|one, other| {
+        (other.syns, one.target, one.addr).cmp(&(one.syns, other.target, other.addr))
+    });
+    sources.truncate(NAMED);
+    sources
+}
+
+/// IPv4-mapped addresses become IPv4.
+fn address(words: [u64; 2]) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::from(Addr(words).to_bytes())).to_canonical()
+}
+
+#[cfg(test)]
+mod tests;

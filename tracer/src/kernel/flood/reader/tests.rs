@@ -1,0 +1,263 @@
+//! The kernel's part is played in private memory.
+
+use tracer_common::flood::counts::{Completions, SynCounts, completion_index, syn_index};
+use tracer_common::flood::sources::{Bucket, Set, WAYS};
+
+use super::super::mmap::Mmap;
+use super::*;
+
+const CPUS: u32 = 2;
+const SLOT: u32 = slot::FIRST_LISTENER;
+
+fn reader() -> (FloodReader, FloodTables) {
+    let memory = |size: usize| Mmap::private(size * CPUS as usize).unwrap();
+    let arrays = Arrays {
+        control: memory(8),
+        activity: memory(size_of::<Activity>()),
+        syn_counts: memory(SLOTS as usize * size_of::<SynCounts>()),
+        completions: memory(2 * SLOTS as usize * size_of::<Completions>()),
+        sources: memory(SOURCE_SETS as usize * size_of::<Set>()),
+        prefixes: memory(PREFIX_SETS as usize * size_of::<Set>()),
+        completers: memory(SOURCE_SETS as usize * size_of::<Set>()),
+        distinct: memory(SKETCHES as usize * REGISTERS),
+    };
+    let mut tables = FloodTables::for_tests();
+    tables.listening(1, listener(), false);
+    (FloodReader::new(arrays, CPUS), tables)
+}
+
+fn listener() -> std::net::SocketAddr {
+    "0.0.0.0:80".parse().unwrap()
+}
+
+fn v4(bytes: [u8; 4]) -> [u64; 2] {
+    Addr::v4(u32::from_ne_bytes(bytes)).0
+}
+
+/// What the kernel side does, as far as the reader can tell.
+trait Kernel {
+    fn add(&mut self, at: usize, more: u64);
+}
+
+impl Kernel for Mmap {
+    fn add(&mut self, at: usize, more: u64) {
+        self.set_u64(at, self.u64(at).wrapping_add(more));
+    }
+}
+
+impl FloodReader {
+    fn count(&mut self, cpu: u32, slot: u32, field: usize, more: u64) {
+        let at = syn_index(cpu, slot) as usize * size_of::<SynCounts>();
+        self.arrays.syn_counts.add(at + field, more);
+        let at = cpu as usize * size_of::<Activity>();
+        self.arrays.activity.add(at + offset_of!(Activity, segments), more);
+    }
+
+    fn syns(&mut self, cpu: u32, slot: u32, more: u64, now: u64) {
+        let at = syn_index(cpu, slot) as usize * size_of::<SynCounts>();
+        let counts = &mut self.arrays.syn_counts;
+        if counts.u64(at + offset_of!(SynCounts, epoch)) != u64::from(self.epoch) {
+            counts.set_u64(at + offset_of!(SynCounts, epoch), self.epoch.into());
+            counts.set_u64(at + offset_of!(SynCounts, first_ns), now);
+        }
+        self.count(cpu, slot, offset_of!(SynCounts, syns), more);
+    }
+
+    fn register(&mut self, epoch: u32, sketch: u32, index: usize, rank: u64) {
+        let at = sketch_index(epoch, sketch) as usize * REGISTERS + index / 8 * 8;
+        self.arrays.distinct.add(at, rank << (index % 8 * 8));
+    }
+
+    /// Hits a source so often.
+    fn source(&mut self, cpu: u32, set: u32, addr: [u64; 2], times: u32) {
+        let at = (cpu * SOURCE_SETS + set) as usize * size_of::<Set>();
+        let mut copy = Set::default();
+        let memory = &mut self.arrays.sources;
+        let ways = at + offset_of!(Set, ways);
+        copy.evicted = memory.u32(at + offset_of!(Set, evicted));
+        for (way, bucket) in copy.ways.iter_mut().enumerate() {
+            let at = ways + way * size_of::<Bucket>();
+            *bucket = Bucket {
+                addr: [memory.u64(at), memory.u64(at + 8)],
+                slot: memory.u32(at + offset_of!(Bucket, slot)),
+                syns: memory.u32(at + offset_of!(Bucket, syns)),
+                firsts: memory.u32(at + offset_of!(Bucket, firsts)),
+                resets: memory.u32(at + offset_of!(Bucket, resets)),
+                strength: memory.u32(at + offset_of!(Bucket, strength)),
+                epoch: memory.u32(at + offset_of!(Bucket, epoch)),
+                generation: memory.u32(at + offset_of!(Bucket, generation)),
+                bound: memory.u32(at + offset_of!(Bucket, bound)),
+            };
+        }
+        for _ in 0..times {
+            copy.hit(SLOT, Addr(addr), true, self.epoch);
+        }
+        memory.set_u32(at, copy.epoch);
+        memory.set_u32(at + offset_of!(Set, evicted), copy.evicted);
+        assert_eq!(copy.ways.len(), WAYS);
+        for (way, bucket) in copy.ways.iter().enumerate() {
+            let at = ways + way * size_of::<Bucket>();
+            memory.set_u64(at, bucket.addr[0]);
+            memory.set_u64(at + 8, bucket.addr[1]);
+            for (field, value) in [
+                (offset_of!(Bucket, slot), bucket.slot),
+                (offset_of!(Bucket, syns), bucket.syns),
+                (offset_of!(Bucket, firsts), bucket.firsts),
+                (offset_of!(Bucket, resets), bucket.resets),
+                (offset_of!(Bucket, strength), bucket.strength),
+                (offset_of!(Bucket, epoch), bucket.epoch),
+                (offset_of!(Bucket, generation), bucket.generation),
+                (offset_of!(Bucket, bound), bucket.bound),
+            ] {
+                memory.set_u32(at + field, value);
+            }
+        }
+        self.syns(cpu, SLOT, times.into(), 1);
+    }
+}
+
+#[test]
+fn nothing_happened_is_none_and_turns_the_epoch() {
+    let (mut reader, tables) = reader();
+    let before = reader.arrays.control.u32(0);
+    assert_eq!(before, 1);
+    assert_eq!(reader.tick(MonoNs(1), &tables), None);
+    assert_eq!(reader.tick(MonoNs(2), &tables), None);
+    assert_eq!(reader.arrays.control.u32(0), 3);
+}
+
+#[test]
+fn what_has_grown_is_told_once_over_all_cpus() {
+    let (mut reader, tables) = reader();
+    assert_eq!(reader.tick(MonoNs(5), &tables), None);
+    reader.syns(0, SLOT, 10, 700);
+    reader.syns(1, SLOT, 5, 600);
+    reader.count(1, SLOT, offset_of!(SynCounts, resets), 3);
+    reader.count(0, slot::CLOSED, offset_of!(SynCounts, syn_acks), 2);
+    for (writer, field) in
+        [(0, offset_of!(Completions, matched)), (1, offset_of!(Completions, unmatched))]
+    {
+        let at = completion_index(1, writer, SLOT) as usize * size_of::<Completions>();
+        reader.arrays.completions.add(at + field, 4);
+    }
+    let tick = reader.tick(MonoNs(9), &tables).unwrap();
+    assert_eq!((tick.from, tick.to), (MonoNs(5), MonoNs(9)));
+    let [target, closed] = &tick.targets[..] else { panic!("{tick:?}") };
+    assert_eq!(target.target, Target::Listener(listener()));
+    assert_eq!(target.first_syn, Some(MonoNs(600)));
+    let expected =
+        Counts { syns: 15, resets: 3, completed: 4, completed_unseen: 4, ..Counts::default() };
+    assert_eq!(target.counts, expected);
+    assert_eq!((closed.target, closed.counts.syn_acks), (Target::Closed, 2));
+    assert_eq!(tick.unattributed, 15);
+    assert_eq!(reader.tick(MonoNs(10), &tables), None);
+}
+
+#[test]
+fn totals_may_wrap() {
+    let (mut reader, tables) = reader();
+    reader.count(0, SLOT, offset_of!(SynCounts, syns), u64::MAX);
+    reader.totals.read(
+        &reader.arrays.syn_counts,
+        &reader.arrays.completions,
+        0,
+        1,
+        &mut vec![counts::Growth::default(); SLOTS as usize],
+    );
+    reader.count(0, SLOT, offset_of!(SynCounts, syns), 3);
+    let tick = reader.tick(MonoNs(1), &tables).unwrap();
+    assert_eq!(tick.targets[0].counts.syns, 3);
+}
+
+#[test]
+fn only_a_completion_is_enough_to_wake() {
+    let (mut reader, tables) = reader();
+    let at = completion_index(0, 0, SLOT) as usize * size_of::<Completions>();
+    reader.arrays.completions.add(at, 1);
+    reader.arrays.activity.add(offset_of!(Activity, completions) + 8, 1);
+    assert_eq!(reader.tick(MonoNs(1), &tables).unwrap().targets[0].counts.completed, 1);
+}
+
+#[test]
+fn a_sketch_is_read_once_and_emptied_late_ones_follow() {
+    let (mut reader, tables) = reader();
+    let epoch = reader.epoch;
+    reader.syns(0, SLOT, 1, 1);
+    reader.register(epoch, SLOT, 9, 7);
+    let tick = reader.tick(MonoNs(1), &tables).unwrap();
+    let sketch = tick.targets[0].sources.as_ref().unwrap();
+    assert_eq!((sketch.0.len(), sketch.0[9]), (REGISTERS, 7));
+    assert_eq!(sketch.0.iter().filter(|rank| **rank != 0).count(), 1);
+    // One that was counted before the epoch turned, and noted after.
+    reader.register(epoch + 1, SLOT, 8, 5);
+    let tick = reader.tick(MonoNs(2), &tables).unwrap();
+    assert_eq!(tick.targets[0].counts, Counts::default());
+    assert_eq!(tick.targets[0].sources.as_ref().unwrap().0[8], 5);
+    assert_eq!(reader.tick(MonoNs(3), &tables), None);
+    // Both halves are empty again.
+    for _ in 0..2 {
+        reader.syns(0, SLOT, 1, 1);
+        assert_eq!(reader.tick(MonoNs(4), &tables).unwrap().targets[0].sources, None);
+    }
+}
+
+#[test]
+fn sources_are_merged_over_cpus_and_what_a_newcomer_takes_is_new() {
+    let (mut reader, tables) = reader();
+    let (one, other) = (v4([10, 0, 0, 1]), v4([10, 0, 0, 2]));
+    reader.source(0, 3, one, 7);
+    reader.source(1, 3, one, 5);
+    reader.source(1, 3, other, 2);
+    let tick = reader.tick(MonoNs(1), &tables).unwrap();
+    let [first, second] = &tick.sources[..] else { panic!("{tick:?}") };
+    assert_eq!(
+        (first.addr, first.syns, first.firsts, first.bound),
+        ([10, 0, 0, 1].into(), 12, 12, 0)
+    );
+    assert_eq!((second.addr, second.syns), ([10, 0, 0, 2].into(), 2));
+    assert_eq!(tick.unattributed, 0);
+    // Its two ways hold on; three strangers share what is left of CPU 1's set, one comes in vain.
+    reader.source(1, 3, one, 1);
+    reader.source(1, 3, v4([10, 0, 0, 3]), 4);
+    reader.source(1, 3, v4([10, 0, 0, 4]), 4);
+    reader.source(1, 3, v4([10, 0, 0, 5]), 1);
+    let tick = reader.tick(MonoNs(2), &tables).unwrap();
+    let of = |addr: [u8; 4]| {
+        tick.sources.iter().find(|source| source.addr == IpAddr::from(addr)).map(|s| s.syns)
+    };
+    assert_eq!(of([10, 0, 0, 1]), Some(1));
+    assert_eq!((of([10, 0, 0, 3]), of([10, 0, 0, 4])), (Some(4), Some(4)));
+    assert_eq!((of([10, 0, 0, 2]), of([10, 0, 0, 5])), (None, None));
+    assert_eq!(tick.unattributed, 1);
+    // Two more: the second takes the way of source 2 and counts from 1.
+    reader.source(1, 3, v4([10, 0, 0, 6]), 1);
+    let tick = reader.tick(MonoNs(3), &tables).unwrap();
+    assert_eq!((tick.sources.len(), tick.sources[0].syns), (1, 1));
+    assert_eq!((tick.sources[0].addr, tick.sources[0].bound), ([10, 0, 0, 6].into(), 1));
+}
+
+#[test]
+fn a_way_that_changes_hands_meanwhile_is_read_later() {
+    let (mut reader, tables) = reader();
+    reader.source(0, 0, v4([10, 0, 0, 1]), 3);
+    let generation = offset_of!(Set, ways) + offset_of!(Bucket, generation);
+    reader.arrays.sources.set_u32(generation, 3);
+    assert_eq!(reader.tick(MonoNs(1), &tables).unwrap().sources, []);
+    reader.arrays.sources.set_u32(generation, 4);
+    reader.source(0, 0, v4([10, 0, 0, 1]), 1);
+    assert_eq!(reader.tick(MonoNs(2), &tables).unwrap().sources[0].syns, 4);
+}
+
+#[test]
+fn only_so_many_are_named() {
+    let tick = |syns| SourceTick {
+        target: Target::Closed,
+        addr: [10, 0, 0, 1].into(),
+        syns,
+        firsts: 0,
+        resets: 0,
+        bound: 0,
+    };
+    let named = most((0..10_000).map(tick).collect());
+    assert_eq!((named.len(), named[0].syns), (NAMED, 9_999));
+}

@@ -1,0 +1,120 @@
+//! The sets of heavy hitters, and what their ways have grown by.
+
+use std::mem::offset_of;
+
+use rustc_hash::FxHashMap;
+use tracer_common::flood::sources::{Bucket, Set, WAYS};
+
+use super::mmap::Mmap;
+
+/// A key: destination slot and address.
+pub(super) type Key = (u32, [u64; 2]);
+
+/// What a key has grown by, over all CPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Growth {
+    pub(super) syns: u64,
+    pub(super) firsts: u64,
+    pub(super) resets: u64,
+    pub(super) bound: u64,
+}
+
+/// A way as it was read last.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    generation: u32,
+    syns: u32,
+    firsts: u32,
+    resets: u32,
+}
+
+/// One array of sets, `sets` a CPU.
+pub(super) struct Ways {
+    sets: u32,
+    seen: Vec<Seen>,
+}
+
+/// A packet at work when the epoch turned may still stamp the one before: so many epochs back a set
+/// is looked at.
+const LATE: u32 = 2;
+
+impl Ways {
+    pub(super) fn new(cpus: u32, sets: u32) -> Self {
+        Self { sets, seen: vec![Seen::default(); (cpus * sets) as usize * WAYS] }
+    }
+
+    /// Reads a CPU's sets that changed of late and adds what their ways have grown by to `growth`.
+    pub(super) fn read(
+        &mut self,
+        memory: &Mmap,
+        cpu: u32,
+        epoch: u32,
+        growth: &mut FxHashMap<Key, Growth>,
+    ) {
+        for set in cpu * self.sets..(cpu + 1) * self.sets {
+            let set = set as usize;
+            let at = set * size_of::<Set>();
+            if epoch.wrapping_sub(memory.u32(at + offset_of!(Set, epoch))) > LATE {
+                continue;
+            }
+            for way in 0..WAYS {
+                let at = at + offset_of!(Set, ways) + way * size_of::<Bucket>();
+                let Some(seen) = self.seen.get_mut(set * WAYS + way) else { continue };
+                let Some((bucket, now)) = read_whole(memory, at) else { continue };
+                let before =
+                    if seen.generation == now.generation { *seen } else { Seen::default() };
+                let grown = Growth {
+                    syns: now.syns.wrapping_sub(before.syns).into(),
+                    firsts: now.firsts.wrapping_sub(before.firsts).into(),
+                    resets: now.resets.wrapping_sub(before.resets).into(),
+                    bound: bucket.bound.into(),
+                };
+                *seen = now;
+                if grown.syns != 0 || grown.resets != 0 {
+                    let sum = growth.entry((bucket.slot, bucket.addr)).or_default();
+                    sum.syns += grown.syns;
+                    sum.firsts += grown.firsts;
+                    sum.resets += grown.resets;
+                    sum.bound += grown.bound;
+                }
+            }
+        }
+    }
+}
+
+struct Held {
+    addr: [u64; 2],
+    slot: u32,
+    bound: u32,
+}
+
+/// A way's key and counts that belong together; `None` if it is empty, or keeps changing hands:
+/// then the next tick finds what it counted.
+fn read_whole(memory: &Mmap, at: usize) -> Option<(Held, Seen)> {
+    let generation = || memory.u32(at + offset_of!(Bucket, generation));
+    for _ in 0..4 {
+        let before = generation();
+        if before == 0 {
+            return None;
+        }
+        std::sync::atomic::fence(std::sync::atomic::Ordering::Acquire);
+        let addr = at + offset_of!(Bucket, addr);
+        let held = Held {
+            addr: [memory.u64(addr), memory.u64(addr + 8)],
+            slot: memory.u32(at + offset_of!(Bucket, slot)),
+            bound: memory.u32(at + offset_of!(Bucket, bound)),
+        };
+        let seen = Seen {
+            generation: before,
+            // Counted after the SYN, read before it: never more.
+            firsts: memory.u32(at + offset_of!(Bucket, firsts)),
+            syns: memory.u32(at + offset_of!(Bucket, syns)),
+            resets: memory.u32(at + offset_of!(Bucket, resets)),
+        };
+        std::sync::atomic::fence(std::sync::atomic::Ordering::Acquire);
+        if before % 2 == 0 && generation() == before {
+            return Some((held, seen));
+        }
+    }
+    None
+}
