@@ -206,3 +206,49 @@ fn random_over_many_ipv6_prefixes() {
         run.confirmed().one_flood(to, "spoofed", times).counts(&flood, lost);
     });
 }
+
+/// Resident memory of a process, KiB.
+fn resident(pid: u32) -> u64 {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
+}
+
+/// What the kernel charges for the BPF maps that a process holds open, bytes.
+fn maps(pid: u32) -> u64 {
+    let mut sum = 0;
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("fdinfo") {
+        let path = entry.expect("an entry").path();
+        // A descriptor may be closed by now.
+        let Ok(text) = std::fs::read_to_string(path) else { continue };
+        if text.lines().any(|line| line.starts_with("map_id:")) {
+            let charged = text.lines().find_map(|line| line.strip_prefix("memlock:"));
+            sum += charged.and_then(|n| n.trim().parse::<u64>().ok()).expect("memlock");
+        }
+    }
+    sum
+}
+
+#[test]
+fn memory_does_not_depend_on_the_number_of_sources() {
+    alone(|lab| {
+        swallow_answers(lab);
+        let to = lab.b4_port(8080);
+        let _listener = lab.b.listen(to);
+        let tracer = Tracer::start(lab, &CLEAR);
+        let ten = Sources::Few([10, 200, 0, 1].into(), 10);
+        assert_eq!(Flood::new(to, 100_000, 50_000).from(ten).run(lab).packets, 100_000);
+        let few = (resident(tracer.pid()), maps(tracer.pid()));
+        let all = Flood::new(to, 800_000, 100_000).seed(2);
+        assert_eq!(all.run(lab).packets, 800_000);
+        let many = (resident(tracer.pid()), maps(tracer.pid()));
+        let run = tracer.stop();
+        let _ = Check::of(run.fine().end()).eq("syns", 900_000);
+        assert!(few.1 > 0, "no maps");
+        assert_eq!(few.1, many.1, "bytes of the kernel's maps");
+        // Pages of the counters that are read for the first time count as this process's.
+        let growth = many.0.saturating_sub(few.0);
+        assert!(growth < 4_096, "{growth} KiB more: {few:?} {many:?}");
+    });
+}
