@@ -27,7 +27,7 @@ pub struct Bucket {
     pub slot: u32,
     /// SYNs, repeated ones included; among the completers: connections.
     pub syns: u32,
-    /// SYNs not seen before.
+    /// SYNs not seen before; among the completers: connections whose SYN was seen.
     pub firsts: u32,
     /// RSTs that hit one of its half-open connections.
     pub resets: u32,

@@ -115,6 +115,6 @@ pub(crate) fn completion(program: Program, subject: &Subject, now: u64, syn_ts: 
     let cache = if writer == 0 { Cache::State } else { Cache::Rescue };
     let slot = destination::slot(&here, cache, subject);
     counts::completion(&here, writer, slot, syn_ts.map(|then| now.wrapping_sub(then)));
-    sources::completion(&here, slot, subject.remote_addr);
+    sources::completion(&here, slot, subject.remote_addr, syn_ts.is_some());
     activity::completion(&here, writer);
 }

@@ -50,11 +50,11 @@ pub(super) fn reset(here: &Here, slot: u32, source: Addr) {
     });
 }
 
-/// Counts a connection.
+/// Counts a connection. `matched`: its SYN had been seen.
 #[inline(always)]
-pub(super) fn completion(here: &Here, slot: u32, source: Addr) {
+pub(super) fn completion(here: &Here, slot: u32, source: Addr, matched: bool) {
     let hash = siphash::address(key(), slot, source);
     set(&COMPLETERS, here.cpu * SOURCE_SETS + source_set(hash), |set| {
-        set.hit(slot, source, true, here.epoch);
+        set.hit(slot, source, matched, here.epoch);
     });
 }

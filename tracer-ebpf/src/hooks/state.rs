@@ -162,7 +162,12 @@ pub(super) unsafe fn transition(
             (*record).syn_repeats = slot.repeats();
             (*record).flags |= flags::SYN_SEEN;
         }
-        ring::submit(entry);
+        if new == LISTEN {
+            // SYNs for it may come at once, and are counted as its own once the user side knows.
+            ring::submit_at_once(entry);
+        } else {
+            ring::submit(entry);
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracer_common::record::SynSummary;
 
-use super::flood::{self, Floods};
 use super::alert::{self, AlertRunner};
+use super::flood::{self, Floods};
 use crate::core::event::{Event, ExistingSocket, MonoNs};
 use crate::core::flood::Want;
 use crate::core::flood::sample::Sample;
@@ -258,6 +258,8 @@ impl Pipeline {
 
     /// Reads what the kernel side counted; what the detector wants to be told then.
     pub(super) fn flood_tick(&mut self) -> Want {
+        // Listeners that were opened, and what other namespaces did, before what came for them.
+        self.drain();
         let Some(floods) = &mut self.floods else { return Want::Nothing };
         let at = now();
         floods.tick(at, &mut self.core, &mut self.records);

@@ -124,7 +124,8 @@ impl Watch {
         self.totals.1 =
             self.totals.1.saturating_add(counts.completed).saturating_add(counts.completed_unseen);
         self.half.add(now, flow.firsts as u64);
-        self.half.take((flow.completed as u64).saturating_add(counts.resets_matched));
+        // One whose SYN was not seen takes nothing off those that were.
+        self.half.take(counts.completed.saturating_add(counts.resets_matched));
         self.half.expire(now, context.stack.lifetime());
         self.retransmits *= (-dt / 2e9).exp();
         if self.cusum.is_zero() && self.flood.is_none() {

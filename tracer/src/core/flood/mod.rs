@@ -10,6 +10,7 @@ mod notices;
 pub mod sample;
 mod sources;
 mod stack;
+mod strangers;
 #[cfg(test)]
 mod tests;
 pub mod tick;
@@ -22,12 +23,11 @@ use std::net::IpAddr;
 use rustc_hash::FxHashMap;
 use tracer_common::state::TcpState;
 
-use self::distinct::Union;
-use self::incident::{Context, Incident};
+use self::incident::Context;
 use self::listener::Watch;
-use self::notices::{backscatter, closed};
 use self::sample::Sample;
 use self::stack::Stack;
+use self::strangers::Strangers;
 use self::tick::{SourceTick, Target, Tick};
 use super::event::{Event, MonoNs};
 use super::record::Record;
@@ -35,8 +35,6 @@ use super::record::Record;
 const SECOND: u64 = 1_000_000_000;
 /// Remote addresses remembered between two ticks.
 const MOST_ELSEWHERE: usize = 4096;
-/// How long destinations of a scan are added up.
-const SCAN_SPAN: u64 = 10 * SECOND;
 
 /// What the detector is told once.
 #[derive(Clone, Copy, Debug)]
@@ -74,29 +72,10 @@ pub struct Detector {
     stack: Stack,
     now: MonoNs,
     traffic_at: Option<MonoNs>,
-    /// Connections completed in other namespaces since the last tick, by remote address.
+    /// Connections completed and SYN-ACKs sent again in other namespaces since the last tick, by
+    /// remote address.
     elsewhere: FxHashMap<IpAddr, u64>,
-    elsewhere_count: u64,
-    /// connect() calls that succeeded in other namespaces since the last sample.
-    opens_elsewhere: u64,
-    syn_acks: u64,
-    /// SYN-ACKs, connects and seconds between the last two samples.
-    between: (u64, u64, f64),
-    closed: Passing,
-    incidents: [Option<Incident>; 4],
-}
-
-/// Traffic to what is no listener.
-#[derive(Default)]
-struct Passing {
-    targets: Union,
-    firsts: f64,
-    began: MonoNs,
-    closed: window::Window,
-    foreign: window::Window,
-    elsewhere: f64,
-    /// SYNs to closed ports, SYNs to other addresses, SYN-ACKs: since the detector began.
-    totals: [u64; 3],
+    strangers: Strangers,
 }
 
 impl Detector {
@@ -111,12 +90,7 @@ impl Detector {
             now: MonoNs(0),
             traffic_at: None,
             elsewhere: FxHashMap::default(),
-            elsewhere_count: 0,
-            opens_elsewhere: 0,
-            syn_acks: 0,
-            between: (0, 0, 0.0),
-            closed: Passing::default(),
-            incidents: [None, None, None, None],
+            strangers: Strangers::default(),
         }
     }
 
@@ -148,9 +122,6 @@ impl Detector {
         for target in &tick.targets {
             if matches!(target.target, Target::Listener(_) | Target::Overflow) {
                 self.watches.entry(target.target).or_insert_with(|| Watch::new(target.target));
-            }
-            if target.target != Target::Foreign {
-                self.syn_acks = self.syn_acks.saturating_add(target.counts.syn_acks);
             }
         }
         let context =
@@ -195,91 +166,16 @@ impl Detector {
             }
             watch.judge(floor, &context, out);
         }
-        self.others(tick, from, floor, out);
+        self.strangers.take(tick, from, floor, &self.elsewhere, now);
+        self.strangers.judge(floor, &context, out);
         self.elsewhere.clear();
-        self.elsewhere_count = 0;
         self.watches.retain(|_, watch| !watch.quiet(now) || now.since(from) == 0);
-    }
-
-    /// What is no listener's: scans, transit, backscatter.
-    fn others(&mut self, tick: &Tick, from: MonoNs, floor: f64, out: &mut Vec<Record>) {
-        let now = self.now;
-        let context =
-            Context { config: &self.config, stack: &self.stack, interfaces: &self.interfaces, now };
-        let closed = &mut self.closed;
-        if now.since(closed.began) >= SCAN_SPAN {
-            (closed.targets, closed.firsts, closed.began) = (Union::default(), 0.0, now);
-        }
-        if let Some(sketch) = &tick.closed_targets {
-            closed.targets.merge(sketch);
-        }
-        let flow = |wanted| {
-            let counts = tick.targets.iter().find(|target| target.target == wanted);
-            window::Flow::new(&counts.map(|target| target.counts).unwrap_or_default(), 0.0)
-        };
-        let (to_closed, to_foreign) = (flow(Target::Closed), flow(Target::Foreign));
-        closed.firsts += to_closed.firsts;
-        let answers: u64 = tick
-            .targets
-            .iter()
-            .filter(|target| target.target != Target::Foreign)
-            .fold(0, |sum, target| sum.saturating_add(target.counts.syn_acks));
-        let came = [to_closed.syns as u64, to_foreign.syns as u64, answers];
-        let before = closed.totals;
-        for (total, came) in closed.totals.iter_mut().zip(came) {
-            *total = total.saturating_add(came);
-        }
-        let [syns, foreign_syns, answers] = closed.totals;
-        let totals = [syns, syns, foreign_syns, answers];
-        let before = [before[0], before[0], before[1], before[2]];
-        closed.closed.push(from, now, &to_closed);
-        closed.foreign.push(from, now, &to_foreign);
-        closed.elsewhere = closed.elsewhere * (-(now.since(from) as f64) / 1e9).exp()
-            + self.elsewhere_count as f64;
-        let steady = |window: &window::Window| window.last(now, 2 * SECOND);
-        let scan = closed::scan(closed.targets.estimate(), closed.firsts)
-            .filter(|_| steady(&closed.closed).firsts >= 1.0);
-        let resets = self.stack.rate(self.stack.delta().out_rsts);
-        let rate = steady(&closed.closed).firsts / 2.0;
-        let transit = if scan.is_none() {
-            closed::transit(rate, floor, resets, closed.elsewhere)
-        } else {
-            None
-        };
-        let through = steady(&closed.foreign).firsts / 2.0;
-        let foreign = (through >= floor).then(|| {
-            incident::Finding::notice(
-                super::record::Verdict::Forwarded,
-                vec![incident::evidence("foreign_syns_per_second", through, Some(floor))],
-            )
-        });
-        let (syn_acks, opens, seconds) = self.between;
-        let unasked =
-            backscatter::look(syn_acks, opens, self.stack.delta().out_rsts, seconds, floor)
-                .filter(|_| self.stack.sampled_at().is_some_and(|at| now.since(at) <= 2 * SECOND));
-        let rates = [rate, rate, through, syn_acks as f64 / seconds.max(0.001)];
-        let found = [scan, transit, foreign, unasked];
-        let figures = rates.into_iter().zip(totals).zip(before);
-        for ((slot, found), ((rate, total), before)) in
-            self.incidents.iter_mut().zip(found).zip(figures)
-        {
-            let begin = (from, (before, 0));
-            let alert = |incident: &Incident| {
-                let mut alert = context.blank(None, &incident.finding, incident.since);
-                alert.syn_rate = rate;
-                alert.syn_count = total.saturating_sub(incident.base.0);
-                alert
-            };
-            Incident::step(slot, found, begin, &context, alert, out);
-        }
     }
 
     /// Takes in an answer of the kernel's.
     pub fn sample(&mut self, sample: &Sample, _out: &mut Vec<Record>) {
         self.stack.sample(sample);
-        let opens = self.stack.delta().active_opens.saturating_add(self.opens_elsewhere);
-        self.between = (self.syn_acks, opens, self.stack.span() as f64 / 1e9);
-        (self.syn_acks, self.opens_elsewhere) = (0, 0);
+        self.strangers.sampled(self.stack.delta().active_opens, self.stack.span());
         if sample.queues.is_some() && self.stack.no_cookies() {
             for (target, watch) in &mut self.watches {
                 if let Some((_, queue)) = self.stack.queue(*target) {
@@ -303,22 +199,31 @@ impl Detector {
                     }
                 }
             }
+            Event::SynAckRetransmit(request) => self.seen_elsewhere(request.remote.ip()),
             Event::Transition(socket) if socket.netns != self.config.netns => {
                 match (socket.old, socket.new) {
                     (TcpState::SynRecv, TcpState::Established) => {
-                        self.elsewhere_count += 1;
-                        let remote = socket.remote.ip();
-                        if self.elsewhere.len() < MOST_ELSEWHERE
-                            || self.elsewhere.contains_key(&remote)
-                        {
-                            *self.elsewhere.entry(remote).or_default() += 1;
-                        }
+                        self.seen_elsewhere(socket.remote.ip());
                     }
-                    (TcpState::SynSent, TcpState::Established) => self.opens_elsewhere += 1,
+                    (TcpState::SynSent, TcpState::Established) => {
+                        self.strangers.opened_elsewhere();
+                    }
                     _ => {}
                 }
             }
+            Event::Transition(socket)
+                if (socket.old, socket.new) == (TcpState::SynSent, TcpState::SynRecv) =>
+            {
+                self.strangers.simultaneous_open();
+            }
             _ => {}
+        }
+    }
+
+    /// A remote host's SYN was answered in another namespace of this machine.
+    fn seen_elsewhere(&mut self, remote: IpAddr) {
+        if self.elsewhere.len() < MOST_ELSEWHERE || self.elsewhere.contains_key(&remote) {
+            *self.elsewhere.entry(remote).or_default() += 1;
         }
     }
 
@@ -349,7 +254,7 @@ impl Detector {
     /// Nothing is open and nothing under way: no ticks are needed until something comes in.
     #[must_use]
     pub fn idle(&self) -> bool {
-        self.incidents.iter().all(Option::is_none)
+        !self.strangers.open()
             && self.watches.values().all(|watch| watch.quiet(self.now))
             && self.traffic_at.is_none_or(|at| self.now.since(at) > 5 * SECOND)
     }
@@ -366,10 +271,7 @@ impl Detector {
         for watch in self.watches.values() {
             watch.finish(&context, out);
         }
-        for incident in self.incidents.iter().flatten() {
-            let alert = context.blank(None, &incident.finding, incident.since);
-            Incident::last_update(alert, out);
-        }
+        self.strangers.finish(&context, out);
     }
 }
 

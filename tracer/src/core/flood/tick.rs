@@ -71,7 +71,7 @@ pub struct SourceTick {
     pub addr: IpAddr,
     /// SYNs, repeated ones included; among the completers: connections.
     pub syns: u64,
-    /// SYNs not seen before; among the completers: as `syns`.
+    /// SYNs not seen before; among the completers: connections whose SYN was seen.
     pub firsts: u64,
     /// RSTs that hit one of its half-open connections.
     pub resets: u64,

@@ -21,31 +21,28 @@ pub(in crate::core::flood) fn scan(targets: Option<u64>, firsts: f64) -> Option<
     })
 }
 
-/// Traffic for closed ports that the host does not refuse: filtered, or translated to another
-/// namespace where it completes.
+/// Answers in other namespaces to those who sent SYNs here that show where the SYNs went.
+const ELSEWHERE: u64 = 3;
+
+/// Traffic for closed ports that the host does not refuse: translated to another namespace, which
+/// answers it (`elsewhere`: how often its senders were answered there), or filtered.
 pub(in crate::core::flood) fn transit(
     rate: f64,
     floor: f64,
     resets_per_second: Option<f64>,
-    elsewhere: f64,
+    elsewhere: u64,
 ) -> Option<Finding> {
     if rate < floor {
         return None;
     }
-    let sent = resets_per_second?;
-    if elsewhere >= rate * 0.2 {
-        return Some(Finding::notice(
-            Verdict::Forwarded,
-            vec![evidence("completed_elsewhere_per_second", elsewhere, Some(rate * 0.2))],
-        ));
+    let syns = evidence("syns_per_second", rate, Some(floor));
+    if elsewhere >= ELSEWHERE {
+        let answered = evidence("answered_elsewhere", elsewhere as f64, Some(ELSEWHERE as f64));
+        return Some(Finding::notice(Verdict::Forwarded, vec![syns, answered]));
     }
+    let sent = resets_per_second?;
     (sent < rate * 0.2).then(|| {
-        Finding::notice(
-            Verdict::Filtered,
-            vec![
-                evidence("syns_per_second", rate, Some(floor)),
-                evidence("resets_sent_per_second", sent, Some(rate * 0.2)),
-            ],
-        )
+        let resets = evidence("resets_sent_per_second", sent, Some(rate * 0.2));
+        Finding::notice(Verdict::Filtered, vec![syns, resets])
     })
 }
