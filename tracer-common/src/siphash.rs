@@ -90,7 +90,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(deprecated, reason = "SipHash-1-3 with the keys 0, 0, as std implements it")]
     fn it_is_the_siphash_that_std_has() {
         use std::collections::hash_map::DefaultHasher;
         let mut theirs = DefaultHasher::new();

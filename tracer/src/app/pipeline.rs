@@ -8,7 +8,7 @@ use aya::maps::{MapData, RingBuf};
 use bytes::BytesMut;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tracer_common::record::RequestRecord;
+use tracer_common::record::SynSummary;
 
 use super::alert::{self, AlertRunner};
 use super::flood::{self, Floods};
@@ -88,7 +88,7 @@ impl Pipeline {
         Ok(Self {
             ring: ring
                 .map_err(|error| anyhow::anyhow!("cannot wait for the ring buffer: {error}"))?,
-            capacity: u64::from(ring_size) / (size_of::<RequestRecord>() + RING_HEADER) as u64 + 1,
+            capacity: u64::from(ring_size) / (size_of::<SynSummary>() + RING_HEADER) as u64 + 1,
             sweep: None,
             handled: MonoNs(0),
             core,

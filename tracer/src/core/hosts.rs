@@ -69,10 +69,10 @@ impl Figures {
             close,
             syns,
         } = other;
-        self.syns.count += syns.count;
+        self.syns.count = self.syns.count.saturating_add(syns.count);
         self.syns.half.merge(&syns.half);
         // Peaks need not have been at the same time: the sum is a bound.
-        self.syns.peak += syns.peak;
+        self.syns.peak = self.syns.peak.saturating_add(syns.peak);
         self.connections += connections;
         self.failed += failed;
         self.resets += resets;
@@ -169,7 +169,7 @@ impl Hosts {
             let fresh = !self.by_host.contains_key(&source.addr);
             let late = fresh && self.others.is_some();
             let figures = self.figures(source.addr);
-            figures.syns.count += source.syns;
+            figures.syns.count = figures.syns.count.saturating_add(source.syns);
             figures.syns.bound |= source.bound > 0 || late;
             if listens(source.target) {
                 figures.syns.half.add(tick.to, source.firsts);
@@ -194,7 +194,7 @@ impl Hosts {
             };
             let share = firsts(false) as f64 / firsts(true).max(1) as f64;
             let others = self.others.get_or_insert_default();
-            others.syns.count += tick.unattributed;
+            others.syns.count = others.syns.count.saturating_add(tick.unattributed);
             others.syns.half.add(tick.to, (tick.unattributed as f64 * share) as u64);
         }
         let lifetime = self.lifetime;

@@ -13,5 +13,6 @@ mod selection;
 mod snapshot;
 mod states;
 mod stuck;
+mod syns;
 mod truth;
 mod world;

@@ -62,7 +62,7 @@ fn a_heavy_source_among_100000_random_ones_is_counted_within_a_percent() {
         let mut sent = 0;
         for number in 0..200_000u32 {
             sets.hit(v4((random(&mut state) % 100_000) as u32), 1 + number / 10_000);
-            if random(&mut state) % 10 == 0 {
+            if random(&mut state).is_multiple_of(10) {
                 sets.hit(heavy, 1 + number / 10_000);
                 sent += 1;
             }

@@ -73,18 +73,10 @@ impl HalfOpen {
     }
 
     /// The kernel counts `kernel` of them and answered no SYN with a cookie meanwhile: what is
-    /// beyond was refused, filtered or given up early (the oldest ones go first then).
+    /// beyond was refused, filtered or given up early. Newest first: a full queue refuses who
+    /// comes last.
     pub fn reconcile(&mut self, kernel: u64) {
-        while self.total > kernel
-            && let Some((_, oldest)) = self.cohorts.front_mut()
-        {
-            let taken = (self.total - kernel).min(*oldest);
-            *oldest -= taken;
-            self.total -= taken;
-            if *oldest == 0 {
-                self.cohorts.pop_front();
-            }
-        }
+        self.take(self.total.saturating_sub(kernel));
     }
 
     /// Moves all of `other` here.

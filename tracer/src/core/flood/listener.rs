@@ -55,6 +55,8 @@ pub(super) struct Watch {
     retransmits: f64,
     totals: (u64, u64),
     seen_at: MonoNs,
+    /// Until then the SYN queue may hold what a flood left there.
+    aftermath: MonoNs,
     pub(super) flood: Option<Incident>,
     notices: [Option<Incident>; 4],
 }
@@ -75,6 +77,7 @@ impl Watch {
             retransmits: 0.0,
             totals: (0, 0),
             seen_at: MonoNs(0),
+            aftermath: MonoNs(0),
             flood: None,
             notices: [None, None, None, None],
         }
@@ -121,7 +124,7 @@ impl Watch {
         self.totals.1 =
             self.totals.1.saturating_add(counts.completed).saturating_add(counts.completed_unseen);
         self.half.add(now, flow.firsts as u64);
-        self.half.take(flow.completed as u64 + counts.resets_matched);
+        self.half.take((flow.completed as u64).saturating_add(counts.resets_matched));
         self.half.expire(now, context.stack.lifetime());
         self.retransmits *= (-dt / 2e9).exp();
         if self.cusum.is_zero() && self.flood.is_none() {
@@ -309,7 +312,7 @@ impl Watch {
         )];
         told.extend(said.unwrap_or_default());
         let repeats = self.sources.honest_repeats();
-        let dropped = delta.listen_drops + delta.tcp_req_q_full_drop;
+        let dropped = delta.listen_drops.saturating_add(delta.tcp_req_q_full_drop);
         let last = self.window.last(context.now, 2_000 * MS).completed / 2.0;
         let fell = self.baseline.completed >= 20.0 && last < self.baseline.completed * 0.7;
         let suffer = fell || (repeats >= 5 && dropped > 0);
@@ -333,10 +336,8 @@ impl Watch {
     /// Looks at everything and tells what is new.
     pub(super) fn judge(&mut self, floor: f64, context: &Context<'_>, out: &mut Vec<Record>) {
         let now = context.now;
-        let mut slot = self.flood.take();
-        self.flood = slot.take();
         let found = self.look(floor, context);
-        slot = self.flood.take();
+        let mut slot = self.flood.take();
         let begin = (self.since, (0, 0));
         Incident::step(
             &mut slot,
@@ -357,6 +358,9 @@ impl Watch {
         self.flood = slot;
 
         let flooded = self.flood.as_ref().is_some_and(|flood| flood.finding.verdict.is_flood());
+        if flooded {
+            self.aftermath = MonoNs(now.0.saturating_add(context.stack.lifetime()));
+        }
         let rate = self.window.rate(now);
         let last = self.window.last(now, 5_000 * MS);
         let delta = context.stack.delta();
@@ -371,6 +375,7 @@ impl Watch {
             found[2] = lossy::look(&last, delta);
             if let Some((_, queue)) = fresh
                 && found[1].is_none()
+                && now >= self.aftermath
                 && rate.uncompleted() < floor
             {
                 let old = self.half.older_than(now, 1_000 * MS);

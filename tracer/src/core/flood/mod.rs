@@ -95,6 +95,8 @@ struct Passing {
     closed: window::Window,
     foreign: window::Window,
     elsewhere: f64,
+    /// SYNs to closed ports, SYNs to other addresses, SYN-ACKs: since the detector began.
+    totals: [u64; 3],
 }
 
 impl Detector {
@@ -217,6 +219,19 @@ impl Detector {
         };
         let (to_closed, to_foreign) = (flow(Target::Closed), flow(Target::Foreign));
         closed.firsts += to_closed.firsts;
+        let answers: u64 = tick
+            .targets
+            .iter()
+            .filter(|target| target.target != Target::Foreign)
+            .fold(0, |sum, target| sum.saturating_add(target.counts.syn_acks));
+        let came = [to_closed.syns as u64, to_foreign.syns as u64, answers];
+        let before = closed.totals;
+        for (total, came) in closed.totals.iter_mut().zip(came) {
+            *total = total.saturating_add(came);
+        }
+        let [syns, foreign_syns, answers] = closed.totals;
+        let totals = [syns, syns, foreign_syns, answers];
+        let before = [before[0], before[0], before[1], before[2]];
         closed.closed.push(from, now, &to_closed);
         closed.foreign.push(from, now, &to_foreign);
         closed.elsewhere = closed.elsewhere * (-(now.since(from) as f64) / 1e9).exp()
@@ -244,11 +259,15 @@ impl Detector {
                 .filter(|_| self.stack.sampled_at().is_some_and(|at| now.since(at) <= 2 * SECOND));
         let rates = [rate, rate, through, syn_acks as f64 / seconds.max(0.001)];
         let found = [scan, transit, foreign, unasked];
-        for ((slot, found), rate) in self.incidents.iter_mut().zip(found).zip(rates) {
-            let begin = (from, (0, 0));
+        let figures = rates.into_iter().zip(totals).zip(before);
+        for ((slot, found), ((rate, total), before)) in
+            self.incidents.iter_mut().zip(found).zip(figures)
+        {
+            let begin = (from, (before, 0));
             let alert = |incident: &Incident| {
                 let mut alert = context.blank(None, &incident.finding, incident.since);
                 alert.syn_rate = rate;
+                alert.syn_count = total.saturating_sub(incident.base.0);
                 alert
             };
             Incident::step(slot, found, begin, &context, alert, out);
@@ -309,7 +328,8 @@ impl Detector {
         let since = |at: Option<MonoNs>| at.map_or(u64::MAX, |at| now.since(at));
         let queues = since(self.stack.queues_at());
         let delta = self.stack.delta();
-        let moved = delta.listen_overflows + delta.listen_drops + delta.tcp_req_q_full_drop > 0;
+        let moved =
+            delta.listen_overflows > 0 || delta.listen_drops > 0 || delta.tcp_req_q_full_drop > 0;
         let suspicious = self.watches.values().any(|watch| watch.suspicious() || watch.open());
         let old = || self.watches.values().any(|watch| watch.half.older_than(now, SECOND) > 0);
         if queues >= SECOND && (suspicious || moved || (self.stack.strained() && old())) {

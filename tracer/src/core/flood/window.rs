@@ -88,7 +88,7 @@ impl Window {
             }
             _ => self.slices.push_back(Slice { from, to: to.0, flow: *flow }),
         }
-        while self.slices.front().is_some_and(|slice| slice.to + KEPT < to.0) {
+        while self.slices.front().is_some_and(|slice| slice.to.saturating_add(KEPT) < to.0) {
             self.slices.pop_front();
         }
     }

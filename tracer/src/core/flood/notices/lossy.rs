@@ -16,7 +16,10 @@ const HANDSHAKE_NS: f64 = 200e6;
 
 /// `last`: the last five seconds; `delta`: how the kernel's counters moved of late.
 pub(in crate::core::flood) fn look(last: &Flow, delta: &StackCounters) -> Option<Finding> {
-    let dropped = delta.listen_drops + delta.listen_overflows + delta.tcp_req_q_full_drop;
+    let dropped = delta
+        .listen_drops
+        .saturating_add(delta.listen_overflows)
+        .saturating_add(delta.tcp_req_q_full_drop);
     let repeated = last.repeated / last.firsts.max(1.0);
     let complete = last.completed / last.firsts.max(1.0);
     let handshake = last.handshake().unwrap_or(0.0);

@@ -1,0 +1,148 @@
+//! What is no flood, told by single ticks and samples.
+
+use std::net::SocketAddr;
+
+use proptest::prelude::*;
+use tracer_common::flood::distinct::REGISTERS;
+
+use super::host::{MS, SECOND, START, listener};
+use crate::core::event::MonoNs;
+use crate::core::flood::sample::{ListenerQueues, Queues, Sample, StackCounters};
+use crate::core::flood::tick::{Counts, Sketch, Target, TargetTick, Tick};
+use crate::core::flood::{Config, Detector};
+use crate::core::record::{Record, Verdict};
+
+fn tick(n: u64, target: Target, counts: Counts) -> Tick {
+    let (from, to) = (START + n * 250 * MS, START + (n + 1) * 250 * MS);
+    let row = TargetTick { target, counts, first_syn: Some(MonoNs(from)), sources: None };
+    Tick { from: MonoNs(from), to: MonoNs(to), targets: vec![row], ..Tick::default() }
+}
+
+fn sample(n: u64, stack: StackCounters, queue: Option<(u64, u64)>) -> Sample {
+    let local: SocketAddr = listener();
+    let queues = queue.map(|(syn_queue, accept_queue)| Queues {
+        listeners: vec![ListenerQueues { local, syn_queue, accept_queue, limit: 16, drops: None }],
+        half_open: Vec::new(),
+    });
+    Sample {
+        at: MonoNs(START + (n + 1) * 250 * MS),
+        stack,
+        queues,
+        request_lifetime_ns: 63 * SECOND,
+        syncookies: 1,
+    }
+}
+
+fn verdicts(out: &[Record]) -> Vec<Verdict> {
+    out.iter()
+        .filter_map(|record| match record {
+            Record::Alert(alert) => Some(alert.verdict),
+            _ => None,
+        })
+        .collect()
+}
+
+fn run(turns: u64, mut each: impl FnMut(u64) -> (Tick, Option<Sample>)) -> Vec<Verdict> {
+    let (mut detector, mut out) = (Detector::new(Config::default()), Vec::new());
+    for n in 0..turns {
+        let (tick, sample) = each(n);
+        detector.tick(&tick, &mut out);
+        if let Some(sample) = sample {
+            detector.sample(&sample, &mut out);
+        }
+    }
+    let mut verdicts = verdicts(&out);
+    verdicts.dedup();
+    verdicts
+}
+
+#[test]
+fn many_closed_ports_are_a_scan() {
+    let found = run(40, |n| {
+        let counts = Counts { syns: 25, ..Counts::default() };
+        let mut registers = vec![0; REGISTERS];
+        for port in 0..25 {
+            registers[(n as usize * 25 + port) * 7 % REGISTERS] = 1;
+        }
+        let mut tick = tick(n, Target::Closed, counts);
+        tick.closed_targets = Some(Sketch(registers.into()));
+        (tick, None)
+    });
+    assert_eq!(found, [Verdict::PortScan]);
+}
+
+#[test]
+fn answers_nobody_asked_for_are_backscatter_and_answers_to_connects_are_not() {
+    for (opens, expected) in [(0, vec![Verdict::Backscatter]), (2_500, vec![])] {
+        let found = run(40, |n| {
+            let counts = Counts { syn_acks: 2_500, ..Counts::default() };
+            let stack = StackCounters { active_opens: n * opens, ..StackCounters::default() };
+            let sample = (n % 4 == 0).then(|| sample(n, stack, None));
+            (tick(n, Target::Closed, counts), sample)
+        });
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn accept_stalled_is_no_flood() {
+    let found = run(40, |n| {
+        let counts = Counts { syns: 100, syns_repeated: 50, ..Counts::default() };
+        let stack = StackCounters { listen_overflows: n * 100, ..StackCounters::default() };
+        (tick(n, Target::Listener(listener()), counts), Some(sample(n, stack, Some((2, 17)))))
+    });
+    assert_eq!(found, [Verdict::AcceptQueueOverload]);
+}
+
+#[test]
+fn low_and_slow_is_pressure() {
+    let found = run(40, |n| {
+        let counts = Counts { syns: 5, ..Counts::default() };
+        let queue = Some(((n * 5).min(16), 0));
+        let sample = sample(n, StackCounters::default(), queue);
+        (tick(n, Target::Listener(listener()), counts), Some(sample))
+    });
+    assert_eq!(found, [Verdict::QueuePressure]);
+}
+
+proptest! {
+    #[test]
+    fn no_numbers_upset_it(
+        steps in prop::collection::vec(
+            (any::<[u64; 8]>(), any::<u64>(), any::<u64>(), 0..4_u8), 0..40),
+    ) {
+        let (mut detector, mut out) = (Detector::new(Config::default()), Vec::new());
+        for (counts, from, to, which) in steps {
+            let [syns, syns_repeated, resets, resets_matched, syn_acks, completed, unseen, ns] = counts;
+            let target = match which {
+                0 => Target::Listener(listener()),
+                1 => Target::Overflow,
+                2 => Target::Closed,
+                _ => Target::Foreign,
+            };
+            let counts = Counts {
+                syns,
+                syns_repeated,
+                resets,
+                resets_matched,
+                syn_acks,
+                completed,
+                completed_unseen: unseen,
+                handshake_ns: ns,
+            };
+            let row = TargetTick { target, counts, first_syn: Some(MonoNs(ns)), sources: None };
+            let tick =
+                Tick { from: MonoNs(from), to: MonoNs(to), targets: vec![row], ..Tick::default() };
+            detector.tick(&tick, &mut out);
+            detector.sample(&sample(ns % 100, StackCounters::default(), Some((syns, from))), &mut out);
+            let _ = (detector.wants(MonoNs(to)), detector.idle());
+        }
+        detector.finish(MonoNs(u64::MAX), &mut out);
+        for record in out {
+            if let Record::Alert(alert) = record {
+                prop_assert!(alert.syn_rate >= 0.0 && alert.syn_rate.is_finite());
+                prop_assert!(alert.evidence.iter().all(|evidence| evidence.value.is_finite()));
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! SYNs and half-open connections per remote host.
+
+use super::world::*;
+use crate::core::flood::tick::{SourceTick, Target, Tick};
+
+fn source(host: &str, syns: u64, target: Target) -> SourceTick {
+    let addr = host.parse().expect("an address");
+    SourceTick { target, addr, syns, firsts: syns, resets: 0, bound: 0 }
+}
+
+fn tick(world: &mut World, sources: Vec<SourceTick>, completers: Vec<SourceTick>) {
+    let to = world.now();
+    world.core.syns(&Tick { from: to, to, sources, completers, ..Tick::default() });
+}
+
+const WEB: fn() -> Target = || Target::Listener(addr("10.0.0.1:80"));
+
+#[test]
+fn who_leaves_half_open_connections_has_a_row() {
+    let mut world = World::with(|config| config.syn_hook = true);
+    let (web, closed) = (WEB(), Target::Closed);
+    let sent = vec![source("10.0.0.9", 5, web), source("10.0.0.8", 3, closed)];
+    tick(&mut world, sent, vec![source("10.0.0.9", 2, web)]);
+    let hosts = world.core.hosts(world.now());
+    let figures: Vec<_> = hosts
+        .iter()
+        .map(|row| (row.syn_count, row.half_open, row.half_open_peak, row.exact))
+        .collect();
+    assert_eq!(figures, [(Some(5), Some(3), Some(3), true), (Some(3), Some(0), Some(0), true)]);
+    world.at(70 * SECOND);
+    tick(&mut world, Vec::new(), Vec::new());
+    let hosts = world.core.hosts(world.now());
+    assert_eq!((hosts[0].half_open, hosts[0].half_open_peak), (Some(0), Some(3)));
+}
+
+#[test]
+fn a_flood_of_sources_pushes_no_honest_host_out() {
+    let mut world = World::with(|config| {
+        config.syn_hook = true;
+        config.max_hosts = 8;
+    });
+    for n in 0..100 {
+        let sent = vec![source(&format!("10.9.0.{n}"), 1, WEB())];
+        tick(&mut world, sent, Vec::new());
+    }
+    let mut sock = Sock::new(1, "10.0.0.1:40000", "10.0.0.2:80", Close);
+    for state in [SynSent, Established, CloseWait, LastAck, Close] {
+        world.go(&mut sock, state);
+    }
+    world.at(SECOND).tick();
+    let hosts = world.core.hosts(world.now());
+    assert_eq!(hosts[0].host, Some("10.0.0.2".parse().expect("an address")));
+    assert_eq!(hosts[0].connections, 1);
+    let all: u64 = hosts.iter().filter_map(|row| row.syn_count).sum();
+    assert_eq!(all, 100);
+    assert!(!hosts.last().expect("others").exact && hosts.len() <= 9);
+}
