@@ -239,7 +239,9 @@ fn fast_open() {
 
 #[test]
 fn simultaneous_opens() {
-    const N: u16 = 60;
+    // Already more than anybody has ever seen; to many more it would be a scan, for all that the
+    // SYNs tell.
+    const N: u16 = 12;
     scenario(|lab| {
         let tracer = Tracer::start(lab, &CLEAR);
         let raw = Raw::new(lab);

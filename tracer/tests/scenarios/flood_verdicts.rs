@@ -1,5 +1,6 @@
 //! Floods: each is told once, in time, with the right verdict and figures, and is over in time.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use crate::support::alert::{CLEAR, Times, timed};
 use crate::support::counters::Counters;
 use crate::support::crowd::{Acceptor, Crowd};
 use crate::support::flood::{Flood, Sources, dropped_by, swallow_answers};
-use crate::support::{Check, Lab, Run, Tracer, alone, pause, scenario};
+use crate::support::{Check, Lab, Run, Tracer, Value, alone, pause, scenario};
 
 /// What a flood of host b's listener gave.
 struct Flooded {
@@ -70,6 +71,7 @@ fn random_sources_100k() {
 fn beside_honest(lab: &Lab, count: u32, rate: u32) {
     const HONEST: u32 = 2_000;
     swallow_answers(lab);
+    let addresses = lab.more_addresses(40);
     let addr = lab.b4_port(8080);
     let acceptor = Acceptor::new(lab.b.listen_with(addr, 1024, |_| ()));
     let args = [CLEAR.as_slice(), &["--local-port", "8080"]].concat();
@@ -78,8 +80,9 @@ fn beside_honest(lab: &Lab, count: u32, rate: u32) {
     let seconds = Duration::from_secs((count / rate).into());
     let before = Counters::read(&lab.a);
     let (made, (sent, times)) = std::thread::scope(|scope| {
-        let crowd =
-            scope.spawn(|| Crowd::new(addr, HONEST, seconds + Duration::from_secs(3)).run(&lab.a));
+        let crowd = scope.spawn(|| {
+            Crowd::new(addr, HONEST, seconds + Duration::from_secs(3)).from(addresses).run(&lab.a)
+        });
         pause(1_500);
         let flood = timed(|| flood.run(lab));
         (crowd.join().expect("the crowd"), flood)
@@ -101,24 +104,28 @@ fn beside_honest(lab: &Lab, count: u32, rate: u32) {
 }
 
 /// Handshake times of the server's records, each held against what the client saw.
-fn handshake_times(run: &Run, clients: &[(u16, f64)]) {
-    let records = run.connections();
-    assert!(records.len() * 100 >= clients.len() * 99, "{} records", records.len());
-    let (mut compared, mut unknown, mut long) = (0, 0, 0);
-    for (port, most) in clients {
-        let mut of_port = records.iter().filter(|r| r["remote_port"] == *port);
-        // A port that came twice says nothing of one connection.
-        let (Some(record), None) = (of_port.next(), of_port.next()) else { continue };
+fn handshake_times(run: &Run, clients: &[(SocketAddr, f64)]) {
+    // Of connections from the same address and port none can be told from the other.
+    let mut records: HashMap<SocketAddr, Option<&Value>> = HashMap::new();
+    for record in run.connections() {
+        let addr = record["remote_addr"].as_str().and_then(|addr| addr.parse().ok());
+        let port = record["remote_port"].as_u64().and_then(|port| u16::try_from(port).ok());
+        let from = SocketAddr::new(addr.expect("an address"), port.expect("a port"));
+        records.entry(from).and_modify(|entry| *entry = None).or_insert(Some(record));
+    }
+    let (mut compared, mut unknown, mut wrong) = (0, 0, Vec::new());
+    for (from, most) in clients {
+        let Some(record) = records.get(from).copied().flatten() else { continue };
         compared += 1;
         match record["handshake_us"].as_f64() {
             None => unknown += 1,
             // The server's end of it may be handled a little after the client's.
-            Some(us) if us <= 0.0 || us > most + 20e3 => long += 1,
+            Some(us) if us <= 0.0 || us > most + 20e3 => wrong.push((*most, record)),
             Some(_) => {}
         }
     }
-    assert!(compared * 2 >= clients.len(), "{compared} of {} compared", clients.len());
-    assert_eq!(long, 0, "of {compared} handshakes, with a wrong time");
+    assert!(compared * 10 >= clients.len() * 9, "{compared} of {} compared", clients.len());
+    assert!(wrong.is_empty(), "{} of {compared} wrong: {:?}", wrong.len(), wrong.first());
     // A slot of the table of SYNs may be taken over meanwhile: seldom, and the time is unknown.
     assert!(unknown * 200 <= compared, "{unknown} of {compared} without a time");
 }
@@ -207,11 +214,12 @@ fn random_over_many_ipv6_prefixes() {
     });
 }
 
-/// Resident memory of a process, KiB.
-fn resident(pid: u32) -> u64 {
+/// Memory of a process that it has for itself, KiB: without the pages of its program and of the
+/// kernel's arrays, which count as its own once it has looked at them.
+fn private(pid: u32) -> u64 {
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("RssAnon");
     line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
 }
 
@@ -239,16 +247,15 @@ fn memory_does_not_depend_on_the_number_of_sources() {
         let tracer = Tracer::start(lab, &CLEAR);
         let ten = Sources::Few([10, 200, 0, 1].into(), 10);
         assert_eq!(Flood::new(to, 100_000, 50_000).from(ten).run(lab).packets, 100_000);
-        let few = (resident(tracer.pid()), maps(tracer.pid()));
+        let few = (private(tracer.pid()), maps(tracer.pid()));
         let all = Flood::new(to, 800_000, 100_000).seed(2);
         assert_eq!(all.run(lab).packets, 800_000);
-        let many = (resident(tracer.pid()), maps(tracer.pid()));
+        let many = (private(tracer.pid()), maps(tracer.pid()));
         let run = tracer.stop();
         let _ = Check::of(run.fine().end()).eq("syns", 900_000);
         assert!(few.1 > 0, "no maps");
         assert_eq!(few.1, many.1, "bytes of the kernel's maps");
-        // Pages of the counters that are read for the first time count as this process's.
         let growth = many.0.saturating_sub(few.0);
-        assert!(growth < 4_096, "{growth} KiB more: {few:?} {many:?}");
+        assert!(growth < 1_024, "{growth} KiB more: {few:?} {many:?}");
     });
 }

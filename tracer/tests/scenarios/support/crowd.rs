@@ -78,9 +78,9 @@ pub(crate) struct Made {
     pub(crate) failed: u64,
     /// Time it all took.
     pub(crate) took: Duration,
-    /// Local port of each that connected, and microseconds from connect() until it was seen to be:
+    /// Local address of each that connected, and microseconds from connect() until it was seen to be:
     /// the handshake as the server sees it ends some microseconds later at most.
-    pub(crate) times: Vec<(u16, f64)>,
+    pub(crate) times: Vec<(SocketAddr, f64)>,
 }
 
 impl Crowd {
@@ -193,9 +193,9 @@ impl Crowd {
                 let connected = socket.take_error().is_ok_and(|error| error.is_none())
                     && socket.peer_addr().is_ok();
                 if connected {
-                    let port = socket.local_addr().ok().and_then(|a| a.as_socket());
+                    let from = socket.local_addr().ok().and_then(|a| a.as_socket());
                     let us = at.elapsed().as_secs_f64() * 1e6;
-                    made.times.extend(port.map(|addr| (addr.port(), us)));
+                    made.times.extend(from.map(|addr| (addr, us)));
                     made.completed += 1;
                 } else {
                     made.failed += 1;
