@@ -31,12 +31,14 @@ struct Syns {
     peak: u64,
     /// Some SYNs or completions may have been counted with the others.
     bound: bool,
+    /// It completed a handshake.
+    completes: bool,
 }
 
 impl Figures {
     /// It never had a connection: its row may be given up for a host that has.
     fn is_weak(&self) -> bool {
-        self.connections == 0
+        self.connections == 0 && !self.syns.completes
     }
 
     fn count(&mut self, connection: &Connection) {
@@ -111,6 +113,8 @@ pub(super) struct Hosts {
     lifetime: u64,
     /// Cookies sent when the kernel's half-open connections were last listed.
     cookies: Option<u64>,
+    /// Hosts that never had a connection, as of the last tick and newcomers since.
+    weak: usize,
 }
 
 impl Hosts {
@@ -123,6 +127,7 @@ impl Hosts {
             hook,
             lifetime: DEFAULT_LIFETIME_NS,
             cookies: None,
+            weak: 0,
         }
     }
 
@@ -168,7 +173,7 @@ impl Hosts {
         for source in &tick.sources {
             let fresh = !self.by_host.contains_key(&source.addr);
             let late = fresh && self.others.is_some();
-            let figures = self.figures(source.addr);
+            let figures = self.sender(source.addr);
             figures.syns.count = figures.syns.count.saturating_add(source.syns);
             figures.syns.bound |= source.bound > 0 || late;
             if listens(source.target) {
@@ -181,6 +186,7 @@ impl Hosts {
             let known = self.by_host.get_mut(&completer.addr);
             if let Some(figures) = known.or(self.others.as_deref_mut()) {
                 figures.syns.bound |= completer.bound > 0;
+                figures.syns.completes = true;
                 figures.syns.half.take(completer.firsts);
             }
         }
@@ -202,6 +208,7 @@ impl Hosts {
             figures.syns.half.expire(tick.to, lifetime);
             figures.syns.peak = figures.syns.peak.max(figures.syns.half.count());
         }
+        self.weak = self.by_host.values().filter(|figures| figures.is_weak()).count();
     }
 
     /// Holds half-open connections against the kernel's list, unless it sent cookies meanwhile:
@@ -227,6 +234,18 @@ impl Hosts {
         if let Some(others) = &mut self.others {
             others.syns.half.reconcile(listed.values().sum());
         }
+    }
+
+    /// Figures of a host that sent SYNs. Those that never had a connection may take an eighth of the
+    /// rows: whatever the number of sources that a flood makes up, they cost no more.
+    fn sender(&mut self, host: IpAddr) -> &mut Figures {
+        if !self.by_host.contains_key(&host) {
+            if self.weak >= (self.most / 8).max(16) {
+                return self.others.get_or_insert_default();
+            }
+            self.weak += 1;
+        }
+        self.figures(host)
     }
 
     /// Figures of a host; once the table is full, newcomers share those of the others, so that
@@ -292,7 +311,8 @@ impl Hosts {
         // What is half-open now is part of the next interval, too.
         let carry = |figures: &Figures| {
             let half = figures.syns.half.clone();
-            let syns = Syns { count: 0, peak: half.count(), half, bound: figures.syns.bound };
+            let Syns { bound, completes, .. } = figures.syns;
+            let syns = Syns { count: 0, peak: half.count(), half, bound, completes };
             Figures { syns, ..Figures::default() }
         };
         self.by_host.retain(|_, figures| figures.syns.half.count() > 0);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use rustc_hash::FxHashMap;
 
 /// Keys kept after the weakest were dropped; there are never more than twice as many.
-const KEPT: usize = 4096;
+const KEPT: usize = 1024;
 
 /// What one source, or one prefix, did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -55,3 +55,27 @@ fn a_flood_of_sources_pushes_no_honest_host_out() {
     assert_eq!(all, 100);
     assert!(!hosts.last().expect("others").exact && hosts.len() <= 9);
 }
+
+#[test]
+fn who_only_sends_syns_gets_an_eighth_of_the_rows() {
+    let mut world = World::with(|config| {
+        config.syn_hook = true;
+        config.max_hosts = 256;
+        config.top_hosts = 256;
+    });
+    let host = |n: u32| std::net::Ipv4Addr::from(0x0a09_0000 + n).to_string();
+    for n in 0..1_000 {
+        tick(&mut world, vec![source(&host(n), 1, WEB())], Vec::new());
+    }
+    let rows = world.core.hosts(world.now());
+    assert_eq!(rows.len(), 32 + 1);
+    let all: u64 = rows.iter().filter_map(|row| row.syn_count).sum();
+    assert_eq!(all, 1_000);
+    // Those that complete their handshakes make room for others.
+    for n in 0..32 {
+        tick(&mut world, Vec::new(), vec![source(&host(n), 1, WEB())]);
+    }
+    tick(&mut world, vec![source("10.0.0.9", 1, WEB())], Vec::new());
+    let rows = world.core.hosts(world.now());
+    assert!(rows.iter().any(|row| row.host == Some("10.0.0.9".parse().expect("an address"))));
+}
