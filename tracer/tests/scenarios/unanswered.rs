@@ -38,7 +38,10 @@ fn refused_by_a_host_where_nobody_listens() {
         assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED));
         let run = tracer.stop_after(1);
         let _ = never(&run, "refused").brief("phases_us/syn_sent").eq("syn_retransmits", 0);
-        let host = run.one("host");
+        // The other row is the client's: it sent a SYN to this host.
+        let server = lab.b4().to_string();
+        let rows = run.all("host");
+        let host = rows.iter().find(|row| row["host"] == server.as_str()).expect("a row");
         let _ = Check::of(host).eq("connections", 1).eq("failed", 1).eq("timeouts", 0);
     });
 }
