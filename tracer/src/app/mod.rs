@@ -3,9 +3,11 @@
 mod alert;
 mod devices;
 mod flood;
+mod output;
 mod pipeline;
 mod run;
 mod setup;
 mod signals;
+mod start;
 
 pub use run::run;

@@ -77,7 +77,6 @@ impl Pipeline {
         ring: RingBuf<MapData>,
         ring_size: u32,
         core: Core,
-        floods: Option<Floods>,
         report: Box<dyn Report>,
         writer: Writer,
         shown: Shown,
@@ -92,7 +91,7 @@ impl Pipeline {
             sweep: None,
             handled: MonoNs(0),
             core,
-            floods,
+            floods: None,
             cgroups: Cgroups::new(),
             report,
             writer,
@@ -106,6 +105,11 @@ impl Pipeline {
             undecodable: 0,
             last_cgroup: 0,
         })
+    }
+
+    /// Has `floods` watch what comes in, from now on.
+    pub(super) fn watch_floods(&mut self, floods: Option<Floods>) {
+        self.floods = floods;
     }
 
     /// Hands alerts to `alerts` as well, from now on.

@@ -10,10 +10,11 @@ use tracer_common::counters::Counters;
 use super::alert::{AlertRunner, test_alert};
 use super::devices::Devices;
 use super::flood::{FloodClock, FloodWake, Floods};
+use super::output::Output;
 use super::pipeline::{Pipeline, now};
 use super::setup;
 use super::signals::{Signal, Signals};
-use crate::cli::values::STUCK_STATES;
+use super::start::{cannot, start_record};
 use crate::cli::{Format, Options};
 use crate::core::Core;
 use crate::core::event::MonoNs;
@@ -21,7 +22,6 @@ use crate::core::record::End;
 use crate::kernel::{HookStatus, Kernel};
 use crate::report::terminal;
 use crate::report::writer::Closed;
-use crate::report::{Hook, Json, Limits, Report, Screen, Start, Text, WallClock, Writer};
 use crate::system::host::{self, ClockOffset};
 use crate::system::interfaces::Watch;
 use crate::system::netns::{self, Snapshot};
@@ -135,13 +135,13 @@ async fn trace(options: &Options) -> Result<()> {
         ring,
         ring_size,
         core,
-        floods,
         report,
         writer,
         setup::shown(options),
         options.show.count,
     )?;
     pipeline.tell_of_alerts(alerts);
+    pipeline.watch_floods(floods);
     let mut start = start_record(options, &running.release, &hooks, cannot, ring_size, started);
     start.cannot.extend(pipeline.cgroup_problem().map(str::to_owned));
     let width =
@@ -374,145 +374,6 @@ fn matching(mut snapshot: Snapshot, filters: &crate::filter::KernelFilters) -> S
             || filters.matches(socket.local, socket.remote, socket.netns)
     });
     snapshot
-}
-
-/// Where the reports go, opened before anything is attached.
-pub(super) struct Output {
-    report: Box<dyn Report>,
-    file: Option<std::path::PathBuf>,
-}
-
-impl Output {
-    pub(super) fn open(options: &Options) -> Result<Self> {
-        match &options.output.output {
-            Some(path) => {
-                std::fs::OpenOptions::new()
-                    .create(true)
-                    .append(true)
-                    .open(path)
-                    .with_context(|| format!("cannot open the output file {}", path.display()))?;
-            }
-            None if terminal::stdout_was_closed() => {
-                bail!("stdout is closed: give it somewhere to go, or use --output FILE")
-            }
-            None => {}
-        }
-        let offset = ClockOffset::read()?;
-        let at = now();
-        let utc = i128::from(offset.realtime_ns(at.0));
-        let clock = WallClock::new(at, utc, WallClock::system_zone());
-        let report: Box<dyn Report> = match options.output.format {
-            Format::Json => Box::new(Json::new(clock)),
-            Format::Text => {
-                let screen = match options.output.output {
-                    Some(_) => Screen::file(options.output.color),
-                    None => Screen::detect(std::io::stdout().as_fd(), options.output.color),
-                };
-                Box::new(Text::new(clock, screen))
-            }
-        };
-        Ok(Self { report, file: options.output.output.clone() })
-    }
-
-    /// What is needed after the start; for a file also the right to create it anew on SIGHUP, in
-    /// whoever's directory it is.
-    fn needed_later(&self) -> caps::CapsHashSet {
-        let mut needed = privileges::needed_later();
-        if self.file.is_some() {
-            needed.insert(caps::Capability::CAP_DAC_OVERRIDE);
-        }
-        needed
-    }
-
-    pub(super) fn start(self) -> Result<(Box<dyn Report>, Writer)> {
-        let writer = match &self.file {
-            Some(path) => Writer::file(path)
-                .with_context(|| format!("cannot open the output file {}", path.display()))?,
-            None => Writer::stdout().context("cannot write to stdout")?,
-        };
-        Ok((self.report, writer))
-    }
-}
-
-fn start_record(
-    options: &Options,
-    release: &str,
-    hooks: &[HookStatus],
-    cannot: Vec<String>,
-    ring_size: u32,
-    started: MonoNs,
-) -> Start {
-    let thresholds = setup::stuck_after(options);
-    let stuck_after = STUCK_STATES
-        .into_iter()
-        .map(|state| (state, thresholds.of(state).map(Duration::from_nanos)))
-        .collect();
-    Start {
-        time: started,
-        version: env!("CARGO_PKG_VERSION"),
-        kernel: release.to_owned(),
-        hooks: hooks
-            .iter()
-            .map(|hook| Hook {
-                name: hook.name.to_owned(),
-                mode: Some(hook.mode.to_owned()),
-                interface: hook.interface.clone(),
-                attached: hook.attached,
-                reason: hook.reason.clone(),
-            })
-            .collect(),
-        filters: options.describe_filters(),
-        ring_size: u64::from(ring_size),
-        limits: Limits {
-            max_connections: options.limits.max_connections,
-            max_hosts: options.limits.max_hosts,
-            stuck_after,
-        },
-        cannot,
-    }
-}
-
-/// What can't be had here, in words.
-fn cannot(hooks: &[HookStatus], snapshot: &Snapshot, options: &Options) -> Vec<String> {
-    let mut cannot = Vec::new();
-    let attached = |name: &str| hooks.iter().any(|hook| hook.name == name && hook.attached);
-    if !attached("inet_csk_accept") {
-        if attached("sys_exit_accept4") && attached("sys_exit_accept") {
-            cannot.push(
-                "no fexit here: accepted connections get their owner from the accept and accept4 \
-                 system calls, those accepted through io_uring when their owner first acts on them"
-                    .to_owned(),
-            );
-        } else {
-            cannot.push(
-                "accepted connections have no owner before that first acts on them, and no \
-                 accept_wait_us: neither fexit nor the accept tracepoints can be had"
-                    .to_owned(),
-            );
-        }
-    }
-    for (name, lost) in [
-        ("tcp_send_reset", "a RST sent because data came after close() is taken for one received"),
-        ("tcp_retransmit_synack", "requests that expire are not counted as failed handshakes"),
-    ] {
-        if !attached(name) {
-            cannot.push(format!("{lost}: this kernel does not let {name} be hooked"));
-        }
-    }
-    if !attached("syn") {
-        cannot.push(
-            "no interface has the SYN hook: server handshakes are measured from the SYN-ACK (srtt)"
-                .to_owned(),
-        );
-    } else if options.filters.netns.is_none() {
-        cannot.push(
-            "only this network namespace's interfaces have the SYN hook: server handshakes in \
-             others are measured from the SYN-ACK (srtt)"
-                .to_owned(),
-        );
-    }
-    cannot.extend(snapshot.problems.iter().cloned());
-    cannot
 }
 
 fn log_device(status: &HookStatus) {

@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 use bytes::BytesMut;
 
 use super::{AlertRunner, PATIENCE, TIME};
+use crate::app::output::Output;
 use crate::app::pipeline::now;
-use crate::app::run::Output;
 use crate::cli::Options;
 use crate::core::event::MonoNs;
 use crate::core::record::{

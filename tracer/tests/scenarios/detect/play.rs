@@ -37,19 +37,21 @@ pub(super) fn play(lab: &Lab, draw: &Draw) -> Value {
     let honest = SocketAddr::new(lab.b4(), if aside || draw.v6 { 9_090 } else { 8_080 });
     let _beside =
         (honest.port() == 9_090).then(|| Acceptor::new(lab.b.listen_with(honest, 4_096, |_| ())));
-    let whole = Duration::from_secs((BEFORE + draw.seconds).into());
+    // A crowd is one by what was before: seconds of that are needed.
+    let before = if draw.class == Class::FlashCrowd { 5 } else { BEFORE };
+    let whole = Duration::from_secs((before + draw.seconds).into());
     let first = std::thread::scope(|scope| {
         if draw.crowd > 0 {
             let crowd = Crowd::new(honest, draw.crowd, whole).give_up(ms(200));
             scope.spawn(move || crowd.run(&lab.a));
         }
         if draw.patient > 0 {
-            let count = draw.patient * (BEFORE + draw.seconds);
+            let count = draw.patient * (before + draw.seconds);
             let patient = Patient::new(honest, count, draw.patient, round_trip(draw));
             let patient = patient.sources(1 + draw.patient / 4).seed(draw.seed);
             scope.spawn(move || patient.run(lab));
         }
-        std::thread::sleep(Duration::from_secs(BEFORE.into()));
+        std::thread::sleep(Duration::from_secs(before.into()));
         let first = now();
         act(lab, draw, to, container.as_ref());
         first

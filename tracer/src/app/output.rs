@@ -1,0 +1,70 @@
+//! Where the reports go.
+
+use std::os::fd::AsFd as _;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::pipeline::now;
+use crate::cli::{Format, Options};
+use crate::report::terminal;
+use crate::report::{Json, Report, Screen, Text, WallClock, Writer};
+use crate::system::host::ClockOffset;
+use crate::system::privileges;
+
+/// Where the reports go, opened before anything is attached.
+pub(super) struct Output {
+    report: Box<dyn Report>,
+    file: Option<std::path::PathBuf>,
+}
+
+impl Output {
+    pub(super) fn open(options: &Options) -> Result<Self> {
+        match &options.output.output {
+            Some(path) => {
+                std::fs::OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .open(path)
+                    .with_context(|| format!("cannot open the output file {}", path.display()))?;
+            }
+            None if terminal::stdout_was_closed() => {
+                bail!("stdout is closed: give it somewhere to go, or use --output FILE")
+            }
+            None => {}
+        }
+        let offset = ClockOffset::read()?;
+        let at = now();
+        let utc = i128::from(offset.realtime_ns(at.0));
+        let clock = WallClock::new(at, utc, WallClock::system_zone());
+        let report: Box<dyn Report> = match options.output.format {
+            Format::Json => Box::new(Json::new(clock)),
+            Format::Text => {
+                let screen = match options.output.output {
+                    Some(_) => Screen::file(options.output.color),
+                    None => Screen::detect(std::io::stdout().as_fd(), options.output.color),
+                };
+                Box::new(Text::new(clock, screen))
+            }
+        };
+        Ok(Self { report, file: options.output.output.clone() })
+    }
+
+    /// What is needed after the start; for a file also the right to create it anew on SIGHUP, in
+    /// whoever's directory it is.
+    pub(super) fn needed_later(&self) -> caps::CapsHashSet {
+        let mut needed = privileges::needed_later();
+        if self.file.is_some() {
+            needed.insert(caps::Capability::CAP_DAC_OVERRIDE);
+        }
+        needed
+    }
+
+    pub(super) fn start(self) -> Result<(Box<dyn Report>, Writer)> {
+        let writer = match &self.file {
+            Some(path) => Writer::file(path)
+                .with_context(|| format!("cannot open the output file {}", path.display()))?,
+            None => Writer::stdout().context("cannot write to stdout")?,
+        };
+        Ok((self.report, writer))
+    }
+}
