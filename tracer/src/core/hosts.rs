@@ -258,10 +258,12 @@ impl Hosts {
     }
 
     /// The `top` hosts with most connections (then most failed ones, half-open connections at a
-    /// time, and SYNs), and one row for the rest. A quarter of the rows goes first to hosts that
-    /// leave most half-open connections without ever having had a connection, so that a quiet
-    /// scanner is not hidden behind busy hosts.
+    /// time, and SYNs), and one row for the rest. A quarter of the rows is kept for hosts that never
+    /// had a connection and leave most half-open ones, so that a quiet scanner is not hidden behind
+    /// busy hosts; beyond that quarter such a host must have sent a few SYNs to have a row, so that
+    /// the sources that a flood makes up fill no report.
     pub(super) fn report(&self, now: MonoNs, top: usize) -> Vec<Host> {
+        const A_FEW: u64 = 3;
         let interval = now.since(self.since);
         let mut hosts: Vec<_> = self.by_host.iter().collect();
         hosts.sort_unstable_by_key(|(host, figures)| {
@@ -276,22 +278,23 @@ impl Hosts {
                 **host,
             )
         });
+        let mut rest = Vec::new();
         if hosts.len() > top {
-            let mut scanners: Vec<_> = hosts
-                .iter()
-                .skip(top)
-                .filter(|(_, figures)| figures.is_weak() && figures.syns.half.count() > 0)
-                .copied()
-                .collect();
-            scanners.sort_by_key(|(host, figures)| {
-                (std::cmp::Reverse(figures.syns.half.count()), **host)
-            });
-            scanners.truncate(top / 4);
-            hosts.retain(|(host, _)| !scanners.iter().any(|(other, _)| other == host));
-            let place = top.saturating_sub(scanners.len()).min(hosts.len());
-            hosts.splice(place..place, scanners);
+            let (mut weak, mut strong): (Vec<_>, Vec<_>) =
+                hosts.into_iter().partition(|(_, figures)| figures.is_weak());
+            weak.sort_by_key(|(_, figures)| std::cmp::Reverse(figures.syns.half.count()));
+            let kept = weak.len().min(top / 4);
+            rest = strong.split_off(strong.len().min(top - kept));
+            let free = top - strong.len();
+            for (place, row) in weak.into_iter().enumerate() {
+                if place < kept || (place < free && row.1.syns.count >= A_FEW) {
+                    strong.push(row);
+                } else {
+                    rest.push(row);
+                }
+            }
+            hosts = strong;
         }
-        let rest = hosts.split_off(top.min(hosts.len()));
         let mut rows: Vec<_> = hosts
             .into_iter()
             .map(|(host, figures)| figures.row(Some(*host), interval, self.hook))

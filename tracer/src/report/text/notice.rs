@@ -7,7 +7,7 @@ use crate::report::start::{Hook, Start};
 use crate::report::units::Bytes;
 
 const LEGEND: &str = "  → this host, ← the peer: who opened, and at the end who closed first or reset; \
-                      - not known, > at least, ≤ at most, ! events lost";
+                      - not known, > ≥ at least, ≤ at most, ~ about, ! events lost";
 
 /// The `start` record for a person: what is traced, how SYNs are seen, what can't be had here.
 /// Several lines of at most `width` columns, each ended. `legend`: with the signs explained that

@@ -154,7 +154,13 @@ fn host_row(
         cell!(cell, "{count}");
         line.right(end, cell, if at > 0 && *count > 0 { BAD } else { PLAIN });
     }
-    let bound = if *exact { "" } else { "≤" };
+    // What a host sent before it was followed, or while others took its place, was counted with the
+    // others: for them that is the most, for the host the least.
+    let (bound, about) = match (exact, addr) {
+        (true, _) => ("", ""),
+        (false, Some(_)) => ("≥", "~"),
+        (false, None) => ("≤", "≤"),
+    };
     if let Some([failed_end, syns_end, half_open_end]) = columns.syns {
         quantiles(columns.handshake, handshake.as_ref(), &mut line, cell);
         quantiles(columns.close, close.as_ref(), &mut line, cell);
@@ -171,7 +177,7 @@ fn host_row(
         match (half_open, half_open_peak) {
             (None, None) => cell.push('-'),
             (now, peak) => {
-                cell.push_str(bound);
+                cell.push_str(about);
                 cell::value(*now, cell);
                 cell.push('/');
                 cell::value(*peak, cell);
@@ -192,8 +198,8 @@ fn host_row(
         }
     };
     part("", Some(*handshakes_failed), " handshakes failed");
-    part(bound, *syn_count, " SYNs");
-    part(bound, *half_open, " half-open");
+    part(bound, *syn_count, if *syn_count == Some(1) { " SYN" } else { " SYNs" });
+    part(about, *half_open, " half-open");
     let higher = half_open_peak.filter(|peak| *peak > half_open.unwrap_or(0));
     part("peak ", higher, "");
     let long = cell.width() > 50;

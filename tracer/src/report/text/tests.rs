@@ -295,7 +295,7 @@ fn the_notice_at_the_start() {
            not here: server handshakes in other network namespaces come from srtt\n  \
            ring buffer: 4.0MB\n  \
            → this host, ← the peer: who opened, and at the end who closed first or reset;\n    \
-           - not known, > at least, ≤ at most, ! events lost\n"
+           - not known, > ≥ at least, ≤ at most, ~ about, ! events lost\n"
     );
     let everything = Start {
         filters: crate::filter::Described::default(),
