@@ -11,6 +11,8 @@ use crate::report::units::Human;
 
 /// Top sources named on a terminal; a program gets them all.
 const SOURCES_SHOWN: usize = 5;
+/// Share of the SYNs below which a source is not named to people.
+const SHARE_SHOWN: f64 = 0.01;
 /// How far what belongs to an alert stands in.
 const INDENT: usize = 4;
 
@@ -147,8 +149,14 @@ impl Text {
             None if top.is_empty() => return None,
             None => "from".to_owned(),
         };
-        let shown = if self.screen.width.is_some() { SOURCES_SHOWN } else { top.len() };
-        for (n, TopSource { prefix, syn_count, share }) in top.iter().take(shown).enumerate() {
+        // For people only those that matter; among thousands that send one SYN each none does.
+        let people = self.screen.width.is_some();
+        let (shown, least) = if people { (SOURCES_SHOWN, SHARE_SHOWN) } else { (top.len(), 0.0) };
+        let standing_out = top.iter().filter(|source| source.share >= least).take(shown);
+        if people && !top.is_empty() && top.iter().all(|source| source.share < least) {
+            text.push_str(", none of which stands out");
+        }
+        for (n, TopSource { prefix, syn_count, share }) in standing_out.enumerate() {
             let before = match (n, estimate) {
                 (0, Some(_)) => ", most from ",
                 (0, None) => " ",
@@ -266,8 +274,7 @@ mod tests {
              \x20   SYN flood with forged sources: each sends a SYN or two and never comes back;\n\
              \x20   the kernel's figures say so, too\n\
              \x20   9877 SYN/s, 17123 in 1.8s, since 03:12:42; 1.2% completed; 256 half-open\n\
-             \x20   from about 16900 sources, most from 203.0.113.0/24 10.0% (1712),\n\
-             \x20   198.51.100.7/32 0.1% (17), 2001:db8:85a3:8d3::/64 0.1% (12)\n\
+             \x20   from about 16900 sources, most from 203.0.113.0/24 10.0% (1712)\n\
              \x20   SYN queue 256 of 256, SYN cookies 9600/s\n\
              \x20   evidence: uncompleted_syn_rate 9754 (threshold 100), syn_queue_share 1\n\
              \x20   (threshold 0.90), syncookies_sent_rate 9600\n\

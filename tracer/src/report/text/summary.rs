@@ -197,7 +197,8 @@ fn host_row(
             cell!(cell, "{gap}{before}{amount}{behind}");
         }
     };
-    part("", Some(*handshakes_failed), " handshakes failed");
+    let failed = if *handshakes_failed == 1 { " handshake failed" } else { " handshakes failed" };
+    part("", Some(*handshakes_failed), failed);
     part(bound, *syn_count, if *syn_count == Some(1) { " SYN" } else { " SYNs" });
     part(about, *half_open, " half-open");
     let higher = half_open_peak.filter(|peak| *peak > half_open.unwrap_or(0));
