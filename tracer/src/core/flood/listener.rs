@@ -208,7 +208,13 @@ impl Watch {
         seen |= drops as f64 >= threshold;
         said.push(evidence("listener_drops", drops as f64, Some(threshold)));
         let threshold = (uncompleted * span * 0.3).max(1.0);
-        seen |= delta.syncookies_sent as f64 >= threshold;
+        // The kernel counts cookies per namespace. Unless it always sends them, only a listener
+        // whose SYN queue is full does: another's cookies say nothing of this one.
+        let own = stack.always_cookies()
+            || stack
+                .queue(self.target)
+                .is_none_or(|(_, queue)| queue.syn_queue >= queue.limit.max(1));
+        seen |= own && delta.syncookies_sent as f64 >= threshold;
         said.push(evidence("cookies_sent", delta.syncookies_sent as f64, Some(threshold)));
         seen |= self.retransmits >= 3.0;
         said.push(evidence("synack_retransmits", self.retransmits.round(), Some(3.0)));

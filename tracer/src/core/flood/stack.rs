@@ -20,6 +20,7 @@ pub(super) struct Stack {
     cookies_between: u64,
     cookies_at_queues: u64,
     lifetime: u64,
+    syncookies: u8,
 }
 
 impl Stack {
@@ -30,6 +31,7 @@ impl Stack {
         }
         self.last = Some((sample.at, sample.stack));
         self.lifetime = sample.request_lifetime_ns;
+        self.syncookies = sample.syncookies;
         if let Some(queues) = &sample.queues {
             self.cookies_between = match self.queues {
                 Some(_) => sample.stack.syncookies_sent.saturating_sub(self.cookies_at_queues),
@@ -67,6 +69,11 @@ impl Stack {
     /// How long a request waits, nanoseconds.
     pub(super) fn lifetime(&self) -> u64 {
         if self.lifetime == 0 { DEFAULT_LIFETIME_NS } else { self.lifetime }
+    }
+
+    /// Every SYN is answered with a cookie (`net.ipv4.tcp_syncookies` 2).
+    pub(super) const fn always_cookies(&self) -> bool {
+        self.syncookies == 2
     }
 
     /// No SYN cookie was sent between the last two dumps of queues.
