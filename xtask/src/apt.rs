@@ -8,6 +8,11 @@ use crate::shell;
 /// server): policy-rc.d is Debian's way to say so (invoke-rc.d(8)); it is ours while this runs,
 /// and a left-over of ours is replaced and removed. `dpkg --configure -a` finishes what an
 /// earlier, interrupted run began. With --no-remove nothing the user has is ever taken away.
+///
+/// A machine may have something from its release's backports that does not bear the release's own
+/// packages beside it (qemu-utils and qemu-system-x86 have to be of one version). Then the backports
+/// are asked, by the sources that the machine has, with the suite's name changed, for this once: no
+/// file of the machine's is changed.
 const INSTALL: &str = r#"
 set -e
 export DEBIAN_FRONTEND=noninteractive
@@ -20,8 +25,27 @@ if [ ! -e "$policy" ] || grep -q tracer-xtask "$policy"; then
 fi
 dpkg --configure -a
 apt-get -q $QUICK update || echo "xtask: apt-get update failed; going on with the lists at hand" >&2
-apt-get $QUICK -qq -y --no-install-recommends --no-remove -o DPkg::Lock::Timeout=120 \
-    -o Dpkg::Use-Pty=0 install "$@"
+try() {
+    apt-get $QUICK -qq -y --no-install-recommends --no-remove -o DPkg::Lock::Timeout=120 \
+        -o Dpkg::Use-Pty=0 "$@"
+}
+try install "$@" && exit 0
+suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+[ -n "$suite" ] || exit 1
+echo "xtask: they do not go with what is installed; trying $suite-backports" >&2
+parts=$(mktemp -d)
+trap 'rm -rf "$parts"; if grep -qs tracer-xtask "$policy"; then rm -f "$policy"; fi' EXIT
+cp /etc/apt/sources.list.d/* "$parts" 2>/dev/null || true
+for file in /etc/apt/sources.list.d/*.sources; do
+    # The first stanza that has the release's own suite.
+    awk -v RS= -v suite="$suite" '$0 ~ ("Suites:[^\n]* ?" suite "( |\n|$)") {
+        sub(/Suites:[^\n]*/, "Suites: " suite "-backports"); print; exit }' "$file"
+done >"$parts/tracer-backports.sources" 2>/dev/null || true
+sed -n "s/^\(deb .*\) $suite \(.*\)/\1 $suite-backports \2/p" /etc/apt/sources.list 2>/dev/null \
+    | head -1 >"$parts/tracer-backports.list" || true
+set -- -o "Dir::Etc::SourceParts=$parts" -t "$suite-backports" install "$@"
+apt-get -q $QUICK -o "Dir::Etc::SourceParts=$parts" update
+try "$@"
 "#;
 
 /// A slow mirror is no reason to fail, a dead one is.
