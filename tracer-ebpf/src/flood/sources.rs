@@ -3,7 +3,10 @@
 use aya_ebpf::{macros::map, maps::Array};
 use tracer_common::{
     addr::Addr,
-    flood::sources::{PREFIX_SETS, SOURCE_SETS, Set, prefix, prefix_set, source_set},
+    flood::sources::{
+        Hitter, PREFIX_SETS, SOURCE_SETS, Set, prefix, prefix_hash, prefix_set, prefix_tag,
+        source_set, source_tag,
+    },
     siphash,
 };
 
@@ -33,11 +36,12 @@ fn set(sets: &Array<Set>, index: u32, change: impl FnOnce(&mut Set)) {
 #[inline(always)]
 pub(super) fn syn(here: &Here, slot: u32, source: Addr, hash: u64, first: bool) {
     set(&SOURCES, here.cpu * SOURCE_SETS + source_set(hash), |set| {
-        set.hit(slot, source, first, here.epoch);
+        set.hit(&Hitter { tag: source_tag(hash), slot, addr: source }, first, here.epoch);
     });
     let prefix = prefix(source);
-    set(&PREFIXES, here.cpu * PREFIX_SETS + prefix_set(key(), slot, prefix), |set| {
-        set.hit(slot, prefix, first, here.epoch);
+    let hash = prefix_hash(key(), slot, prefix);
+    set(&PREFIXES, here.cpu * PREFIX_SETS + prefix_set(hash), |set| {
+        set.hit(&Hitter { tag: prefix_tag(hash), slot, addr: prefix }, first, here.epoch);
     });
 }
 
@@ -46,7 +50,7 @@ pub(super) fn syn(here: &Here, slot: u32, source: Addr, hash: u64, first: bool) 
 pub(super) fn reset(here: &Here, slot: u32, source: Addr) {
     let hash = siphash::address(key(), slot, source);
     set(&SOURCES, here.cpu * SOURCE_SETS + source_set(hash), |set| {
-        set.reset(slot, source, here.epoch);
+        set.reset(&Hitter { tag: source_tag(hash), slot, addr: source }, here.epoch);
     });
 }
 
@@ -55,6 +59,6 @@ pub(super) fn reset(here: &Here, slot: u32, source: Addr) {
 pub(super) fn completion(here: &Here, slot: u32, source: Addr) {
     let hash = siphash::address(key(), slot, source);
     set(&COMPLETERS, here.cpu * SOURCE_SETS + source_set(hash), |set| {
-        set.hit(slot, source, true, here.epoch);
+        set.hit(&Hitter { tag: source_tag(hash), slot, addr: source }, true, here.epoch);
     });
 }

@@ -10,8 +10,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracer_common::record::SynSummary;
 
-use super::flood::{self, Floods};
 use super::alert::{self, AlertRunner};
+use super::flood::{self, Floods};
 use crate::core::event::{Event, ExistingSocket, MonoNs};
 use crate::core::flood::Want;
 use crate::core::flood::sample::Sample;
