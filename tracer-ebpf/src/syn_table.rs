@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::map, maps::Array};
 use tracer_common::syn_table::{SLOTS, Seen, Slot, Tag, Tuple};
 
-use crate::{config::setting, filter::Subject};
+use crate::{config::setting, fetch::fetch, filter::Subject};
 
 #[map]
 static SYNS: Array<Slot> = Array::with_max_entries(SLOTS, 0);
@@ -31,20 +31,37 @@ unsafe fn read(slot: *const Slot) -> Slot {
     unsafe { slot.read_volatile() }
 }
 
-/// Remembers a SYN that came in on `ifindex`.
+/// Where a SYN is kept.
+pub(crate) struct Place {
+    tag: Tag,
+    slot: *mut Slot,
+}
+
+/// Finds a SYN's place.
 #[inline(always)]
-pub(crate) fn store(subject: &Subject, now_ns: u64, isn: u32, ifindex: u32) -> Seen {
+pub(crate) fn place(subject: &Subject) -> Option<Place> {
     let tag = tag(subject);
-    let Some(slot) = SYNS.get_ptr_mut(tag.index()) else {
-        return Seen::First;
-    };
-    // SAFETY: a map value.
-    unsafe {
-        let (seen, next) = read(slot).meet(tag, now_ns, isn, ifindex);
-        if let Some(next) = next {
-            slot.write_volatile(next);
+    Some(Place { tag, slot: SYNS.get_ptr_mut(tag.index())? })
+}
+
+impl Place {
+    /// Has the processor fetch it.
+    #[inline(always)]
+    pub(crate) fn fetch(&self) {
+        fetch(self.slot);
+    }
+
+    /// Remembers a SYN that came in on `ifindex`.
+    #[inline(always)]
+    pub(crate) fn store(&self, now_ns: u64, isn: u32, ifindex: u32) -> Seen {
+        // SAFETY: a map value.
+        unsafe {
+            let (seen, next) = read(self.slot).meet(self.tag, now_ns, isn, ifindex);
+            if let Some(next) = next {
+                self.slot.write_volatile(next);
+            }
+            seen
         }
-        seen
     }
 }
 

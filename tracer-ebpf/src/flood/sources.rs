@@ -11,6 +11,7 @@ use tracer_common::{
 };
 
 use super::{BPF_F_MMAPABLE, Here, key};
+use crate::fetch::fetch;
 
 /// Sized for the machine's CPUs at load, as the two below.
 #[map]
@@ -32,17 +33,42 @@ fn set(sets: &Array<Set>, index: u32, change: impl FnOnce(&mut Set)) {
     }
 }
 
-/// Counts a SYN. `hash`: of the slot and the source.
+/// The sets of a SYN's source and its prefix.
+pub(super) struct Places {
+    source: *mut Set,
+    prefix: *mut Set,
+    source_tag: u32,
+    prefix_tag: u32,
+}
+
+/// `hash`: of the slot and the source.
 #[inline(always)]
-pub(super) fn syn(here: &Here, slot: u32, source: Addr, hash: u64, first: bool) {
-    set(&SOURCES, here.cpu * SOURCE_SETS + source_set(hash), |set| {
-        set.hit(&Hitter { tag: source_tag(hash), slot, addr: source }, first, here.epoch);
-    });
-    let prefix = prefix(source);
-    let hash = prefix_hash(key(), slot, prefix);
-    set(&PREFIXES, here.cpu * PREFIX_SETS + prefix_set(hash), |set| {
-        set.hit(&Hitter { tag: prefix_tag(hash), slot, addr: prefix }, first, here.epoch);
-    });
+pub(super) fn places(here: &Here, slot: u32, source: Addr, hash: u64) -> Option<Places> {
+    let of_prefix = prefix_hash(key(), slot, prefix(source));
+    Some(Places {
+        source: SOURCES.get_ptr_mut(here.cpu * SOURCE_SETS + source_set(hash))?,
+        prefix: PREFIXES.get_ptr_mut(here.cpu * PREFIX_SETS + prefix_set(of_prefix))?,
+        source_tag: source_tag(hash),
+        prefix_tag: prefix_tag(of_prefix),
+    })
+}
+
+impl Places {
+    #[inline(always)]
+    pub(super) fn fetch(&self) {
+        fetch(self.source);
+        fetch(self.prefix);
+    }
+
+    /// Counts a SYN.
+    #[inline(always)]
+    pub(super) fn syn(&self, here: &Here, slot: u32, source: Addr, first: bool) {
+        // SAFETY: map values that only this CPU writes.
+        let (in_source, in_prefix) = unsafe { (&mut *self.source, &mut *self.prefix) };
+        in_source.hit(&Hitter { tag: self.source_tag, slot, addr: source }, first, here.epoch);
+        let addr = prefix(source);
+        in_prefix.hit(&Hitter { tag: self.prefix_tag, slot, addr }, first, here.epoch);
+    }
 }
 
 /// Counts a RST that hit a half-open connection.
