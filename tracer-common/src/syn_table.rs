@@ -7,7 +7,7 @@
 //! An overwritten slot means that the time is unknown, never that it is wrong.
 
 use crate::addr::Addr;
-use crate::siphash::{Key, SipHash};
+use crate::hash::{self, Key};
 
 /// Slots in the table; a power of two.
 pub const SLOTS: u32 = 1 << 18;
@@ -59,28 +59,19 @@ pub struct Tuple {
 }
 
 impl Tag {
-    /// SipHash-1-3 of the tuple.
+    /// Keyed hash of the tuple.
     #[inline(always)]
     #[must_use]
-    pub fn new(secret0: u64, secret1: u64, tuple: &Tuple) -> Self {
-        let mut hash = SipHash::new(Key(secret0, secret1));
-        let ports = ((tuple.local_port as u64) << 48)
-            | ((tuple.remote_port as u64) << 32)
-            | tuple.netns as u64;
-        let (local, remote) = (tuple.local_addr.0, tuple.remote_addr.0);
-        hash.absorb(local[0]);
-        hash.absorb(local[1]);
-        hash.absorb(remote[0]);
-        hash.absorb(remote[1]);
-        hash.absorb(ports);
-        Self(hash.finish(40 << 56))
+    pub fn new(key: &Key, tuple: &Tuple) -> Self {
+        let ports = ((tuple.local_port as u32) << 16) | tuple.remote_port as u32;
+        Self(hash::pair(key, [tuple.remote_addr, tuple.local_addr], [ports, tuple.netns]))
     }
 
     /// The slot where the connection's SYN is kept.
     #[inline(always)]
     #[must_use]
     pub fn index(self) -> u32 {
-        (self.0 as u32) & (SLOTS - 1)
+        (self.0 >> (64 - SLOTS.trailing_zeros())) as u32
     }
 }
 
@@ -141,13 +132,13 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::tests::key;
 
     const SECOND: u64 = 1_000_000_000;
 
     fn tag(remote_port: u16, netns: u32) -> Tag {
         Tag::new(
-            7,
-            9,
+            &key(7),
             &Tuple {
                 local_addr: Addr([1, 1]),
                 remote_addr: Addr([2, 2]),

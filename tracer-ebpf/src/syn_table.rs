@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::map, maps::Array};
 use tracer_common::syn_table::{SLOTS, Seen, Slot, Tag, Tuple};
 
-use crate::{config::setting, fetch::fetch, filter::Subject};
+use crate::{config::key, fetch::fetch, filter::Subject};
 
 #[map]
 static SYNS: Array<Slot> = Array::with_max_entries(SLOTS, 0);
@@ -11,8 +11,7 @@ static SYNS: Array<Slot> = Array::with_max_entries(SLOTS, 0);
 #[inline(always)]
 fn tag(subject: &Subject) -> Tag {
     Tag::new(
-        setting!(secret0),
-        setting!(secret1),
+        key(),
         &Tuple {
             local_addr: subject.local_addr,
             remote_addr: subject.remote_addr,

@@ -9,7 +9,7 @@
 //! needs is in the set's first 64 bytes, and only one that comes again touches a bucket.
 
 use crate::addr::Addr;
-use crate::siphash::Key;
+use crate::hash::Key;
 
 /// Ways of a set.
 pub const WAYS: usize = 4;
@@ -213,7 +213,7 @@ impl Bucket {
 /// Bits that number the ways.
 const WAY_BITS: u32 = WAYS.trailing_zeros();
 
-/// Set of a source, from the hash of its slot and address ([`crate::siphash::address`]).
+/// Set of a source, from the hash of its slot and address ([`crate::hash::single`]).
 #[inline(always)]
 #[must_use]
 pub const fn source_set(hash: u64) -> u32 {
@@ -239,7 +239,7 @@ pub const fn prefix(addr: Addr) -> Addr {
 /// Hash of a prefix.
 #[inline(always)]
 #[must_use]
-pub const fn prefix_hash(key: Key, slot: u32, prefix: Addr) -> u64 {
+pub const fn prefix_hash(key: &Key, slot: u32, prefix: Addr) -> u64 {
     // One of the two words is the same for all prefixes of a family.
     mix(key, prefix.0[0] ^ prefix.0[1].rotate_left(7), slot)
 }
@@ -261,10 +261,11 @@ pub const fn prefix_tag(hash: u64) -> u32 {
 /// A cheap keyed hash, for tables whose keys are few or dear to come by; its highest bits are the
 /// best.
 #[inline(always)]
-pub(super) const fn mix(key: Key, word: u64, number: u32) -> u64 {
+pub(super) const fn mix(key: &Key, word: u64, number: u32) -> u64 {
+    let [first, second] = key.scramble;
     let apart = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let hash = (word ^ key.0).wrapping_add(apart).wrapping_mul(key.1 | 1);
-    (hash ^ (hash >> 32)).wrapping_mul(key.0 | 1)
+    let hash = (word ^ first).wrapping_add(apart).wrapping_mul(second | 1);
+    (hash ^ (hash >> 32)).wrapping_mul(first | 1)
 }
 
 const _: () = {

@@ -5,10 +5,11 @@ use tracer_common::{
     flood::distinct::{
         CLOSED_TARGETS, REGISTERS, SKETCHES, SYN_ACK_SOURCES, index, port_number, register,
     },
-    siphash,
+    hash,
 };
 
-use super::{BPF_F_MMAPABLE, Here, key};
+use super::{BPF_F_MMAPABLE, Here};
+use crate::config::key;
 use crate::filter::Subject;
 
 /// Shared by all CPUs: two that raise a register at the same time may leave the lower of the two
@@ -61,7 +62,7 @@ fn note(here: &Here, sketch: u32, hash: u64) {
 #[inline(always)]
 pub(super) fn closed_target(here: &Here, subject: &Subject) {
     let number = port_number(subject.local_port);
-    note(here, CLOSED_TARGETS, siphash::address(key(), number, subject.local_addr));
+    note(here, CLOSED_TARGETS, hash::single(key(), number, subject.local_addr));
 }
 
 /// A SYN-ACK's source, from its hash.

@@ -14,12 +14,16 @@ mod summary;
 use aya_ebpf::{helpers::generated::bpf_get_smp_processor_id, macros::map, maps::Array};
 use tracer_common::{
     flood::{Control, slot},
-    siphash::{self, Key},
+    hash,
     syn_table::Seen,
 };
 
 use self::destination::Cache;
-use crate::{config::setting, counters::Program, filter::Subject};
+use crate::{
+    config::{key, setting},
+    counters::Program,
+    filter::Subject,
+};
 
 /// `include/uapi/linux/bpf.h`: the user side reads and writes the map's memory.
 const BPF_F_MMAPABLE: u32 = 1 << 10;
@@ -57,11 +61,6 @@ impl Here {
     }
 }
 
-#[inline(always)]
-fn key() -> Key {
-    Key(setting!(secret0), setting!(secret1))
-}
-
 /// The elements in which a SYN is counted.
 pub(crate) struct Places {
     here: Here,
@@ -76,7 +75,7 @@ pub(crate) struct Places {
 pub(crate) fn places(subject: &Subject) -> Option<Places> {
     let here = Here::now()?;
     let slot = destination::slot(&here, Cache::Syn, subject);
-    let hash = siphash::address(key(), slot, subject.remote_addr);
+    let hash = hash::single(key(), slot, subject.remote_addr);
     Some(Places {
         here,
         slot,
@@ -130,7 +129,7 @@ pub(crate) fn syn_ack(subject: &Subject) {
     let slot = destination::slot(&here, Cache::Syn, subject);
     counts::syn_ack(&here, slot);
     if slot != slot::FOREIGN {
-        let hash = siphash::address(key(), slot::SYN_ACKS, subject.remote_addr);
+        let hash = hash::single(key(), slot::SYN_ACKS, subject.remote_addr);
         let source = subject.remote_addr;
         if let Some(places) = sources::places(&here, slot::SYN_ACKS, source, hash) {
             places.syn(&here, slot::SYN_ACKS, source, true);

@@ -7,10 +7,11 @@ use tracer_common::{
         Hitter, PREFIX_SETS, SOURCE_SETS, Set, prefix, prefix_hash, prefix_set, prefix_tag,
         source_set, source_tag,
     },
-    siphash,
+    hash,
 };
 
-use super::{BPF_F_MMAPABLE, Here, key};
+use super::{BPF_F_MMAPABLE, Here};
+use crate::config::key;
 use crate::fetch::fetch;
 
 /// Sized for the machine's CPUs at load, as the two below.
@@ -74,7 +75,7 @@ impl Places {
 /// Counts a RST that hit a half-open connection.
 #[inline(always)]
 pub(super) fn reset(here: &Here, slot: u32, source: Addr) {
-    let hash = siphash::address(key(), slot, source);
+    let hash = hash::single(key(), slot, source);
     set(&SOURCES, here.cpu * SOURCE_SETS + source_set(hash), |set| {
         set.reset(&Hitter { tag: source_tag(hash), slot, addr: source }, here.epoch);
     });
@@ -83,7 +84,7 @@ pub(super) fn reset(here: &Here, slot: u32, source: Addr) {
 /// Counts a connection.
 #[inline(always)]
 pub(super) fn completion(here: &Here, slot: u32, source: Addr) {
-    let hash = siphash::address(key(), slot, source);
+    let hash = hash::single(key(), slot, source);
     set(&COMPLETERS, here.cpu * SOURCE_SETS + source_set(hash), |set| {
         set.hit(&Hitter { tag: source_tag(hash), slot, addr: source }, true, here.epoch);
     });

@@ -4,15 +4,16 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
-use crate::siphash;
+use crate::hash::{self, tests::key as hash_key};
 
-const A: Key = Key(0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908);
-const B: Key = Key(0x1122_3344_5566_7788, 0x99aa_bbcc_ddee_ff00);
+/// Seeds of two keys.
+const A: u64 = 1;
+const B: u64 = 2;
 const SLOT: u32 = 5;
 
 /// A key whose tag nobody else has.
 fn key(slot: u32, addr: Addr) -> Hitter {
-    Hitter { tag: source_tag(siphash::address(A, slot, addr)), slot, addr }
+    Hitter { tag: source_tag(hash::single(&hash_key(A), slot, addr)), slot, addr }
 }
 
 /// One CPU's sets.
@@ -22,17 +23,17 @@ struct Sets {
 }
 
 impl Sets {
-    fn new(key: Key) -> Self {
-        Self { key, sets: vec![Set::default(); SOURCE_SETS as usize] }
+    fn new(seed: u64) -> Self {
+        Self { key: hash_key(seed), sets: vec![Set::default(); SOURCE_SETS as usize] }
     }
 
     fn set(&self, addr: Addr) -> usize {
-        source_set(siphash::address(self.key, SLOT, addr)) as usize
+        source_set(hash::single(&self.key, SLOT, addr)) as usize
     }
 
     fn hit(&mut self, addr: Addr, epoch: u32) {
         let set = self.set(addr);
-        let tag = source_tag(siphash::address(self.key, SLOT, addr));
+        let tag = source_tag(hash::single(&self.key, SLOT, addr));
         self.sets[set].hit(&Hitter { tag, slot: SLOT, addr }, true, epoch);
     }
 
@@ -117,8 +118,8 @@ fn crafted_collisions_harm_only_under_the_key_they_were_crafted_for() {
 }
 
 impl Sets {
-    fn new_set(key: Key, addr: Addr) -> usize {
-        source_set(siphash::address(key, SLOT, addr)) as usize
+    fn new_set(key: u64, addr: Addr) -> usize {
+        source_set(hash::single(&hash_key(key), SLOT, addr)) as usize
     }
 }
 
@@ -210,13 +211,14 @@ fn prefixes_spread_over_the_sets() {
     for key in [A, B] {
         let mut hits = [0u32; PREFIX_SETS as usize];
         for number in 0..PREFIX_SETS * 64 {
-            hits[prefix_set(prefix_hash(key, SLOT, prefix(v4(number << 8)))) as usize] += 1;
+            hits[prefix_set(prefix_hash(&hash_key(key), SLOT, prefix(v4(number << 8))))
+                as usize] += 1;
         }
         assert!(hits.iter().all(|hits| (16..=160).contains(hits)), "{hits:?}");
         let mut hits = [0u32; PREFIX_SETS as usize];
         for number in 0..PREFIX_SETS * 64 {
             let addr = Addr::v6([0xfd, number.to_be(), 0, 7]);
-            hits[prefix_set(prefix_hash(key, SLOT, prefix(addr))) as usize] += 1;
+            hits[prefix_set(prefix_hash(&hash_key(key), SLOT, prefix(addr))) as usize] += 1;
         }
         assert!(hits.iter().all(|hits| (16..=160).contains(hits)), "{hits:?}");
     }
