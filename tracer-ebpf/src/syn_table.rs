@@ -1,7 +1,7 @@
 //! The shared table of SYN arrivals; its arithmetic is in `tracer_common::syn_table`.
 
 use aya_ebpf::{macros::map, maps::Array};
-use tracer_common::syn_table::{SLOTS, Seen, Slot, Tag, Tuple};
+use tracer_common::syn_table::{Arrival, SLOTS, Seen, Slot, Tag, Tuple};
 
 use crate::{config::key, fetch::fetch, filter::Subject};
 
@@ -67,17 +67,21 @@ impl Place {
 /// Takes out the SYN of a connection that is complete or dead. `fits` checks the initial sequence
 /// number.
 #[inline(always)]
-pub(crate) fn take(subject: &Subject, now_ns: u64, fits: impl FnOnce(u32) -> bool) -> Option<Slot> {
+pub(crate) fn take(
+    subject: &Subject,
+    now_ns: u64,
+    fits: impl FnOnce(u32) -> bool,
+) -> Option<Arrival> {
     let tag = tag(subject);
     let slot = SYNS.get_ptr_mut(tag.index())?;
     // SAFETY: a map value.
     unsafe {
-        let found = read(slot);
-        if !found.belongs_to(tag, now_ns) || !fits(found.isn()) {
+        let found = read(slot).arrival(tag, now_ns)?;
+        if !fits(found.isn) {
             return None;
         }
         // Once used it must not serve a later connection with the same addresses and ports.
-        (&raw mut (*slot).ts_ns).write_volatile(0);
+        (&raw mut (*slot).detail).write_volatile(0);
         Some(found)
     }
 }
