@@ -182,14 +182,15 @@ fn handle(segment: &packet::Segment, ifindex: u32) {
 #[inline(always)]
 fn opening(segment: &packet::Segment, subject: &Subject, ifindex: u32) {
     let Some(place) = syn_table::place(subject) else { return };
-    let places = flood::places(subject);
-    // All of them before the clock, which waits for what was asked for.
+    // SAFETY: takes no arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    // What is asked for after the clock, which waits for all that was asked for before, comes while
+    // the work goes on.
     place.fetch();
+    let places = flood::places(subject);
     if let Some(places) = &places {
         places.fetch();
     }
-    // SAFETY: takes no arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
     let seen = place.store(now, segment.seq, ifindex);
     if seen == Seen::OtherDevice {
         return;
