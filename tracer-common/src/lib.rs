@@ -8,10 +8,10 @@
 pub mod addr;
 pub mod counters;
 pub mod flood;
+pub mod hash;
 pub mod offsets;
 pub mod packet;
 pub mod record;
 pub mod settings;
-pub mod siphash;
 pub mod state;
 pub mod syn_table;

@@ -1,5 +1,7 @@
 //! What the user side tells the kernel side at load time (frozen `.rodata`).
 
+use crate::hash::Key;
+
 /// Bits of [`Settings::filters`]: which filters are on. Filters of different kinds must all match.
 pub mod filter {
     /// Local or remote port in the `ANY` port set.
@@ -37,10 +39,8 @@ pub mod port_set {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// First key of the SYN table's hash, drawn at start.
-    pub secret0: u64,
-    /// Second key.
-    pub secret1: u64,
+    /// Key of the tables' hashes, drawn at start.
+    pub key: Key,
     /// Bytes waiting in the ring at which the reader is woken at once.
     pub wakeup_watermark: u64,
     /// See [`filter`].
@@ -53,4 +53,4 @@ pub struct Settings {
     pub cpus: u32,
 }
 
-const _: () = assert!(size_of::<Settings>() == 40);
+const _: () = assert!(size_of::<Settings>() == 120);

@@ -1,13 +1,14 @@
 //! The table that remembers when a SYN arrived until its handshake completes.
 //!
 //! One fixed array shared by all CPUs, written without locks: a SYN may be stored on one CPU and
-//! looked for on another. A slot is three words; the first is the XOR of the connection's tag and
-//! the other two, so that a slot torn between two writers belongs to nobody (the lockless-hashing
-//! trick of chess programs: Hyatt and Mann, "A lock-less transposition table implementation").
-//! An overwritten slot means that the time is unknown, never that it is wrong.
+//! looked for on another. A slot is two words, so that four share a cache line and none straddles
+//! two. The first is the connection's tag and the SYN's number, masked by the second, so that a slot
+//! torn between two writers belongs to nobody (the lockless-hashing trick of chess programs: Hyatt
+//! and Mann, "A lock-less transposition table implementation"). An overwritten slot means that the
+//! time is unknown, never that it is wrong.
 
 use crate::addr::Addr;
-use crate::siphash::{Key, SipHash};
+use crate::hash::{self, Key};
 
 /// Slots in the table; a power of two.
 pub const SLOTS: u32 = 1 << 18;
@@ -20,12 +21,37 @@ pub const MAX_AGE_NS: u64 = 180_000_000_000;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot {
-    /// `tag ^ ts_ns ^ detail`.
+    /// What is kept of the connection's tag (high 32 bits) and initial sequence number, XOR
+    /// [`mask`] of `detail`.
     pub check: u64,
-    /// Arrival of the first SYN, nanoseconds of `CLOCK_MONOTONIC`.
-    pub ts_ns: u64,
-    /// Initial sequence number (high 32 bits), device (24 bits), repeats (low 8 bits).
+    /// Arrival of the first SYN (high 40 bits: nanoseconds of `CLOCK_MONOTONIC` modulo 2^40, which
+    /// is 18 minutes), device (18 bits), repeats (6 bits). 0: empty.
     pub detail: u64,
+}
+
+/// A SYN that the table remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// When it came first, nanoseconds of `CLOCK_MONOTONIC`.
+    pub ts_ns: u64,
+    /// Initial sequence number.
+    pub isn: u32,
+    /// How often it was repeated; 63 means so often or more.
+    pub repeats: u32,
+    device: u32,
+}
+
+/// Bits of `detail` below the time.
+const TIME_SHIFT: u32 = 24;
+const TIME_MASK: u64 = (1 << 40) - 1;
+const DEVICE_SHIFT: u32 = 6;
+const DEVICE_MASK: u32 = (1 << 18) - 1;
+const REPEATS_MASK: u32 = (1 << DEVICE_SHIFT) - 1;
+
+/// Spreads the lower bits of `detail`, in which two SYNs are sure to differ, over the tag's.
+#[inline(always)]
+const fn mask(detail: u64) -> u64 {
+    detail.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// What a packet's or a socket's 4-tuple hashes to.
@@ -59,28 +85,25 @@ pub struct Tuple {
 }
 
 impl Tag {
-    /// SipHash-1-3 of the tuple.
+    /// Keyed hash of the tuple.
     #[inline(always)]
     #[must_use]
-    pub fn new(secret0: u64, secret1: u64, tuple: &Tuple) -> Self {
-        let mut hash = SipHash::new(Key(secret0, secret1));
-        let ports = ((tuple.local_port as u64) << 48)
-            | ((tuple.remote_port as u64) << 32)
-            | tuple.netns as u64;
-        let (local, remote) = (tuple.local_addr.0, tuple.remote_addr.0);
-        hash.absorb(local[0]);
-        hash.absorb(local[1]);
-        hash.absorb(remote[0]);
-        hash.absorb(remote[1]);
-        hash.absorb(ports);
-        Self(hash.finish(40 << 56))
+    pub fn new(key: &Key, tuple: &Tuple) -> Self {
+        let ports = ((tuple.local_port as u32) << 16) | tuple.remote_port as u32;
+        Self(hash::pair(key, [tuple.remote_addr, tuple.local_addr], [ports, tuple.netns]))
+    }
+
+    /// What the slot keeps of it: of the bits that are not in the index, the best.
+    #[inline(always)]
+    fn check(self) -> u32 {
+        (self.0 >> (64 - SLOTS.trailing_zeros() - 32)) as u32
     }
 
     /// The slot where the connection's SYN is kept.
     #[inline(always)]
     #[must_use]
     pub fn index(self) -> u32 {
-        (self.0 as u32) & (SLOTS - 1)
+        (self.0 >> (64 - SLOTS.trailing_zeros())) as u32
     }
 }
 
@@ -89,35 +112,30 @@ impl Slot {
     #[inline(always)]
     #[must_use]
     pub fn new(tag: Tag, ts_ns: u64, isn: u32, ifindex: u32) -> Self {
-        Self::sealed(tag, ts_ns, ((isn as u64) << 32) | (((ifindex & 0xff_ffff) as u64) << 8))
+        let device = ((ifindex & DEVICE_MASK) << DEVICE_SHIFT) as u64;
+        Self::sealed(tag, isn, (ts_ns << TIME_SHIFT) | device)
     }
 
     #[inline(always)]
-    fn sealed(tag: Tag, ts_ns: u64, detail: u64) -> Self {
-        Self { check: tag.0 ^ ts_ns ^ detail, ts_ns, detail }
+    fn sealed(tag: Tag, isn: u32, detail: u64) -> Self {
+        Self { check: ((tag.check() as u64) << 32 | isn as u64) ^ mask(detail), detail }
     }
 
-    /// Initial sequence number of the SYN.
-    #[inline(always)]
-    #[must_use]
-    pub fn isn(&self) -> u32 {
-        (self.detail >> 32) as u32
-    }
-
-    /// How often the SYN was repeated; 255 means so often or more.
+    /// The SYN of the connection, if this slot holds one, whole and young enough.
     #[inline(always)]
     #[must_use]
-    pub fn repeats(&self) -> u32 {
-        (self.detail & 0xff) as u32
-    }
-
-    /// Whether this slot holds a SYN of the connection, whole and young enough.
-    #[inline(always)]
-    #[must_use]
-    pub fn belongs_to(&self, tag: Tag, now_ns: u64) -> bool {
-        self.ts_ns != 0
-            && self.check ^ self.ts_ns ^ self.detail == tag.0
-            && now_ns.wrapping_sub(self.ts_ns) < MAX_AGE_NS
+    pub fn arrival(&self, tag: Tag, now_ns: u64) -> Option<Arrival> {
+        let open = self.check ^ mask(self.detail);
+        let age = now_ns.wrapping_sub(self.detail >> TIME_SHIFT) & TIME_MASK;
+        if (open >> 32) as u32 != tag.check() || self.detail == 0 || age >= MAX_AGE_NS {
+            return None;
+        }
+        Some(Arrival {
+            ts_ns: now_ns.wrapping_sub(age),
+            isn: open as u32,
+            repeats: self.detail as u32 & REPEATS_MASK,
+            device: (self.detail >> DEVICE_SHIFT) as u32 & DEVICE_MASK,
+        })
     }
 
     /// What to do with a SYN that hashes here: what it is, and the slot's new content if that
@@ -125,29 +143,32 @@ impl Slot {
     #[inline(always)]
     #[must_use]
     pub fn meet(&self, tag: Tag, now_ns: u64, isn: u32, ifindex: u32) -> (Seen, Option<Self>) {
-        if !(self.belongs_to(tag, now_ns) && self.isn() == isn) {
-            return (Seen::First, Some(Self::new(tag, now_ns, isn, ifindex)));
-        }
-        if ((self.detail >> 8) as u32) & 0xff_ffff != ifindex & 0xff_ffff {
+        let known = match self.arrival(tag, now_ns) {
+            Some(known) if known.isn == isn => known,
+            _ => return (Seen::First, Some(Self::new(tag, now_ns, isn, ifindex))),
+        };
+        if known.device != ifindex & DEVICE_MASK {
             return (Seen::OtherDevice, None);
         }
-        if self.repeats() == 0xff {
+        if known.repeats == REPEATS_MASK {
             return (Seen::Repeated, None);
         }
-        (Seen::Repeated, Some(Self::sealed(tag, self.ts_ns, self.detail + 1)))
+        (Seen::Repeated, Some(Self::sealed(tag, isn, self.detail + 1)))
     }
 }
+
+const _: () = assert!(size_of::<Slot>() == 16 && MAX_AGE_NS < TIME_MASK);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::tests::key;
 
     const SECOND: u64 = 1_000_000_000;
 
     fn tag(remote_port: u16, netns: u32) -> Tag {
         Tag::new(
-            7,
-            9,
+            &key(7),
             &Tuple {
                 local_addr: Addr([1, 1]),
                 remote_addr: Addr([2, 2]),
@@ -158,27 +179,52 @@ mod tests {
         )
     }
 
+    fn held(slot: &Slot, tag: Tag, now_ns: u64) -> bool {
+        slot.arrival(tag, now_ns).is_some()
+    }
+
+    #[test]
+    fn times_outlast_the_bits_that_are_kept() {
+        let tag = tag(1000, 1);
+        for boot in [1, TIME_MASK - 5, TIME_MASK, TIME_MASK + 1, 5 * TIME_MASK + 17] {
+            let slot = Slot::new(tag, boot, 42, 3);
+            let later = boot + 100 * SECOND;
+            assert_eq!(slot.arrival(tag, later).expect("held").ts_ns, boot);
+            assert!(!held(&slot, tag, boot + MAX_AGE_NS));
+        }
+    }
+
+    /// Two SYNs of one microsecond: the times differ in few bits, and so may the tags.
+    #[test]
+    fn no_torn_slot_passes_however_close_the_two_are() {
+        for remote_port in 1..1000 {
+            let a = Slot::new(tag(remote_port, 1), SECOND, 42, 3);
+            let b = Slot::new(tag(remote_port + 1, 1), SECOND + u64::from(remote_port), 42, 3);
+            for torn in [Slot { check: a.check, ..b }, Slot { detail: a.detail, ..b }] {
+                assert!(!held(&torn, tag(remote_port, 1), 2 * SECOND));
+                assert!(!held(&torn, tag(remote_port + 1, 1), 2 * SECOND));
+            }
+        }
+    }
+
     #[test]
     fn a_syn_is_found_again_by_its_connection_only() {
         let slot = Slot::new(tag(1000, 1), SECOND, 42, 3);
-        assert!(slot.belongs_to(tag(1000, 1), 2 * SECOND));
-        assert!(!slot.belongs_to(tag(1001, 1), 2 * SECOND));
-        assert!(!slot.belongs_to(tag(1000, 2), 2 * SECOND));
-        assert!(!Slot::default().belongs_to(tag(1000, 1), 2 * SECOND));
-        assert_eq!((slot.isn(), slot.repeats()), (42, 0));
+        assert!(held(&slot, tag(1000, 1), 2 * SECOND));
+        assert!(!held(&slot, tag(1001, 1), 2 * SECOND));
+        assert!(!held(&slot, tag(1000, 2), 2 * SECOND));
+        assert!(!held(&Slot::default(), tag(1000, 1), 2 * SECOND));
+        let arrival = slot.arrival(tag(1000, 1), 2 * SECOND).expect("held");
+        assert_eq!((arrival.ts_ns, arrival.isn, arrival.repeats), (SECOND, 42, 0));
     }
 
     #[test]
     fn a_torn_slot_belongs_to_nobody() {
         let a = Slot::new(tag(1000, 1), SECOND, 42, 3);
         let b = Slot::new(tag(2000, 1), 2 * SECOND, 43, 4);
-        for torn in [
-            Slot { check: a.check, ..b },
-            Slot { ts_ns: a.ts_ns, ..b },
-            Slot { detail: a.detail, ..b },
-        ] {
-            assert!(!torn.belongs_to(tag(1000, 1), 3 * SECOND));
-            assert!(!torn.belongs_to(tag(2000, 1), 3 * SECOND));
+        for torn in [Slot { check: a.check, ..b }, Slot { detail: a.detail, ..b }] {
+            assert!(!held(&torn, tag(1000, 1), 3 * SECOND));
+            assert!(!held(&torn, tag(2000, 1), 3 * SECOND));
         }
     }
 
@@ -190,8 +236,8 @@ mod tests {
         assert_eq!(seen, Seen::First);
         let (seen, again) = slot.meet(tag, 2 * SECOND, 42, 3);
         let again = again.expect("counted");
-        assert_eq!((seen, again.ts_ns, again.repeats()), (Seen::Repeated, SECOND, 1));
-        assert!(again.belongs_to(tag, 3 * SECOND));
+        let arrival = again.arrival(tag, 3 * SECOND).expect("held");
+        assert_eq!((seen, arrival.ts_ns, arrival.repeats), (Seen::Repeated, SECOND, 1));
     }
 
     #[test]
@@ -218,7 +264,7 @@ mod tests {
                 slot = next;
             }
         }
-        assert_eq!((slot.repeats(), slot.isn()), (255, 42));
-        assert!(slot.belongs_to(tag, SECOND));
+        let arrival = slot.arrival(tag, SECOND).expect("held");
+        assert_eq!((arrival.repeats, arrival.isn, arrival.ts_ns), (63, 42, SECOND));
     }
 }

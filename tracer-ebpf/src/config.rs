@@ -1,12 +1,15 @@
 //! Load-time settings and kernel layout: frozen `.rodata`, constants to the verifier.
 
-use tracer_common::{offsets::Offsets, settings::Settings};
+use tracer_common::{
+    hash::{KEY_WORDS, Key},
+    offsets::Offsets,
+    settings::Settings,
+};
 
 /// Set by the user side before loading.
 #[unsafe(no_mangle)]
 pub(crate) static SETTINGS: Settings = Settings {
-    secret0: 0,
-    secret1: 0,
+    key: Key::new([0; KEY_WORDS]),
     wakeup_watermark: 0,
     filters: 0,
     netns: 0,
@@ -39,4 +42,11 @@ pub(crate) use {offset, setting};
 pub(crate) fn load<T: Copy>(value: &'static T) -> T {
     // SAFETY: a reference is valid to read.
     unsafe { core::ptr::from_ref(value).read_volatile() }
+}
+
+/// Key of the tables' hashes.
+#[inline(always)]
+pub(crate) fn key() -> &'static Key {
+    // SAFETY: volatile, or the compiler would take the words for the zeros it knows.
+    unsafe { &*core::hint::black_box(&raw const SETTINGS.key) }
 }

@@ -8,6 +8,7 @@
 mod address;
 mod config;
 mod counters;
+mod fetch;
 mod filter;
 mod flood;
 mod hooks;

@@ -6,7 +6,7 @@
 
 use super::sources::mix;
 use crate::addr::Addr;
-use crate::siphash::Key;
+use crate::hash::Key;
 
 /// Entries a CPU and writer has.
 pub const ENTRIES: u32 = 256;
@@ -30,7 +30,7 @@ pub struct Entry {
 /// Entry of a destination.
 #[inline(always)]
 #[must_use]
-pub const fn index(key: Key, addr: Addr, port: u16) -> u32 {
+pub const fn index(key: &Key, addr: Addr, port: u16) -> u32 {
     let hash = mix(key, addr.0[0] ^ addr.0[1].rotate_left(7), port as u32);
     (hash >> (64 - ENTRIES.trailing_zeros())) as u32
 }
@@ -65,6 +65,7 @@ const _: () = assert!(ENTRIES.is_power_of_two() && size_of::<Entry>() == 32);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::tests::key;
 
     #[test]
     fn an_entry_serves_its_destination_while_nothing_changes() {
@@ -82,8 +83,7 @@ mod tests {
         let mut used = [false; ENTRIES as usize];
         for port in 0..1024u16 {
             let addr = Addr::v4(u32::from_ne_bytes([10, 0, 0, 1]));
-            used[index(Key(0x1234_5678_9abc_def1, 0xfedc_ba98_7654_3211), addr, port) as usize] =
-                true;
+            used[index(&key(1), addr, port) as usize] = true;
         }
         // 256 (1 - e^-4) = 251 are expected.
         assert!(used.iter().filter(|used| **used).count() > 230);

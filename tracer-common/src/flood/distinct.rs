@@ -26,7 +26,7 @@ pub const fn register(hash: u64) -> (usize, u8) {
 }
 
 /// Number that stands for a port instead of a slot in the hash of a destination
-/// ([`crate::siphash::address`]).
+/// ([`crate::hash::single`]).
 #[inline(always)]
 #[must_use]
 pub const fn port_number(port: u16) -> u32 {
@@ -44,16 +44,17 @@ pub const fn index(epoch: u32, sketch: u32) -> u32 {
 mod tests {
     use super::*;
     use crate::addr::Addr;
-    use crate::siphash::{self, Key};
+    use crate::hash::{self, tests::key};
 
     #[test]
     fn registers_are_hit_evenly_and_ranks_halve() {
         let mut hits = [0u32; REGISTERS];
         let mut ranks = [0u32; 64];
         let sources = 64 * REGISTERS as u32;
+        let key = key(3);
         for source in 0..sources {
             let addr = Addr::v4((0x0a00_0000 + source).to_be());
-            let (index, rank) = register(siphash::address(Key(3, 4), 5, addr));
+            let (index, rank) = register(hash::single(&key, 5, addr));
             hits[index] += 1;
             ranks[rank as usize] += 1;
         }

@@ -7,6 +7,7 @@ use tracer_common::{
 };
 
 use super::{BPF_F_MMAPABLE, Here};
+use crate::fetch::fetch;
 
 /// Sized for the machine's CPUs at load.
 #[map]
@@ -24,18 +25,31 @@ fn change(here: &Here, slot: u32, change: impl FnOnce(&mut SynCounts)) {
     }
 }
 
+/// The element of a SYN's destination.
+pub(super) struct Place(*mut SynCounts);
+
 #[inline(always)]
-pub(super) fn syn(here: &Here, slot: u32, seen: Seen, now: u64) {
-    change(here, slot, |counts| {
+pub(super) fn place(here: &Here, slot: u32) -> Option<Place> {
+    SYN_COUNTS.get_ptr_mut(syn_index(here.cpu, slot)).map(Place)
+}
+
+impl Place {
+    #[inline(always)]
+    pub(super) fn fetch(&self) {
+        fetch(self.0);
+    }
+
+    #[inline(always)]
+    pub(super) fn syn(&self, here: &Here, seen: Seen, now: u64) {
+        // SAFETY: a map value that only this CPU's SYN hook writes.
+        let counts = unsafe { &mut *self.0 };
         if counts.epoch != here.epoch as u64 {
             counts.first_ns = now;
             counts.epoch = here.epoch as u64;
         }
         counts.syns += 1;
-        if seen == Seen::Repeated {
-            counts.syns_repeated += 1;
-        }
-    });
+        counts.syns_repeated += (seen == Seen::Repeated) as u64;
+    }
 }
 
 #[inline(always)]

@@ -13,7 +13,8 @@ use tracer_common::{
     },
 };
 
-use super::{Here, key};
+use super::Here;
+use crate::config::key;
 use crate::filter::Subject;
 
 /// Written by the user side only.

@@ -5,10 +5,11 @@ use tracer_common::{
     flood::distinct::{
         CLOSED_TARGETS, REGISTERS, SKETCHES, SYN_ACK_SOURCES, index, port_number, register,
     },
-    siphash,
+    hash,
 };
 
-use super::{BPF_F_MMAPABLE, Here, key};
+use super::{BPF_F_MMAPABLE, Here};
+use crate::config::key;
 use crate::filter::Subject;
 
 /// Shared by all CPUs: two that raise a register at the same time may leave the lower of the two
@@ -16,34 +17,56 @@ use crate::filter::Subject;
 #[map]
 static DISTINCT: Array<[u8; REGISTERS]> = Array::with_max_entries(2 * SKETCHES, BPF_F_MMAPABLE);
 
+/// A register, and the rank it is to have at least.
+pub(super) struct Place {
+    register: *mut u8,
+    rank: u8,
+}
+
+/// `hash`: of what is one of many.
 #[inline(always)]
-fn note(here: &Here, sketch: u32, hash: u64) {
-    let Some(registers) = DISTINCT.get_ptr_mut(index(here.epoch, sketch)) else { return };
+pub(super) fn place(here: &Here, sketch: u32, hash: u64) -> Option<Place> {
+    let registers = DISTINCT.get_ptr_mut(index(here.epoch, sketch))?;
     let (index, rank) = register(hash);
     // SAFETY: a map value of REGISTERS bytes, and the index has PRECISION bits.
-    unsafe {
-        let register = registers.cast::<u8>().add(index & (REGISTERS - 1));
-        if register.read_volatile() < rank {
-            register.write_volatile(rank);
+    let register = unsafe { registers.cast::<u8>().add(index & (REGISTERS - 1)) };
+    Some(Place { register, rank })
+}
+
+impl Place {
+    #[inline(always)]
+    pub(super) fn fetch(&self) {
+        // SAFETY: a map value.
+        unsafe { self.register.read_volatile() };
+    }
+
+    #[inline(always)]
+    pub(super) fn note(&self) {
+        // SAFETY: a map value.
+        unsafe {
+            if self.register.read_volatile() < self.rank {
+                self.register.write_volatile(self.rank);
+            }
         }
     }
 }
 
-/// A SYN's source, from its hash.
 #[inline(always)]
-pub(super) fn source(here: &Here, slot: u32, hash: u64) {
-    note(here, slot, hash);
-}
-
-/// A SYN-ACK's source, from its hash.
-#[inline(always)]
-pub(super) fn syn_ack_source(here: &Here, hash: u64) {
-    note(here, SYN_ACK_SOURCES, hash);
+fn note(here: &Here, sketch: u32, hash: u64) {
+    if let Some(place) = place(here, sketch, hash) {
+        place.note();
+    }
 }
 
 /// The destination of a SYN to a closed port.
 #[inline(always)]
 pub(super) fn closed_target(here: &Here, subject: &Subject) {
     let number = port_number(subject.local_port);
-    note(here, CLOSED_TARGETS, siphash::address(key(), number, subject.local_addr));
+    note(here, CLOSED_TARGETS, hash::single(key(), number, subject.local_addr));
+}
+
+/// A SYN-ACK's source, from its hash.
+#[inline(always)]
+pub(super) fn syn_ack_source(here: &Here, hash: u64) {
+    note(here, SYN_ACK_SOURCES, hash);
 }

@@ -14,12 +14,16 @@ mod summary;
 use aya_ebpf::{helpers::generated::bpf_get_smp_processor_id, macros::map, maps::Array};
 use tracer_common::{
     flood::{Control, slot},
-    siphash::{self, Key},
+    hash,
     syn_table::Seen,
 };
 
 use self::destination::Cache;
-use crate::{config::setting, counters::Program, filter::Subject};
+use crate::{
+    config::{key, setting},
+    counters::Program,
+    filter::Subject,
+};
 
 /// `include/uapi/linux/bpf.h`: the user side reads and writes the map's memory.
 const BPF_F_MMAPABLE: u32 = 1 << 10;
@@ -57,25 +61,52 @@ impl Here {
     }
 }
 
-#[inline(always)]
-fn key() -> Key {
-    Key(setting!(secret0), setting!(secret1))
+/// The elements in which a SYN is counted.
+pub(crate) struct Places {
+    here: Here,
+    slot: u32,
+    counts: counts::Place,
+    sources: sources::Places,
+    register: distinct::Place,
 }
 
-/// Counts a SYN. `syns`: the CPU's total with this one.
+/// Finds a SYN's elements; `None` on a CPU that has none.
 #[inline(always)]
-pub(crate) fn syn(subject: &Subject, seen: Seen, now: u64, syns: u64) {
-    let Some(here) = Here::now() else { return };
+pub(crate) fn places(subject: &Subject) -> Option<Places> {
+    let here = Here::now()?;
     let slot = destination::slot(&here, Cache::Syn, subject);
-    counts::syn(&here, slot, seen, now);
-    let hash = siphash::address(key(), slot, subject.remote_addr);
-    sources::syn(&here, slot, subject.remote_addr, hash, seen == Seen::First);
-    distinct::source(&here, slot, hash);
-    if slot == slot::CLOSED {
-        distinct::closed_target(&here, subject);
+    let hash = hash::single(key(), slot, subject.remote_addr);
+    Some(Places {
+        here,
+        slot,
+        counts: counts::place(&here, slot)?,
+        sources: sources::places(&here, slot, subject.remote_addr, hash)?,
+        register: distinct::place(&here, slot, hash)?,
+    })
+}
+
+impl Places {
+    /// Has the processor fetch them.
+    #[inline(always)]
+    pub(crate) fn fetch(&self) {
+        self.sources.fetch();
+        self.register.fetch();
+        self.counts.fetch();
     }
-    if let Some(due) = activity::syn(&here, syns, now) {
-        summary::send(&here, due, now);
+
+    /// Counts a SYN. `syns`: the CPU's total with this one.
+    #[inline(always)]
+    pub(crate) fn syn(&self, subject: &Subject, seen: Seen, now: u64, syns: u64) {
+        let here = &self.here;
+        self.counts.syn(here, seen, now);
+        self.sources.syn(here, self.slot, subject.remote_addr, seen == Seen::First);
+        self.register.note();
+        if self.slot == slot::CLOSED {
+            distinct::closed_target(here, subject);
+        }
+        if let Some(due) = activity::syn(here, syns, now) {
+            summary::send(here, due, now);
+        }
     }
 }
 
@@ -98,8 +129,11 @@ pub(crate) fn syn_ack(subject: &Subject) {
     let slot = destination::slot(&here, Cache::Syn, subject);
     counts::syn_ack(&here, slot);
     if slot != slot::FOREIGN {
-        let hash = siphash::address(key(), slot::SYN_ACKS, subject.remote_addr);
-        sources::syn(&here, slot::SYN_ACKS, subject.remote_addr, hash, true);
+        let hash = hash::single(key(), slot::SYN_ACKS, subject.remote_addr);
+        let source = subject.remote_addr;
+        if let Some(places) = sources::places(&here, slot::SYN_ACKS, source, hash) {
+            places.syn(&here, slot::SYN_ACKS, source, true);
+        }
         distinct::syn_ack_source(&here, hash);
     }
     activity::syn_ack(&here);

@@ -16,7 +16,7 @@ use tracer_common::{
     record::{RecordKind, SocketRecord, flags},
     settings::filter,
     state::TcpState,
-    syn_table::Slot,
+    syn_table::Arrival,
 };
 
 use crate::{
@@ -159,7 +159,7 @@ pub(super) unsafe fn transition(
         }
         if let Some(slot) = syn {
             (*record).syn_ts_ns = slot.ts_ns;
-            (*record).syn_repeats = slot.repeats();
+            (*record).syn_repeats = slot.repeats;
             (*record).flags |= flags::SYN_SEEN;
         }
         if new == LISTEN {
@@ -173,7 +173,7 @@ pub(super) unsafe fn transition(
 
 /// The SYN that began this connection, out of the SYN table.
 #[inline(always)]
-unsafe fn take_syn(tcp: Ptr, tuple: &Tuple, now: u64) -> Option<Slot> {
+unsafe fn take_syn(tcp: Ptr, tuple: &Tuple, now: u64) -> Option<Arrival> {
     if tcp.is_null() || tuple.subject.netns != setting!(hook_netns) {
         return None;
     }

@@ -158,27 +158,16 @@ fn handle(segment: &packet::Segment, ifindex: u32) {
     if verdict(&subject) != Verdict::Match {
         return;
     }
-    // SAFETY: takes no arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
     if segment.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN | tcp_flags::ACK {
         flood::syn_ack(&subject);
     } else if segment.flags & tcp_flags::SYN != 0 {
-        let seen = syn_table::store(&subject, now, segment.seq, ifindex);
-        if seen != Seen::OtherDevice {
-            let mut syns = 0;
-            count(Program::Syn, |counters| {
-                counters.syns += 1;
-                syns = counters.syns;
-                if seen == Seen::Repeated {
-                    counters.syns_repeated += 1;
-                }
-            });
-            flood::syn(&subject, seen, now, syns);
-        }
+        opening(segment, &subject, ifindex);
     } else {
         // The RST that answers a SYN-ACK carries the number the SYN-ACK asked for (RFC 9293,
         // 3.10.7.1). A SYN still in the table has not become a connection.
         let next = segment.seq;
+        // SAFETY: takes no arguments.
+        let now = unsafe { bpf_ktime_get_ns() };
         // 0: none. An `Option` kept across a call may be stored half empty, which the verifier
         // takes for the reading of a register that was never written.
         let syn_ts_ns = syn_table::take(&subject, now, |isn| isn.wrapping_add(1) == next)
@@ -187,6 +176,35 @@ fn handle(segment: &packet::Segment, ifindex: u32) {
         if syn_ts_ns != 0 {
             request_reset(segment, &subject, now, syn_ts_ns);
         }
+    }
+}
+
+#[inline(always)]
+fn opening(segment: &packet::Segment, subject: &Subject, ifindex: u32) {
+    let Some(place) = syn_table::place(subject) else { return };
+    // SAFETY: takes no arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    // What is asked for after the clock, which waits for all that was asked for before, comes while
+    // the work goes on.
+    place.fetch();
+    let places = flood::places(subject);
+    if let Some(places) = &places {
+        places.fetch();
+    }
+    let seen = place.store(now, segment.seq, ifindex);
+    if seen == Seen::OtherDevice {
+        return;
+    }
+    let mut syns = 0;
+    count(Program::Syn, |counters| {
+        counters.syns += 1;
+        syns = counters.syns;
+        if seen == Seen::Repeated {
+            counters.syns_repeated += 1;
+        }
+    });
+    if let Some(places) = places {
+        places.syn(subject, seen, now, syns);
     }
 }
 

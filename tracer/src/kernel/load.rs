@@ -11,6 +11,7 @@ use aya::programs::{BtfTracePoint, FExit, ProgramError, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader, Pod};
 use tracer_common::addr::Addr;
 use tracer_common::counters::Counters;
+use tracer_common::hash::{self, KEY_WORDS};
 use tracer_common::offsets::Offsets;
 use tracer_common::settings::Settings;
 
@@ -74,7 +75,7 @@ impl Kernel {
         let Layout { offsets, accept_parameters } = layout::read()?;
         let btf = Btf::from_sys_fs().context("cannot parse the kernel's type information")?;
         let mut settings = config.settings;
-        [settings.secret0, settings.secret1] = secrets()?;
+        settings.key = secret()?;
         settings.wakeup_watermark = u64::from(config.ring_size / 8);
         settings.cpus = flood::cpus();
         let flood_arrays = flood::array_sizes(settings.cpus);
@@ -300,13 +301,15 @@ fn fill_filters(ebpf: &mut Ebpf, config: &LoadConfig) -> Result<()> {
     Ok(())
 }
 
-fn secrets() -> Result<[u64; 2]> {
-    let mut bytes = [0; 16];
+fn secret() -> Result<hash::Key> {
+    let mut bytes = [0; KEY_WORDS * size_of::<u64>()];
     std::fs::File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut bytes))
         .context("cannot draw the hash secret from /dev/urandom")?;
-    let value = u128::from_ne_bytes(bytes);
-    Ok([value as u64, (value >> 64) as u64])
+    let (words, _) = bytes.as_chunks();
+    Ok(hash::Key::new(std::array::from_fn(|word| {
+        words.get(word).map_or(0, |at| u64::from_ne_bytes(*at))
+    })))
 }
 
 /// The innermost cause, without the verifier's log.

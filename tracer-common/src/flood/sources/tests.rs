@@ -4,11 +4,17 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
-use crate::siphash;
+use crate::hash::{self, tests::key as hash_key};
 
-const A: Key = Key(0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908);
-const B: Key = Key(0x1122_3344_5566_7788, 0x99aa_bbcc_ddee_ff00);
+/// Seeds of two keys.
+const A: u64 = 1;
+const B: u64 = 2;
 const SLOT: u32 = 5;
+
+/// A key whose tag nobody else has.
+fn key(slot: u32, addr: Addr) -> Hitter {
+    Hitter { tag: source_tag(hash::single(&hash_key(A), slot, addr)), slot, addr }
+}
 
 /// One CPU's sets.
 struct Sets {
@@ -17,21 +23,23 @@ struct Sets {
 }
 
 impl Sets {
-    fn new(key: Key) -> Self {
-        Self { key, sets: vec![Set::default(); SOURCE_SETS as usize] }
+    fn new(seed: u64) -> Self {
+        Self { key: hash_key(seed), sets: vec![Set::default(); SOURCE_SETS as usize] }
     }
 
     fn set(&self, addr: Addr) -> usize {
-        source_set(siphash::address(self.key, SLOT, addr)) as usize
+        source_set(hash::single(&self.key, SLOT, addr)) as usize
     }
 
     fn hit(&mut self, addr: Addr, epoch: u32) {
         let set = self.set(addr);
-        self.sets[set].hit(SLOT, addr, true, epoch);
+        let tag = source_tag(hash::single(&self.key, SLOT, addr));
+        self.sets[set].hit(&Hitter { tag, slot: SLOT, addr }, true, epoch);
     }
 
     fn bucket(&self, addr: Addr) -> Option<Bucket> {
-        self.sets[self.set(addr)].ways.into_iter().find(|way| way.holds(SLOT, addr))
+        let ways = self.sets[self.set(addr)].ways;
+        ways.into_iter().find(|way| (way.addr, way.slot) == (addr.0, SLOT) && way.generation != 0)
     }
 
     /// What is counted for a source now.
@@ -110,8 +118,8 @@ fn crafted_collisions_harm_only_under_the_key_they_were_crafted_for() {
 }
 
 impl Sets {
-    fn new_set(key: Key, addr: Addr) -> usize {
-        source_set(siphash::address(key, SLOT, addr)) as usize
+    fn new_set(key: u64, addr: Addr) -> usize {
+        source_set(hash::single(&hash_key(key), SLOT, addr)) as usize
     }
 }
 
@@ -120,20 +128,41 @@ fn a_newcomer_wears_the_weakest_down_and_takes_its_way() {
     let mut set = Set::default();
     for (source, hits) in [(1, 5), (2, 3), (3, 9), (4, 9)] {
         for _ in 0..hits {
-            set.hit(SLOT, v4(source), true, 1);
+            set.hit(&key(SLOT, v4(source)), true, 1);
         }
     }
     let before = set.ways[1];
-    assert_eq!((before.syns, before.strength, before.bound), (3, 3, 0));
-    // Three hits of strangers: the third takes the way of source 2.
-    set.hit(SLOT, v4(10), true, 1);
-    set.hit(SLOT, v4(11), true, 1);
-    assert_eq!((set.evicted, set.ways[1].addr, set.ways[1].syns), (2, v4(2).0, 3));
-    set.hit(SLOT, v4(12), false, 2);
+    assert_eq!((before.syns, set.strengths[1], before.bound), (3, 3, 0));
+    // Three hits of strangers: the third lays claim to the way of source 2.
+    set.hit(&key(SLOT, v4(10)), true, 1);
+    set.hit(&key(SLOT, v4(11)), true, 1);
+    assert_eq!((set.evicted, set.claims, set.strengths[1]), (2, 0, 1));
+    set.hit(&key(SLOT, v4(12)), true, 2);
+    assert_eq!((set.evicted, set.claims, set.ways[1]), (6, 0b10, before), "2 + 3 of its own + 1");
+    // A claim gives way to the next one, and nobody holds the way meanwhile.
+    set.hit(&key(SLOT, v4(13)), true, 2);
+    set.reset(&key(SLOT, v4(13)), 2);
+    set.hit(&key(SLOT, v4(2)), true, 2);
+    assert_eq!((set.evicted, set.claims, set.ways[1]), (8, 0b10, before));
+    // Who comes again takes it.
+    set.hit(&key(SLOT, v4(2)), false, 2);
     let after = set.ways[1];
-    assert_eq!((after.addr, after.syns, after.firsts), (v4(12).0, 1, 0));
-    assert_eq!((after.bound, set.evicted, set.epoch), (2, 5, 2));
-    assert_eq!(after.generation, before.generation + 2);
+    assert_eq!((after.addr, after.syns, after.firsts), (v4(2).0, 1, 0));
+    assert_eq!((after.bound, set.evicted, set.claims, set.epoch), (8, 8, 0, 2));
+    assert_eq!((after.generation, set.strengths[1]), (before.generation + 2, 2));
+    set.hit(&key(SLOT, v4(2)), true, 2);
+    assert_eq!((set.ways[1].syns, set.ways[1].firsts, set.evicted), (2, 1, 8));
+}
+
+#[test]
+fn the_same_tag_is_not_the_same_key() {
+    let mut set = Set::default();
+    let twin = Hitter { addr: v4(2), ..key(SLOT, v4(1)) };
+    set.hit(&key(SLOT, v4(1)), true, 1);
+    set.hit(&twin, true, 1);
+    set.reset(&twin, 1);
+    assert_eq!((set.ways[0].addr, set.ways[0].syns, set.ways[0].resets), (v4(1).0, 1, 0));
+    assert_eq!((set.evicted, set.strengths[0]), (1, 1));
 }
 
 #[test]
@@ -141,15 +170,15 @@ fn a_silent_way_is_free() {
     let mut set = Set::default();
     for source in 1..=4 {
         for _ in 0..100 {
-            set.hit(SLOT, v4(source), true, 1);
+            set.hit(&key(SLOT, v4(source)), true, 1);
         }
     }
     for source in 2..=4 {
-        set.hit(SLOT, v4(source), true, 10);
+        set.hit(&key(SLOT, v4(source)), true, 10);
     }
-    set.hit(SLOT, v4(9), true, 1 + STALE_EPOCHS);
+    set.hit(&key(SLOT, v4(9)), true, 1 + STALE_EPOCHS);
     assert_eq!(set.ways[0].addr, v4(1).0, "not yet stale");
-    set.hit(SLOT, v4(9), true, 2 + STALE_EPOCHS);
+    set.hit(&key(SLOT, v4(9)), true, 2 + STALE_EPOCHS);
     assert_eq!(set.ways[0].addr, v4(9).0);
     assert_eq!(set.evicted, 1, "what a stale way counted is not lost sight of");
 }
@@ -158,13 +187,13 @@ fn a_silent_way_is_free() {
 fn slots_are_apart_and_an_empty_way_is_nobodys() {
     let mut set = Set::default();
     let unspecified = Addr([0, 0]);
-    set.hit(0, unspecified, true, 1);
+    set.hit(&key(0, unspecified), true, 1);
     assert_eq!((set.ways[0].generation, set.ways[0].syns), (2, 1));
-    set.hit(1, unspecified, true, 1);
-    set.hit(0, unspecified, true, 1);
+    set.hit(&key(1, unspecified), true, 1);
+    set.hit(&key(0, unspecified), true, 1);
     assert_eq!((set.ways[0].syns, set.ways[1].syns), (2, 1));
-    set.reset(1, unspecified, 2);
-    set.reset(7, unspecified, 3);
+    set.reset(&key(1, unspecified), 2);
+    set.reset(&key(7, unspecified), 3);
     assert_eq!((set.ways[0].resets, set.ways[1].resets, set.epoch), (0, 1, 2));
 }
 
@@ -182,13 +211,14 @@ fn prefixes_spread_over_the_sets() {
     for key in [A, B] {
         let mut hits = [0u32; PREFIX_SETS as usize];
         for number in 0..PREFIX_SETS * 64 {
-            hits[prefix_set(key, SLOT, prefix(v4(number << 8))) as usize] += 1;
+            hits[prefix_set(prefix_hash(&hash_key(key), SLOT, prefix(v4(number << 8))))
+                as usize] += 1;
         }
         assert!(hits.iter().all(|hits| (16..=160).contains(hits)), "{hits:?}");
         let mut hits = [0u32; PREFIX_SETS as usize];
         for number in 0..PREFIX_SETS * 64 {
             let addr = Addr::v6([0xfd, number.to_be(), 0, 7]);
-            hits[prefix_set(key, SLOT, prefix(addr)) as usize] += 1;
+            hits[prefix_set(prefix_hash(&hash_key(key), SLOT, prefix(addr))) as usize] += 1;
         }
         assert!(hits.iter().all(|hits| (16..=160).contains(hits)), "{hits:?}");
     }

@@ -1,10 +1,13 @@
 //! The kernel's part is played in private memory.
 
 use tracer_common::flood::counts::{Completions, SynCounts, completion_index, syn_index};
-use tracer_common::flood::sources::{Bucket, Set, WAYS};
+use tracer_common::flood::sources::{Bucket, Hitter, Set};
 
 use super::super::mmap::Mmap;
 use super::*;
+
+/// A set, word by word.
+type SetWords = [u32; size_of::<Set>() / 4];
 
 const CPUS: u32 = 2;
 const SLOT: u32 = slot::FIRST_LISTENER;
@@ -71,46 +74,19 @@ impl FloodReader {
     /// Hits a source so often.
     fn source(&mut self, cpu: u32, set: u32, addr: [u64; 2], times: u32) {
         let at = (cpu * SOURCE_SETS + set) as usize * size_of::<Set>();
-        let mut copy = Set::default();
         let memory = &mut self.arrays.sources;
-        let ways = at + offset_of!(Set, ways);
-        copy.evicted = memory.u32(at + offset_of!(Set, evicted));
-        for (way, bucket) in copy.ways.iter_mut().enumerate() {
-            let at = ways + way * size_of::<Bucket>();
-            *bucket = Bucket {
-                addr: [memory.u64(at), memory.u64(at + 8)],
-                slot: memory.u32(at + offset_of!(Bucket, slot)),
-                syns: memory.u32(at + offset_of!(Bucket, syns)),
-                firsts: memory.u32(at + offset_of!(Bucket, firsts)),
-                resets: memory.u32(at + offset_of!(Bucket, resets)),
-                strength: memory.u32(at + offset_of!(Bucket, strength)),
-                epoch: memory.u32(at + offset_of!(Bucket, epoch)),
-                generation: memory.u32(at + offset_of!(Bucket, generation)),
-                bound: memory.u32(at + offset_of!(Bucket, bound)),
-            };
-        }
+        let words: SetWords = std::array::from_fn(|word| memory.u32(at + 4 * word));
+        // SAFETY: a set is made of aligned words, all of whose values are valid.
+        let mut copy: Set = unsafe { std::mem::transmute(words) };
+        // As good as a hash: no two of a test's sources have the same.
+        let tag = (addr[1] >> 32) as u32;
         for _ in 0..times {
-            copy.hit(SLOT, Addr(addr), true, self.epoch);
+            copy.hit(&Hitter { tag, slot: SLOT, addr: Addr(addr) }, true, self.epoch);
         }
-        memory.set_u32(at, copy.epoch);
-        memory.set_u32(at + offset_of!(Set, evicted), copy.evicted);
-        assert_eq!(copy.ways.len(), WAYS);
-        for (way, bucket) in copy.ways.iter().enumerate() {
-            let at = ways + way * size_of::<Bucket>();
-            memory.set_u64(at, bucket.addr[0]);
-            memory.set_u64(at + 8, bucket.addr[1]);
-            for (field, value) in [
-                (offset_of!(Bucket, slot), bucket.slot),
-                (offset_of!(Bucket, syns), bucket.syns),
-                (offset_of!(Bucket, firsts), bucket.firsts),
-                (offset_of!(Bucket, resets), bucket.resets),
-                (offset_of!(Bucket, strength), bucket.strength),
-                (offset_of!(Bucket, epoch), bucket.epoch),
-                (offset_of!(Bucket, generation), bucket.generation),
-                (offset_of!(Bucket, bound), bucket.bound),
-            ] {
-                memory.set_u32(at + field, value);
-            }
+        // SAFETY: as above.
+        let words: SetWords = unsafe { std::mem::transmute(copy) };
+        for (word, value) in words.into_iter().enumerate() {
+            memory.set_u32(at + 4 * word, value);
         }
         self.syns(cpu, SLOT, times.into(), 1);
     }
@@ -229,11 +205,15 @@ fn sources_are_merged_over_cpus_and_what_a_newcomer_takes_is_new() {
     assert_eq!((of([10, 0, 0, 3]), of([10, 0, 0, 4])), (Some(4), Some(4)));
     assert_eq!((of([10, 0, 0, 2]), of([10, 0, 0, 5])), (None, None));
     assert_eq!(tick.unattributed, 1);
-    // Two more: the second takes the way of source 2 and counts from 1.
+    // The next one lays claim to the way of source 2, and takes it when it comes again.
     reader.source(1, 3, v4([10, 0, 0, 6]), 1);
     let tick = reader.tick(MonoNs(3), &tables).unwrap();
+    assert_eq!((&tick.sources[..], tick.unattributed), (&[][..], 1));
+    reader.source(1, 3, v4([10, 0, 0, 6]), 1);
+    let tick = reader.tick(MonoNs(4), &tables).unwrap();
     assert_eq!((tick.sources.len(), tick.sources[0].syns), (1, 1));
-    assert_eq!((tick.sources[0].addr, tick.sources[0].bound), ([10, 0, 0, 6].into(), 1));
+    // In vain: one of source 5 and its own first one. Driven out: two of source 2.
+    assert_eq!((tick.sources[0].addr, tick.sources[0].bound), ([10, 0, 0, 6].into(), 4));
 }
 
 #[test]
