@@ -48,10 +48,13 @@ fn in_hosts(addr: Addr) -> bool {
     HOSTS.get(Key::new(128, addr.0)).is_some()
 }
 
-/// Whether a listener is to be told of. It is whatever its peers will be: only what is its own
-/// counts.
+/// Whether a listener is to be told of. In the namespace where SYNs are held against listeners it is
+/// whatever its peers will be: only what is its own counts.
 #[inline(always)]
 pub(crate) fn listens(subject: &Subject) -> bool {
+    if subject.netns != setting!(hook_netns) {
+        return verdict(subject) == Verdict::Match;
+    }
     let filters = setting!(filters);
     let port = subject.local_port;
     (filters & filter::NETNS == 0 || subject.netns == setting!(netns))

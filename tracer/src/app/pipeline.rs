@@ -58,6 +58,8 @@ pub(super) struct Pipeline {
     rendered: u64,
     events: u64,
     undecodable: u64,
+    /// Summaries of SYNs, which are no events.
+    summaries: u64,
     /// cgroup told to the core last: connections come in runs of the same.
     last_cgroup: u64,
 }
@@ -103,6 +105,7 @@ impl Pipeline {
             rendered: 0,
             events: 0,
             undecodable: 0,
+            summaries: 0,
             last_cgroup: 0,
         })
     }
@@ -165,7 +168,7 @@ impl Pipeline {
     pub(super) fn drain(&mut self) -> bool {
         let mut sweep = self.sweep.take().unwrap_or_else(|| Sweep { began: now(), taken: 0 });
         let mut taken = 0;
-        let mut undecodable = 0;
+        let (mut undecodable, mut summaries) = (0, 0);
         while taken < BUDGET {
             let Some(item) = self.ring.get_mut().next() else { break };
             taken += 1;
@@ -175,10 +178,13 @@ impl Pipeline {
                 undecodable += 1;
                 continue;
             };
+            // What they tell is counted; one that is lost takes nothing along.
+            summaries += u64::from(matches!(event, Event::SynSummary(_)));
             self.handle(&event);
         }
-        self.events += u64::from(taken) - undecodable;
+        self.events += u64::from(taken) - undecodable - summaries;
         self.undecodable += undecodable;
+        self.summaries += summaries;
         self.flush();
         if let Some(floods) = &mut self.floods {
             floods.settle();
@@ -405,6 +411,7 @@ impl Pipeline {
     /// # Errors
     /// The reader did not take it in time.
     pub(super) fn finish(mut self, now: MonoNs, end: End, patience: Duration) -> Result<()> {
+        log::debug!("{} summaries of SYNs came through the ring", self.summaries);
         let deadline = Instant::now() + patience;
         self.render_summary(now, Scope::Run);
         let records = std::mem::take(&mut self.rendered);
