@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::support::flood::{Flood, dropped_by, swallow_answers};
 use crate::support::raw::{ACK, FIN, SYN};
 use crate::support::sock::{Talk as _, accept, connect_here, listen_here};
 use crate::support::{Check, Child, Raw, Tracer, load, ms, pause, scenario};
@@ -305,5 +306,26 @@ fn core_lost_events_are_counted() {
                 Some(sent) => load::check_after_loss(&run, sent, CONNECTIONS),
             }
         }
+    });
+}
+
+#[test]
+fn core_a_flood_is_told() {
+    const SYNS: u32 = 2_000;
+    scenario(|lab| {
+        swallow_answers(lab);
+        let addr = lab.b4_port(8080);
+        let _listener = lab.b.listen(addr);
+        let tracer = Tracer::start(lab, &["--local-port", "8080"]);
+        pause(500);
+        let dropped = dropped_by(&lab.a, "va");
+        assert_eq!(Flood::new(addr, SYNS, 400).run(lab).packets, u64::from(SYNS));
+        let alert = tracer.alert("flood", "start", Duration::from_secs(5)).expect("an alert");
+        let dropped = dropped_by(&lab.a, "va") - dropped;
+        let run = tracer.stop();
+        let _ = Check::of(&alert)
+            .eq("verdict", "spoofed")
+            .within("sources_estimate", 0.0..=f64::from(SYNS) * 1.05);
+        let _ = Check::of(run.end()).eq("syns", u64::from(SYNS) - dropped);
     });
 }
