@@ -84,7 +84,7 @@ pub(super) fn cannot(hooks: &[HookStatus], snapshot: &Snapshot, options: &Option
     } else if options.filters.netns.is_none() {
         cannot.push(
             "only this network namespace's interfaces have the SYN hook: server handshakes in \
-             others are measured from the SYN-ACK (srtt)"
+             others are measured from the SYN-ACK (srtt), and floods there are not seen"
                 .to_owned(),
         );
     }
