@@ -40,6 +40,10 @@ pub(super) struct Floods {
     burst: bool,
     /// Listeners have come or gone since the tables were written.
     changed: bool,
+    /// A listener came whose port is not known yet.
+    relist: bool,
+    /// It has been said that the tables could not be written.
+    told: bool,
 }
 
 impl Floods {
@@ -48,7 +52,8 @@ impl Floods {
     /// # Errors
     /// The kernel side's arrays can't be mapped or filled.
     pub(super) fn new(kernel: &mut Kernel, config: flood::Config, started: MonoNs) -> Result<Self> {
-        let (reader, tables) = kernel.flood()?;
+        let (mut reader, tables) = kernel.flood()?;
+        reader.began(started);
         let netns = config.netns;
         let mut floods = Self {
             reader,
@@ -58,6 +63,8 @@ impl Floods {
             ticked: started,
             burst: false,
             changed: true,
+            relist: false,
+            told: false,
         };
         floods.relist_addresses();
         floods.relist_listeners();
@@ -77,6 +84,8 @@ impl Floods {
             Event::SynSummary(summary) => self.burst |= summary.burst,
             Event::Transition(socket) if socket.netns == self.netns => {
                 if socket.new == TcpState::Listen {
+                    // listen() without bind(): the port is chosen after this event.
+                    self.relist |= socket.local.port() == 0;
                     self.tables.listening(socket.cookie, socket.local, socket.v6only);
                     self.changed = true;
                 } else if socket.old == TcpState::Listen && socket.new == TcpState::Close {
@@ -104,12 +113,19 @@ impl Floods {
 
     /// Reads what the kernel side has counted and lets the detector and the hosts' figures know.
     pub(super) fn tick(&mut self, at: MonoNs, core: &mut Core, out: &mut Vec<Record>) {
+        if std::mem::take(&mut self.relist) {
+            self.relist_listeners();
+            self.settle();
+        }
         let from = self.ticked;
         self.ticked = at;
         self.burst = false;
         let tick = match self.reader.tick(at, &self.tables) {
             Some(tick) => tick,
-            None if self.detector.idle() => return,
+            None if self.detector.idle() => {
+                self.detector.skipped();
+                return;
+            }
             // Time passes for what is under way.
             None => Tick { from, to: at, ..Tick::default() },
         };
@@ -161,7 +177,11 @@ impl Floods {
 
     fn commit(&mut self) {
         if let Err(error) = self.tables.commit() {
-            log::warn!("{error:#}: SYNs may be held against the wrong listener");
+            // Tried again with the next change, or when the addresses are listed.
+            self.changed = true;
+            if !std::mem::replace(&mut self.told, true) {
+                log::warn!("{error:#}: SYNs may be held against the wrong listener");
+            }
         }
     }
 }

@@ -138,6 +138,10 @@ impl Pipeline {
     /// Tells the core that events up to now may be missing.
     pub(super) fn events_were_lost(&mut self, at: MonoNs) {
         self.core.events_were_lost(at);
+        if self.floods.is_some() {
+            // What is queued is older than the list.
+            self.drain_present();
+        }
         if let Some(floods) = &mut self.floods {
             floods.relist_listeners();
             floods.settle();

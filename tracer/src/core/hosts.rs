@@ -115,6 +115,8 @@ pub(super) struct Hosts {
     cookies: Option<u64>,
     /// Hosts that never had a connection, as of the last tick and newcomers since.
     weak: usize,
+    /// The table is full of hosts that had connections: it stays so until it is emptied.
+    barren: bool,
 }
 
 impl Hosts {
@@ -128,6 +130,7 @@ impl Hosts {
             lifetime: DEFAULT_LIFETIME_NS,
             cookies: None,
             weak: 0,
+            barren: false,
         }
     }
 
@@ -146,7 +149,7 @@ impl Hosts {
     /// Where the table is full, rows of hosts that never had a connection are given up for one that
     /// has: the weakest eighth of them, so that a flood's leftovers cost little each time.
     fn make_room(&mut self, host: IpAddr) {
-        if self.by_host.len() < self.most || self.by_host.contains_key(&host) {
+        if self.barren || self.by_host.len() < self.most || self.by_host.contains_key(&host) {
             return;
         }
         let mut weak: Vec<_> = self
@@ -155,6 +158,7 @@ impl Hosts {
             .filter(|(_, figures)| figures.is_weak())
             .map(|(host, figures)| (figures.syns.half.count(), figures.syns.count, *host))
             .collect();
+        self.barren = weak.is_empty();
         weak.sort_unstable();
         weak.truncate((weak.len() / 8).max(1));
         for (_, _, host) in weak {
@@ -311,6 +315,7 @@ impl Hosts {
 
     /// Begins a new span of time.
     pub(super) fn restart(&mut self, now: MonoNs) {
+        self.barren = false;
         // What is half-open now is part of the next interval, too.
         let carry = |figures: &Figures| {
             let half = figures.syns.half.clone();

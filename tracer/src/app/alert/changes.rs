@@ -32,7 +32,15 @@ impl Changes {
             netns: *netns,
             listener: *listener,
             since: *since,
-            verdict: listener.is_none().then_some(*verdict),
+            verdict: (listener.is_none()
+                || matches!(
+                    verdict,
+                    Verdict::FlashCrowd
+                        | Verdict::AcceptQueueOverload
+                        | Verdict::LossyPath
+                        | Verdict::QueuePressure
+                ))
+            .then_some(*verdict),
         };
         let known = self.said.iter().position(|(of, ..)| *of == incident);
         let before = known.map(|at| self.said.remove(at));

@@ -35,6 +35,8 @@ pub(super) struct Context<'a> {
     pub(super) config: &'a Config,
     pub(super) stack: &'a super::stack::Stack,
     pub(super) interfaces: &'a [String],
+    /// SYNs to all listeners between the last two samples of the kernel's counters, about.
+    pub(super) syns: f64,
     pub(super) now: MonoNs,
 }
 

@@ -83,6 +83,11 @@ impl Watch {
         }
     }
 
+    /// SYNs of the last `span` nanoseconds.
+    pub(super) fn syns(&self, now: MonoNs, span: u64) -> f64 {
+        self.window.last(now, span).syns
+    }
+
     /// A SYN-ACK was sent again on this listener's behalf.
     pub(super) fn retransmitted(&mut self) {
         self.retransmits += 1.0;
@@ -117,7 +122,8 @@ impl Watch {
         let unseen = (counts.completed_unseen as f64 - usual * dt / 1e9).max(0.0);
         let flow = Flow::new(&counts, unseen);
         self.window.push(from, now, &flow);
-        if counts.syns > 0 || counts.completed > 0 {
+        let came = counts.syns > 0 || counts.completed > 0 || counts.completed_unseen > 0;
+        if came {
             self.seen_at = now;
         }
         self.totals.0 = self.totals.0.saturating_add(counts.syns);
@@ -144,7 +150,7 @@ impl Watch {
         if self.flood.is_none() && calm.uncompleted() < (floor + self.baseline.uncompleted) {
             self.cusum.clear();
         }
-        if !self.suspicious() && (counts.syns > 0 || self.baseline.seen_ns > 0) {
+        if !self.suspicious() && (came || self.baseline.seen_ns > 0) {
             let share = 1.0 - (-dt / MEMORY).exp();
             let mix = |old: &mut f64, new: f64, seen: u64| {
                 let share = share.max(dt / (seen as f64 + dt)).min(1.0);
@@ -158,6 +164,10 @@ impl Watch {
                 && crowd::look(&self.window.rate(now), &self.baseline, floor, false).is_none()
             {
                 mix(&mut self.baseline.completed, flow.completed * per, seen);
+            } else {
+                // What lasts becomes usual, within minutes.
+                let slow = 1.0 - (-dt / (30.0 * MEMORY)).exp();
+                self.baseline.completed += (flow.completed * per - self.baseline.completed) * slow;
             }
             mix(&mut self.baseline.unseen, counts.completed_unseen as f64 * per, seen);
             self.baseline.seen_ns = seen.saturating_add(dt as u64);
@@ -208,14 +218,24 @@ impl Watch {
         seen |= drops as f64 >= threshold;
         said.push(evidence("listener_drops", drops as f64, Some(threshold)));
         let threshold = (uncompleted * span * 0.3).max(1.0);
-        // The kernel counts cookies per namespace. Unless it always sends them, only a listener
-        // whose SYN queue is full does: another's cookies say nothing of this one.
-        let own = stack.always_cookies()
-            || stack
-                .queue(self.target)
-                .is_none_or(|(_, queue)| queue.syn_queue >= queue.limit.max(1));
-        seen |= own && delta.syncookies_sent as f64 >= threshold;
-        said.push(evidence("cookies_sent", delta.syncookies_sent as f64, Some(threshold)));
+        // The kernel counts cookies per namespace. Where it always sends them, others got one for
+        // each of their SYNs, and those that completed here did; a fifth more for SYNs that the two
+        // figures, which are not of the same moments, count differently. Else only a listener whose
+        // SYN queue is full sends them: another's cookies say nothing of this one.
+        let cookies = if stack.always_cookies() {
+            let here = self.window.last(context.now, stack.span());
+            let others = (context.syns - here.syns).max(0.0);
+            (delta.syncookies_sent as f64 - 1.2 * (others + here.completed)).max(0.0)
+        } else if stack
+            .queue(self.target)
+            .is_none_or(|(_, queue)| queue.syn_queue >= queue.limit.max(1))
+        {
+            delta.syncookies_sent as f64
+        } else {
+            0.0
+        };
+        seen |= cookies >= threshold;
+        said.push(evidence("cookies_sent", cookies, Some(threshold)));
         seen |= self.retransmits >= 3.0;
         said.push(evidence("synack_retransmits", self.retransmits.round(), Some(3.0)));
         if delta.ip_reverse_path_filter > 0 {
@@ -225,7 +245,9 @@ impl Watch {
         else {
             return Trace::NotAskedYet;
         };
-        let asked = stack.queues_at().is_some_and(|at| at.since(over) >= 700 * MS);
+        let asked = stack.queues_at().is_some_and(|at| at.since(over) >= 700 * MS)
+            // One sample of the counters says nothing of what was counted since.
+            && stack.span() > 0;
         match (seen, asked) {
             (true, _) => Trace::Seen(said),
             (false, true) => Trace::None(said),
@@ -238,9 +260,12 @@ impl Watch {
         let now = context.now;
         let rate = self.window.rate(now);
         let uncompleted = rate.uncompleted();
+        // Chance alone moves the difference of two large numbers. What does not keep an incident open
+        // must not start one.
+        let noise = 2.0 * rate.completed.max(0.0).sqrt();
+        let stays = floor / 2.0 + self.baseline.uncompleted + noise;
         if let Some(open) = &self.flood {
-            let noise = 2.0 * rate.completed.max(0.0).sqrt();
-            if uncompleted < floor / 2.0 + self.baseline.uncompleted + noise {
+            if uncompleted < stays {
                 return None;
             }
             return Some(match self.trace(context, &rate) {
@@ -255,7 +280,8 @@ impl Watch {
             });
         }
         let over = self.cusum.over_since()?;
-        if now.since(over) < PERSIST - MS || uncompleted < floor.min(self.cusum.score()) {
+        if now.since(over) < PERSIST - MS || uncompleted < floor.min(self.cusum.score()).max(stays)
+        {
             return None;
         }
         if let Some((at, queue)) = context.stack.queue(self.target)
@@ -345,6 +371,7 @@ impl Watch {
         let now = context.now;
         let found = self.look(floor, context);
         let mut slot = self.flood.take();
+        let was_open = slot.is_some();
         let begin = (self.since, (0, 0));
         Incident::step(
             &mut slot,
@@ -354,11 +381,13 @@ impl Watch {
             |incident| self.alert(incident, context),
             out,
         );
+        // What is over is forgotten: the next begins with sums of its own.
         if slot.is_none()
-            && self
-                .cusum
-                .over_since()
-                .is_some_and(|_| self.window.rate(now).uncompleted() < floor / 2.0)
+            && (was_open
+                || self
+                    .cusum
+                    .over_since()
+                    .is_some_and(|_| self.window.rate(now).uncompleted() < floor / 2.0))
         {
             self.cusum.clear();
         }

@@ -124,13 +124,20 @@ impl Detector {
                 self.watches.entry(target.target).or_insert_with(|| Watch::new(target.target));
             }
         }
-        let context =
-            Context { config: &self.config, stack: &self.stack, interfaces: &self.interfaces, now };
+        let context = Context {
+            config: &self.config,
+            stack: &self.stack,
+            interfaces: &self.interfaces,
+            syns: 0.0,
+            now,
+        };
         let by_target: FxHashMap<Target, &tick::TargetTick> =
             tick.targets.iter().map(|target| (target.target, target)).collect();
         for (target, watch) in &mut self.watches {
             watch.take(by_target.get(target).copied(), from, floor, &context);
         }
+        let syns = self.watches.values().map(|watch| watch.syns(now, self.stack.span())).sum();
+        let context = Context { syns, ..context };
         let add = |watches: &mut BTreeMap<Target, Watch>, list: &[SourceTick], kind: u8| {
             for source in list {
                 let Some(watch) = watches.get_mut(&source.target) else { continue };
@@ -174,6 +181,10 @@ impl Detector {
 
     /// Takes in an answer of the kernel's.
     pub fn sample(&mut self, sample: &Sample, _out: &mut Vec<Record>) {
+        // Asked earlier and answered later than the last.
+        if self.stack.sampled_at().is_some_and(|at| sample.at <= at) {
+            return;
+        }
         self.stack.sample(sample);
         self.strangers.sampled(self.stack.delta().active_opens, self.stack.span());
         if sample.queues.is_some() && self.stack.no_cookies() {
@@ -251,6 +262,12 @@ impl Detector {
         }
     }
 
+    /// A tick was left out because there was nothing to tell: what happened in other namespaces has
+    /// nothing to do with what comes next.
+    pub fn skipped(&mut self) {
+        self.elsewhere.clear();
+    }
+
     /// Nothing is open and nothing under way: no ticks are needed until something comes in.
     #[must_use]
     pub fn idle(&self) -> bool {
@@ -266,6 +283,7 @@ impl Detector {
             config: &self.config,
             stack: &self.stack,
             interfaces: &self.interfaces,
+            syns: 0.0,
             now: self.now,
         };
         for watch in self.watches.values() {

@@ -211,7 +211,9 @@ impl Strangers {
         let targets =
             self.targets.estimate().map(|targets| targets.saturating_sub(self.simultaneous));
         let firsts = (self.closed.sum.firsts - self.simultaneous as f64).max(0.0);
-        let scan = closed::scan(targets, firsts).filter(|_| steady >= 0.5);
+        // What is open stays so at half the rate that starts it, not for the noise of every day.
+        let least = if self.scan.is_some() { 1.25 } else { 0.5 };
+        let scan = closed::scan(targets, firsts).filter(|_| steady >= least);
         let transit = (scan.is_none() && self.closed.over(now, TRANSIT_AFTER))
             .then(|| closed::transit(steady, floor, resets, self.closed.sources.elsewhere()))
             .flatten();

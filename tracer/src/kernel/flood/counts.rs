@@ -77,8 +77,9 @@ fn read_syn_counts(memory: &Mmap, index: usize) -> SynCounts {
         syns: at(offset_of!(SynCounts, syns)),
         resets: at(offset_of!(SynCounts, resets)),
         syn_acks: at(offset_of!(SynCounts, syn_acks)),
-        first_ns: at(offset_of!(SynCounts, first_ns)),
+        // Written before `epoch`, so read after it: never an earlier epoch's.
         epoch: at(offset_of!(SynCounts, epoch)),
+        first_ns: at(offset_of!(SynCounts, first_ns)),
     }
 }
 

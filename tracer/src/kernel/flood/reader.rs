@@ -26,6 +26,8 @@ pub struct FloodReader {
     epoch: u32,
     /// End of the last tick.
     last: MonoNs,
+    /// SYNs of sources that the totals did not have yet.
+    ahead: u64,
     /// What each CPU had counted then.
     activity: Vec<[u64; 3]>,
     totals: Totals,
@@ -47,6 +49,7 @@ impl FloodReader {
             // Elements that were never written say 0.
             epoch: 1,
             last: MonoNs(0),
+            ahead: 0,
             activity: vec![[0; 3]; cpus as usize],
             totals: Totals::new(cpus),
             sources: Ways::new(cpus, SOURCE_SETS),
@@ -56,6 +59,11 @@ impl FloodReader {
         };
         reader.arrays.control.set_u32(offset_of!(Control, epoch), reader.epoch);
         reader
+    }
+
+    /// Counting began at `started`: the first tick is no longer than that.
+    pub fn began(&mut self, started: MonoNs) {
+        self.last = started;
     }
 
     /// Ends the epoch: what was counted since the last call; `None` when nothing was. `tables` say
@@ -109,12 +117,12 @@ impl FloodReader {
         let mut completers = FxHashMap::default();
         for &cpu in active {
             let epoch = self.epoch;
-            // The sources first: what they lack of the totals is said to be unattributed.
+            // The totals first: what the sources are ahead of them is made up by the next tick.
+            let (syn_counts, completions) = (&arrays.syn_counts, &arrays.completions);
+            self.totals.read(syn_counts, completions, cpu, epoch, &mut growth);
             self.sources.read(&arrays.sources, cpu, epoch, &mut sources);
             self.prefixes.read(&arrays.prefixes, cpu, epoch, &mut prefixes);
             self.completers.read(&arrays.completers, cpu, epoch, &mut completers);
-            let (syn_counts, completions) = (&arrays.syn_counts, &arrays.completions);
-            self.totals.read(syn_counts, completions, cpu, epoch, &mut growth);
         }
         let over = self.turn();
         let targets = self.targets(over, &growth, tables);
@@ -142,7 +150,9 @@ impl FloodReader {
             most(completers.into_iter().map(|(key, grown)| name(key, grown)).collect());
         let syns: u64 = tick.targets.iter().map(|target| target.counts.syns).sum();
         let attributed: u64 = tick.sources.iter().map(|source| source.syns).sum();
+        let attributed = attributed.saturating_add(self.ahead);
         tick.unattributed = syns.saturating_sub(attributed);
+        self.ahead = attributed.saturating_sub(syns);
         let empty = tick.targets.is_empty()
             && tick.sources.is_empty()
             && tick.completers.is_empty()

@@ -61,8 +61,10 @@ impl Ways {
                 let at = at + offset_of!(Set, ways) + way * size_of::<Bucket>();
                 let Some(seen) = self.seen.get_mut(set * WAYS + way) else { continue };
                 let Some((bucket, now)) = read_whole(memory, at) else { continue };
-                let before =
-                    if seen.generation == now.generation { *seen } else { Seen::default() };
+                // A CPU that orders stores weakly may show the new generation beside old counts.
+                let grew = now.syns.wrapping_sub(seen.syns) < 1 << 31;
+                let same = seen.generation == now.generation && grew;
+                let before = if same { *seen } else { Seen::default() };
                 let grown = Growth {
                     syns: now.syns.wrapping_sub(before.syns).into(),
                     firsts: now.firsts.wrapping_sub(before.firsts).into(),

@@ -94,6 +94,33 @@ fn accept_stalled_is_no_flood() {
     assert_eq!(found, [Verdict::AcceptQueueOverload]);
 }
 
+/// 800 SYNs a second to a listener, beside 400 connections a second to another one, on a host that
+/// answers every SYN with a cookie. `reach`: they come to the listener.
+fn cookies_always(reach: bool) -> Vec<Verdict> {
+    run(40, |n| {
+        let other = Target::Listener("10.0.0.1:81".parse().expect("an address"));
+        let counts = Counts { syns: 100, completed: 100, ..Counts::default() };
+        let mut tick = tick(n, Target::Listener(listener()), Counts { syns: 200, ..counts });
+        if let Some(target) = tick.targets.first_mut() {
+            target.counts.completed = 0;
+        }
+        let row = TargetTick { target: other, counts, first_syn: None, sources: None };
+        tick.targets.push(row);
+        let each = if reach { 300 } else { 100 };
+        let stack = StackCounters { syncookies_sent: (n + 1) * each, ..StackCounters::default() };
+        let sample = Sample { syncookies: 2, ..sample(n, stack, Some((0, 0))) };
+        // The kernel is asked once a second.
+        (tick, (n % 4 == 3).then_some(sample))
+    })
+}
+
+#[test]
+fn another_listeners_cookies_confirm_no_flood() {
+    assert_eq!(cookies_always(false), [Verdict::Filtered]);
+    let told = cookies_always(true);
+    assert!(matches!(told.as_slice(), [verdict] if verdict.is_flood()), "{told:?}");
+}
+
 #[test]
 fn low_and_slow_is_pressure() {
     let found = run(40, |n| {
