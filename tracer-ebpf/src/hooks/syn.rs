@@ -159,7 +159,7 @@ fn handle(segment: &packet::Segment, ifindex: u32) {
         return;
     }
     if segment.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN | tcp_flags::ACK {
-        flood::syn_ack(&subject);
+        answering(segment, &subject, ifindex);
     } else if segment.flags & tcp_flags::SYN != 0 {
         opening(segment, &subject, ifindex);
     } else {
@@ -176,6 +176,19 @@ fn handle(segment: &packet::Segment, ifindex: u32) {
         if syn_ts_ns != 0 {
             request_reset(segment, &subject, now, syn_ts_ns);
         }
+    }
+}
+
+/// A SYN-ACK. One that passes two devices (bond, bridge, VLAN) is one.
+#[inline(always)]
+fn answering(segment: &packet::Segment, subject: &Subject, ifindex: u32) {
+    // In a place where no RST can take it for the SYN of a request.
+    let apart = Subject { netns: !subject.netns, ..*subject };
+    let Some(place) = syn_table::place(&apart) else { return };
+    // SAFETY: takes no arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if place.store(now, segment.seq, ifindex) != Seen::OtherDevice {
+        flood::syn_ack(subject);
     }
 }
 
