@@ -340,13 +340,18 @@ fn tick_floods(pipeline: &mut Pipeline, clock: &mut Option<FloodClock>) {
 #[derive(Default)]
 struct LossCheck {
     seen: u64,
+    /// Events that no program seemed to have been run for at the check before.
+    missed: u64,
     /// A question is under way.
     asked: bool,
 }
 
 impl LossCheck {
     fn due(&mut self, counters: Counters, missed: u64) -> bool {
-        let lost = counters.records_lost + missed;
+        // An event is missed by the first program a moment before the second makes up for it, and a
+        // virtual CPU may be taken away in between: what is missing at two checks is.
+        let certain = missed.min(std::mem::replace(&mut self.missed, missed));
+        let lost = counters.records_lost + certain;
         if lost <= self.seen || self.asked {
             return false;
         }

@@ -268,7 +268,9 @@ fn memory_does_not_depend_on_the_number_of_sources() {
         let run = tracer.stop();
         let _ = Check::of(run.fine().end()).eq("syns", 900_000);
         assert!(few.1 > 0, "no maps");
-        assert_eq!((few.1, full.1), (many.1, many.1), "bytes of the kernel's maps");
+        // An address that comes up has a node in the table of local ones.
+        let maps = [few.1, full.1].map(|bytes| bytes.abs_diff(many.1));
+        assert!(maps.iter().all(|bytes| *bytes < 4_096), "maps: {few:?} {full:?} {many:?}");
         assert!(full.0 < few.0 + (6 << 10), "KiB: {few:?} {full:?}");
         assert!(many.0 < full.0 + 1_024, "KiB: {full:?} {many:?}");
     });

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, TcpListener};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use crate::support::counters::Counters;
 use crate::support::crowd::{Acceptor, Crowd};
 use crate::support::flood::{Flood, Kind, Sources, swallow_answers};
@@ -244,7 +246,16 @@ fn lost_records_leave_no_half_opens_behind() {
         let acceptor = Acceptor::new(listener(lab));
         let args = ["--local-port", "8080", "--ring-size", "4096"];
         let tracer = Tracer::start(lab, &args);
-        let made = Crowd::new(lab.b4_port(8080), 4_000, Duration::from_secs(3)).run(&lab.a);
+        let made = std::thread::scope(|scope| {
+            let crowd = Crowd::new(lab.b4_port(8080), 4_000, Duration::from_secs(3));
+            let crowd = scope.spawn(move || crowd.run(&lab.a));
+            // Nobody empties the ring meanwhile.
+            pause(1_000);
+            tracer.signal(Signal::SIGSTOP);
+            pause(500);
+            tracer.signal(Signal::SIGCONT);
+            crowd.join().expect("the crowd")
+        });
         assert!(made.completed > 9_000, "{made:?}");
         let raw = Raw::new(lab);
         for _ in 0..LEFT {
