@@ -74,8 +74,8 @@ impl Context<'_> {
 #[derive(Debug)]
 pub(super) struct Incident {
     pub(super) since: MonoNs,
-    /// Totals of the target when it began.
-    pub(super) base: (u64, u64),
+    /// SYNs of the target before it began.
+    pub(super) base: u64,
     pub(super) finding: Finding,
     active_at: MonoNs,
     told_at: MonoNs,
@@ -87,7 +87,7 @@ impl Incident {
     pub(super) fn step(
         slot: &mut Option<Self>,
         finding: Option<Finding>,
-        begin: (MonoNs, (u64, u64)),
+        begin: (MonoNs, u64),
         context: &Context<'_>,
         alert: impl FnOnce(&Self) -> Alert,
         out: &mut Vec<Record>,

@@ -53,7 +53,8 @@ pub(super) struct Watch {
     pub(super) half: HalfOpen,
     /// SYN-ACKs sent again: of late, by exponential decay per tick.
     retransmits: f64,
-    totals: (u64, u64),
+    /// SYNs since it is watched.
+    syns: u64,
     seen_at: MonoNs,
     /// Until then the SYN queue may hold what a flood left there.
     aftermath: MonoNs,
@@ -75,7 +76,7 @@ impl Watch {
             since: MonoNs(0),
             half: HalfOpen::default(),
             retransmits: 0.0,
-            totals: (0, 0),
+            syns: 0,
             seen_at: MonoNs(0),
             aftermath: MonoNs(0),
             flood: None,
@@ -126,9 +127,7 @@ impl Watch {
         if came {
             self.seen_at = now;
         }
-        self.totals.0 = self.totals.0.saturating_add(counts.syns);
-        self.totals.1 =
-            self.totals.1.saturating_add(counts.completed).saturating_add(counts.completed_unseen);
+        self.syns = self.syns.saturating_add(counts.syns);
         self.half.add(now, flow.firsts as u64);
         // One whose SYN was not seen takes nothing off those that were.
         self.half.take(counts.completed.saturating_add(counts.resets_matched));
@@ -372,7 +371,7 @@ impl Watch {
         let found = self.look(floor, context);
         let mut slot = self.flood.take();
         let was_open = slot.is_some();
-        let begin = (self.since, (0, 0));
+        let begin = (self.since, 0);
         Incident::step(
             &mut slot,
             found,
@@ -420,7 +419,7 @@ impl Watch {
         }
         let mut notices = std::mem::take(&mut self.notices);
         for (slot, found) in notices.iter_mut().zip(found) {
-            let begin = (now, self.totals);
+            let begin = (now, self.syns);
             Incident::step(
                 slot,
                 found,
@@ -458,7 +457,7 @@ impl Watch {
             alert.sources_estimate = senders.distinct;
             alert.top_sources = senders.top(alert.syn_count);
         } else {
-            alert.syn_count = self.totals.0.saturating_sub(incident.base.0);
+            alert.syn_count = self.syns.saturating_sub(incident.base);
         }
         alert
     }

@@ -28,7 +28,7 @@ use self::listener::Watch;
 use self::sample::Sample;
 use self::stack::Stack;
 use self::strangers::Strangers;
-use self::tick::{SourceTick, Target, Tick};
+use self::tick::{Target, Tick};
 use super::event::{Event, MonoNs};
 use super::record::Record;
 
@@ -138,39 +138,26 @@ impl Detector {
         }
         let syns = self.watches.values().map(|watch| watch.syns(now, self.stack.span())).sum();
         let context = Context { syns, ..context };
-        let add = |watches: &mut BTreeMap<Target, Watch>, list: &[SourceTick], kind: u8| {
-            for source in list {
-                let Some(watch) = watches.get_mut(&source.target) else { continue };
-                match kind {
-                    0 => {
-                        let tally = watch.sources.of(source.addr);
-                        tally.syns = tally.syns.saturating_add(source.syns);
-                        tally.firsts = tally.firsts.saturating_add(source.firsts);
-                    }
-                    1 => {
-                        let tally = watch.prefixes.of(source.addr);
-                        tally.syns = tally.syns.saturating_add(source.syns);
-                        tally.firsts = tally.firsts.saturating_add(source.firsts);
-                    }
-                    _ => {
-                        let tally = watch.sources.of(source.addr);
-                        tally.completed = tally.completed.saturating_add(source.syns);
-                        if let Some(tally) = watch.prefixes.known(prefix(source.addr)) {
-                            tally.completed = tally.completed.saturating_add(source.syns);
-                        }
-                    }
-                }
+        for source in &tick.sources {
+            if let Some(watch) = self.watches.get_mut(&source.target) {
+                watch.sources.of(source.addr).sent(source);
             }
-        };
-        add(&mut self.watches, &tick.sources, 0);
-        add(&mut self.watches, &tick.prefixes, 1);
-        add(&mut self.watches, &tick.completers, 2);
+        }
+        for source in &tick.prefixes {
+            if let Some(watch) = self.watches.get_mut(&source.target) {
+                watch.prefixes.of(source.addr).sent(source);
+            }
+        }
+        for source in &tick.completers {
+            let Some(watch) = self.watches.get_mut(&source.target) else { continue };
+            let tally = watch.sources.of(source.addr);
+            tally.completed = tally.completed.saturating_add(source.syns);
+            if let Some(tally) = watch.prefixes.known(prefix(source.addr)) {
+                tally.completed = tally.completed.saturating_add(source.syns);
+            }
+        }
         for watch in self.watches.values_mut() {
-            for (addr, count) in &self.elsewhere {
-                if let Some(tally) = watch.sources.known(*addr) {
-                    tally.elsewhere = tally.elsewhere.saturating_add(*count);
-                }
-            }
+            watch.sources.answered_elsewhere(&self.elsewhere);
             watch.judge(floor, &context, out);
         }
         self.strangers.take(tick, from, floor, &self.elsewhere, now);

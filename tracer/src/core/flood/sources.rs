@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use rustc_hash::FxHashMap;
 
+use super::tick::SourceTick;
+
 /// Keys kept after the weakest were dropped; there are never more than twice as many.
 const KEPT: usize = 1024;
 
@@ -21,6 +23,12 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// What it sent in a tick.
+    pub(super) fn sent(&mut self, source: &SourceTick) {
+        self.syns = self.syns.saturating_add(source.syns);
+        self.firsts = self.firsts.saturating_add(source.firsts);
+    }
+
     /// SYNs that came to nothing.
     pub(super) fn uncompleted(&self) -> u64 {
         self.firsts.saturating_sub(self.completed.saturating_add(self.elsewhere))
@@ -51,6 +59,15 @@ impl Tallies {
     /// The tally of an address if it has one.
     pub(super) fn known(&mut self, addr: IpAddr) -> Option<&mut Tally> {
         self.by.get_mut(&addr)
+    }
+
+    /// Takes in what happened in other namespaces, by remote address.
+    pub(super) fn answered_elsewhere(&mut self, by: &FxHashMap<IpAddr, u64>) {
+        for (addr, count) in by {
+            if let Some(tally) = self.known(*addr) {
+                tally.elsewhere = tally.elsewhere.saturating_add(*count);
+            }
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (IpAddr, &Tally)> {

@@ -69,18 +69,7 @@ impl Stream {
 
     fn add(&mut self, source: &SourceTick, of_prefix: bool) {
         let tallies = if of_prefix { &mut self.prefixes } else { &mut self.sources };
-        let tally = tallies.of(source.addr);
-        tally.syns = tally.syns.saturating_add(source.syns);
-        tally.firsts = tally.firsts.saturating_add(source.firsts);
-    }
-
-    /// What its sources did in other namespaces.
-    fn elsewhere(&mut self, by: &FxHashMap<IpAddr, u64>) {
-        for (addr, count) in by {
-            if let Some(tally) = self.sources.known(*addr) {
-                tally.elsewhere = tally.elsewhere.saturating_add(*count);
-            }
-        }
+        tallies.of(source.addr).sent(source);
     }
 
     fn rate(&self, now: MonoNs) -> f64 {
@@ -200,7 +189,7 @@ impl Strangers {
             self.answers.add(source, false);
             self.answers.add(&SourceTick { addr: prefix(source.addr), ..*source }, true);
         }
-        self.closed.elsewhere(elsewhere);
+        self.closed.sources.answered_elsewhere(elsewhere);
     }
 
     /// Tells what is new.
@@ -236,7 +225,7 @@ impl Strangers {
             (&mut self.forwarded, forwarded, &self.foreign),
             (&mut self.backscatter, unasked, &self.answers),
         ] {
-            let begin = (stream.since, (0, 0));
+            let begin = (stream.since, 0);
             let alert = |incident: &Incident| stream.alert(incident, context);
             Incident::step(slot, found, begin, context, alert, out);
         }
