@@ -36,8 +36,16 @@ fn held_by(pid: u32) -> BTreeSet<(&'static str, u64)> {
 fn all_objects(lab: &Lab) -> BTreeSet<(&'static str, u64)> {
     let mut all = BTreeSet::new();
     for kind in ["link", "prog", "map"] {
-        let listed = lab.b.sh(&format!("bpftool -j {kind} show"));
-        let listed: Value = serde_json::from_str(&listed).expect("bpftool's JSON");
+        let line = format!("bpftool -j {kind} show");
+        let mut listed = None;
+        // It fails where an object of another test goes away while it lists them.
+        wait_until("bpftool lists all", Duration::from_secs(10), || {
+            let out = lab.b.try_sh(&line);
+            listed = out.status.success().then_some(out.stdout);
+            listed.is_some()
+        });
+        let listed: Value =
+            serde_json::from_slice(&listed.unwrap_or_default()).expect("bpftool's JSON");
         let ids = listed.as_array().into_iter().flatten().filter_map(|o| o["id"].as_u64());
         all.extend(ids.map(|id| (kind, id)));
     }
