@@ -51,12 +51,23 @@ impl Addr {
     #[inline(always)]
     #[must_use]
     pub const fn is_v4(self) -> bool {
-        let first_half = if cfg!(target_endian = "little") {
-            self.0[1] as u32
-        } else {
-            (self.0[1] >> 32) as u32
-        };
-        self.0[0] == 0 && first_half == MAPPED
+        self.0[0] == 0 && self.prefix_word() == MAPPED
+    }
+
+    /// All ones if it stands for an IPv4 address, else zero: for what is to go without a branch.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4_mask(self) -> u64 {
+        let first = self.0[0];
+        let other = (first as u32 | (first >> 32) as u32 | (self.prefix_word() ^ MAPPED)) as u64;
+        // Only 0 has a highest bit after 1 was taken away.
+        (other.wrapping_sub(1).cast_signed() >> 63).cast_unsigned()
+    }
+
+    /// The third of the four 32-bit words.
+    #[inline(always)]
+    const fn prefix_word(self) -> u32 {
+        if cfg!(target_endian = "little") { self.0[1] as u32 } else { (self.0[1] >> 32) as u32 }
     }
 }
 
@@ -79,10 +90,13 @@ mod tests {
         let v4 = Addr::v4(u32::from_ne_bytes([10, 0, 0, 1]));
         assert_eq!(v4.to_bytes(), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1]);
         assert!(v4.is_v4());
+        assert_eq!(v4.v4_mask(), u64::MAX);
         let bytes = [0xfd, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
         let v6 = Addr::from_bytes(bytes);
         assert_eq!(v6.to_bytes(), bytes);
         assert!(!v6.is_v4());
+        assert_eq!(v6.v4_mask(), 0);
+        assert_eq!((Addr([0, 0]).v4_mask(), Addr([1 << 32, v4.0[1]]).v4_mask()), (0, 0));
         let words = [[0xfd, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]];
         assert_eq!(Addr::v6(words.map(u32::from_ne_bytes)), v6);
     }

@@ -14,8 +14,11 @@ pub struct Counters {
     pub records_lost: u64,
     /// Of those, transitions.
     pub transitions_lost: u64,
-    /// SYNs that matched the filters, repeated ones included, one that passes two devices once.
+    /// SYNs that matched the filters, repeated ones included; in the kernel only those of CPUs that
+    /// have no element of their own (`crate::flood::cpu::Now::syns` has the others).
     pub syns: u64,
+    /// Of those, the ones that turned out to be others on their way through a second device.
+    pub syns_other_device: u64,
     /// SYNs whose 4-tuple and initial sequence number were seen before on the same device.
     pub syns_repeated: u64,
     /// TCP packets that could not be parsed: fragments, truncated or malformed.
@@ -37,7 +40,7 @@ pub struct Counters {
     pub rescued: u64,
 }
 
-const _: () = assert!(size_of::<Counters>() == 13 * 8);
+const _: () = assert!(size_of::<Counters>() == 14 * 8);
 
 impl Counters {
     /// Adds another CPU's totals.
@@ -47,6 +50,7 @@ impl Counters {
             records_lost,
             transitions_lost,
             syns,
+            syns_other_device,
             syns_repeated,
             syns_unparsed,
             requests_reset,
@@ -61,6 +65,7 @@ impl Counters {
         self.records_lost += records_lost;
         self.transitions_lost += transitions_lost;
         self.syns += syns;
+        self.syns_other_device += syns_other_device;
         self.syns_repeated += syns_repeated;
         self.syns_unparsed += syns_unparsed;
         self.requests_reset += requests_reset;

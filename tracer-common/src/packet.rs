@@ -209,6 +209,7 @@ fn network_header<P: Packet>(packet: &P) -> Result<(usize, bool), Reject> {
         if ether_type != ETH_P_8021Q && ether_type != ETH_P_8021AD {
             break;
         }
+        core::hint::cold_path();
         let vlan: Vlan = packet.read(offset).ok_or(Reject::NotTcp)?;
         ether_type = u16::from_be(vlan.ether_type);
         offset += size_of::<Vlan>();

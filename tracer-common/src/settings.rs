@@ -49,8 +49,8 @@ pub struct Settings {
     pub netns: u32,
     /// Network namespace (inode) whose devices carry the SYN hook.
     pub hook_netns: u32,
-    /// CPUs that have elements of their own in the flood arrays.
-    pub cpus: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 const _: () = assert!(size_of::<Settings>() == 120);

@@ -1,17 +1,34 @@
 //! The table that remembers when a SYN arrived until its handshake completes.
 //!
 //! One fixed array shared by all CPUs, written without locks: a SYN may be stored on one CPU and
-//! looked for on another. A slot is two words, so that four share a cache line and none straddles
+//! looked for on another. A slot is two words, so that four fill a cache line and none straddles
 //! two. The first is the connection's tag and the SYN's number, masked by the second, so that a slot
 //! torn between two writers belongs to nobody (the lockless-hashing trick of chess programs: Hyatt
 //! and Mann, "A lock-less transposition table implementation"). An overwritten slot means that the
 //! time is unknown, never that it is wrong.
+//!
+//! In a flood from random sources every slot is in memory that no cache holds, and reading it takes
+//! as long as all the rest of a SYN. Writing does not wait. So a busy CPU leaves a SYN in the
+//! [`Line::inbox`] of its line unseen, and settles it in its slot when the next SYN comes and the
+//! line has arrived. Whoever looks for a SYN looks in both places.
 
 use crate::addr::Addr;
 use crate::hash::{self, Key};
 
-/// Slots in the table; a power of two.
-pub const SLOTS: u32 = 1 << 18;
+/// Cache lines in the table; a power of two.
+pub const LINES: u32 = 1 << 16;
+/// Slots of a line.
+pub const WAYS: u32 = 3;
+
+/// A cache line of the table.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// Settled SYNs.
+    pub slots: [Slot; WAYS as usize],
+    /// The SYN that came last for any of them, where its CPU was busy; see [`Slot::posted`].
+    pub inbox: Slot,
+}
 
 /// A SYN older than this is no part of a handshake: SYN retransmission ends before
 /// (`tcp_syn_retries` 6: 127 s).
@@ -25,8 +42,27 @@ pub struct Slot {
     /// [`mask`] of `detail`.
     pub check: u64,
     /// Arrival of the first SYN (high 40 bits: nanoseconds of `CLOCK_MONOTONIC` modulo 2^40, which
-    /// is 18 minutes), device (18 bits), repeats (6 bits). 0: empty.
+    /// is 18 minutes), device (18 bits), repeats (6 bits). 0: empty; in an inbox also
+    /// [`TAKEN_REPEATED`] and [`TAKEN_OTHER_DEVICE`].
     pub detail: u64,
+}
+
+/// [`Slot::detail`] of an inbox whose SYN was taken out: nothing was known of it before.
+pub const TAKEN_FIRST: u64 = 0;
+/// The same, and it had come before.
+pub const TAKEN_REPEATED: u64 = 1;
+/// The same, and it had come in by another device.
+pub const TAKEN_OTHER_DEVICE: u64 = 2;
+
+/// What became of a SYN left in an inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Posted {
+    /// It is there.
+    There,
+    /// Its connection is complete or dead: it was this.
+    Taken(Seen),
+    /// Another one has its place: it goes to its slot all the same.
+    Displaced,
 }
 
 /// A SYN that the table remembers.
@@ -55,8 +91,31 @@ const fn mask(detail: u64) -> u64 {
 }
 
 /// What a packet's or a socket's 4-tuple hashes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tag(u64);
+
+/// The SYN that a CPU saw last, which may be settled only when the next one comes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastSyn {
+    /// What its slot is to hold if it was a first one.
+    pub fresh: Slot,
+    /// Arrival, nanoseconds of `CLOCK_MONOTONIC`.
+    pub ts_ns: u64,
+    /// Of its connection.
+    pub tag: Tag,
+    /// Initial sequence number.
+    pub isn: u32,
+    /// The device it came in on.
+    pub ifindex: u32,
+    /// Not 0: it is in its line's inbox still.
+    pub posted: u32,
+    /// Destination slot (`crate::flood::slot`).
+    pub slot: u32,
+    /// Source address.
+    pub source: Addr,
+}
 
 /// What a SYN meant to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,17 +152,24 @@ impl Tag {
         Self(hash::pair(key, [tuple.remote_addr, tuple.local_addr], [ports, tuple.netns]))
     }
 
-    /// What the slot keeps of it: of the bits that are not in the index, the best.
+    /// What the slot keeps of it: the bits that choose neither line nor slot.
     #[inline(always)]
-    fn check(self) -> u32 {
-        (self.0 >> (64 - SLOTS.trailing_zeros() - 32)) as u32
+    const fn check(self) -> u32 {
+        self.0 as u32
     }
 
-    /// The slot where the connection's SYN is kept.
+    /// The line where the connection's SYN is kept.
     #[inline(always)]
     #[must_use]
-    pub fn index(self) -> u32 {
-        (self.0 >> (64 - SLOTS.trailing_zeros())) as u32
+    pub const fn line(self) -> u32 {
+        (self.0 >> (64 - LINES.trailing_zeros())) as u32
+    }
+
+    /// Its slot in the line.
+    #[inline(always)]
+    #[must_use]
+    pub const fn way(self) -> u32 {
+        (((self.0 >> 32) as u32 & 0xffff) * WAYS) >> 16
     }
 }
 
@@ -127,7 +193,8 @@ impl Slot {
     pub fn arrival(&self, tag: Tag, now_ns: u64) -> Option<Arrival> {
         let open = self.check ^ mask(self.detail);
         let age = now_ns.wrapping_sub(self.detail >> TIME_SHIFT) & TIME_MASK;
-        if (open >> 32) as u32 != tag.check() || self.detail == 0 || age >= MAX_AGE_NS {
+        let none = self.detail <= TAKEN_OTHER_DEVICE;
+        if (open >> 32) as u32 != tag.check() || none || age >= MAX_AGE_NS {
             return None;
         }
         Some(Arrival {
@@ -138,14 +205,22 @@ impl Slot {
         })
     }
 
-    /// What to do with a SYN that hashes here: what it is, and the slot's new content if that
-    /// changes.
+    /// What to do with a SYN that hashes here and came in at `came_ns`, not after `now_ns`: what it
+    /// is, and the slot's new content if that changes. `fresh`: [`Self::new`] of it.
     #[inline(always)]
     #[must_use]
-    pub fn meet(&self, tag: Tag, now_ns: u64, isn: u32, ifindex: u32) -> (Seen, Option<Self>) {
+    pub fn meet(
+        &self,
+        tag: Tag,
+        now_ns: u64,
+        came_ns: u64,
+        isn: u32,
+        ifindex: u32,
+        fresh: Self,
+    ) -> (Seen, Option<Self>) {
         let known = match self.arrival(tag, now_ns) {
             Some(known) if known.isn == isn => known,
-            _ => return (Seen::First, Some(Self::new(tag, now_ns, isn, ifindex))),
+            _ => return (Seen::First, Some(fresh)),
         };
         if known.device != ifindex & DEVICE_MASK {
             return (Seen::OtherDevice, None);
@@ -153,11 +228,55 @@ impl Slot {
         if known.repeats == REPEATS_MASK {
             return (Seen::Repeated, None);
         }
-        (Seen::Repeated, Some(Self::sealed(tag, isn, self.detail + 1)))
+        let mut detail = self.detail + 1;
+        // Settled late, after its repetition on another CPU.
+        if came_ns < known.ts_ns {
+            detail = (came_ns << TIME_SHIFT) | (detail & ((1 << TIME_SHIFT) - 1));
+        }
+        (Seen::Repeated, Some(Self::sealed(tag, isn, detail)))
     }
 }
 
-const _: () = assert!(size_of::<Slot>() == 16 && MAX_AGE_NS < TIME_MASK);
+impl Slot {
+    /// What became of a SYN that was left here as `as_left`.
+    #[inline(always)]
+    #[must_use]
+    pub fn posted(&self, as_left: &Self) -> Posted {
+        if self.check != as_left.check {
+            return Posted::Displaced;
+        }
+        match self.detail {
+            TAKEN_FIRST => Posted::Taken(Seen::First),
+            TAKEN_REPEATED => Posted::Taken(Seen::Repeated),
+            TAKEN_OTHER_DEVICE => Posted::Taken(Seen::OtherDevice),
+            _ => Posted::There,
+        }
+    }
+}
+
+impl Arrival {
+    /// A SYN found in its slot that is in its line's inbox as well: what both say, and what the inbox
+    /// is to say of the second.
+    #[inline(always)]
+    #[must_use]
+    pub fn with(self, posted: Self) -> (Self, u64) {
+        let ts_ns = if posted.ts_ns < self.ts_ns { posted.ts_ns } else { self.ts_ns };
+        if self.device != posted.device {
+            (Self { ts_ns, ..self }, TAKEN_OTHER_DEVICE)
+        } else if self.ts_ns == posted.ts_ns {
+            // The same one: it is being settled just now.
+            (self, TAKEN_FIRST)
+        } else {
+            (Self { ts_ns, repeats: self.repeats + 1, ..self }, TAKEN_REPEATED)
+        }
+    }
+}
+
+const _: () = {
+    assert!(size_of::<Slot>() == 16 && size_of::<Line>() == 64);
+    assert!(size_of::<LastSyn>() == 64);
+    assert!(MAX_AGE_NS < TIME_MASK && LINES.is_power_of_two());
+};
 
 #[cfg(test)]
 mod tests {
@@ -177,6 +296,17 @@ mod tests {
                 netns,
             },
         )
+    }
+
+    fn meet(
+        slot: &Slot,
+        tag: Tag,
+        now_ns: u64,
+        came_ns: u64,
+        isn: u32,
+        ifindex: u32,
+    ) -> (Seen, Option<Slot>) {
+        slot.meet(tag, now_ns, came_ns, isn, ifindex, Slot::new(tag, came_ns, isn, ifindex))
     }
 
     fn held(slot: &Slot, tag: Tag, now_ns: u64) -> bool {
@@ -231,10 +361,10 @@ mod tests {
     #[test]
     fn retransmissions_keep_the_first_arrival_and_count() {
         let tag = tag(1000, 1);
-        let (seen, slot) = Slot::default().meet(tag, SECOND, 42, 3);
+        let (seen, slot) = meet(&Slot::default(), tag, SECOND, SECOND, 42, 3);
         let slot = slot.expect("stored");
         assert_eq!(seen, Seen::First);
-        let (seen, again) = slot.meet(tag, 2 * SECOND, 42, 3);
+        let (seen, again) = meet(&slot, tag, 2 * SECOND, 2 * SECOND, 42, 3);
         let again = again.expect("counted");
         let arrival = again.arrival(tag, 3 * SECOND).expect("held");
         assert_eq!((seen, arrival.ts_ns, arrival.repeats), (Seen::Repeated, SECOND, 1));
@@ -244,15 +374,18 @@ mod tests {
     fn the_same_syn_on_another_device_is_no_retransmission() {
         let tag = tag(1000, 1);
         let slot = Slot::new(tag, SECOND, 42, 3);
-        assert_eq!(slot.meet(tag, SECOND + 10, 42, 4), (Seen::OtherDevice, None));
+        assert_eq!(meet(&slot, tag, SECOND + 10, SECOND + 10, 42, 4), (Seen::OtherDevice, None));
     }
 
     #[test]
     fn a_new_sequence_number_or_an_old_entry_begins_anew() {
         let tag = tag(1000, 1);
         let slot = Slot::new(tag, SECOND, 42, 3);
-        assert_eq!(slot.meet(tag, 2 * SECOND, 43, 3).0, Seen::First);
-        assert_eq!(slot.meet(tag, 2 * SECOND + MAX_AGE_NS, 42, 3).0, Seen::First);
+        assert_eq!(meet(&slot, tag, 2 * SECOND, 2 * SECOND, 43, 3).0, Seen::First);
+        assert_eq!(
+            meet(&slot, tag, 2 * SECOND + MAX_AGE_NS, 2 * SECOND + MAX_AGE_NS, 42, 3).0,
+            Seen::First
+        );
     }
 
     #[test]
@@ -260,11 +393,66 @@ mod tests {
         let tag = tag(1000, 1);
         let mut slot = Slot::new(tag, SECOND, 42, 3);
         for _ in 0..300 {
-            if let (_, Some(next)) = slot.meet(tag, SECOND, 42, 3) {
+            if let (_, Some(next)) = meet(&slot, tag, SECOND, SECOND, 42, 3) {
                 slot = next;
             }
         }
         let arrival = slot.arrival(tag, SECOND).expect("held");
         assert_eq!((arrival.repeats, arrival.isn, arrival.ts_ns), (63, 42, SECOND));
+    }
+
+    #[test]
+    fn settled_after_its_repetition_it_is_still_the_first() {
+        let tag = tag(1000, 1);
+        let repetition = Slot::new(tag, 2 * SECOND, 42, 3);
+        let (seen, slot) = meet(&repetition, tag, 3 * SECOND, SECOND, 42, 3);
+        let arrival = slot.expect("changed").arrival(tag, 4 * SECOND).expect("held");
+        assert_eq!((seen, arrival.ts_ns, arrival.repeats), (Seen::Repeated, SECOND, 1));
+        assert_eq!(meet(&repetition, tag, 3 * SECOND, SECOND, 42, 4), (Seen::OtherDevice, None));
+    }
+
+    #[test]
+    fn slot_and_inbox_together_give_the_first_arrival() {
+        let tag = tag(1000, 1);
+        let at =
+            |ts, device| Slot::new(tag, ts, 42, device).arrival(tag, 5 * SECOND).expect("held");
+        let (both, mark) = at(2 * SECOND, 3).with(at(SECOND, 3));
+        assert_eq!((both.ts_ns, both.repeats, mark), (SECOND, 1, TAKEN_REPEATED));
+        let (both, mark) = at(SECOND, 3).with(at(SECOND, 3));
+        assert_eq!((both.ts_ns, both.repeats, mark), (SECOND, 0, TAKEN_FIRST));
+        let (both, mark) = at(SECOND + 5, 3).with(at(SECOND, 4));
+        assert_eq!((both.ts_ns, both.repeats, mark), (SECOND, 0, TAKEN_OTHER_DEVICE));
+    }
+
+    #[test]
+    fn what_became_of_a_posted_syn() {
+        let mine = Slot::new(tag(1000, 1), SECOND, 42, 3);
+        let other = Slot::new(tag(2000, 1), SECOND, 42, 3);
+        assert_eq!(mine.posted(&mine), Posted::There);
+        assert_eq!(other.posted(&mine), Posted::Displaced);
+        assert_eq!(Slot::default().posted(&mine), Posted::Displaced);
+        for (detail, seen) in [
+            (TAKEN_FIRST, Seen::First),
+            (TAKEN_REPEATED, Seen::Repeated),
+            (TAKEN_OTHER_DEVICE, Seen::OtherDevice),
+        ] {
+            let taken = Slot { detail, ..mine };
+            assert_eq!(taken.posted(&mine), Posted::Taken(seen));
+            assert!(!held(&taken, tag(1000, 1), 2 * SECOND));
+        }
+    }
+
+    #[test]
+    fn lines_and_ways_are_chosen_evenly() {
+        let mut lines = [0u32; 16];
+        let mut ways = [0u32; WAYS as usize];
+        for port in 1..=48_000u16 {
+            let tag = tag(port, 1);
+            lines[(tag.line() / (LINES / 16)) as usize] += 1;
+            ways[tag.way() as usize] += 1;
+        }
+        // 3,000 and 16,000 are expected: six standard deviations.
+        assert!(lines.iter().all(|hits| hits.abs_diff(3_000) < 330), "{lines:?}");
+        assert!(ways.iter().all(|hits| hits.abs_diff(16_000) < 620), "{ways:?}");
     }
 }

@@ -1,13 +1,12 @@
-//! Reading ahead.
+//! Asking for memory ahead.
 //!
-//! In a flood from random sources each SYN's elements are in memory that no cache and no TLB holds.
-//! Fetched one after the other, as the work comes to them, they cost the sum of the misses; touched
-//! together before the work begins, hardly more than the longest.
+//! In a flood from random sources each SYN's elements are in memory that no near cache holds. A load
+//! is waited for by the next reading of the clock at the latest; a store is not, and brings the cache
+//! line and the translation of its address all the same.
 
-/// Reads a word of a map value, so that its cache line is there when the work comes to it.
+/// Has the cache line of a map value's word come by writing what would be written anyway.
 #[inline(always)]
-pub(crate) fn fetch<T>(value: *mut T) {
-    const { assert!(size_of::<T>() >= size_of::<u32>() && align_of::<T>() >= align_of::<u32>()) };
-    // SAFETY: a map value, of a size and alignment that hold a u32.
-    unsafe { value.cast::<u32>().read_volatile() };
+pub(crate) fn fetch(word: *mut u32, value: u32) {
+    // SAFETY: a word of a map value.
+    unsafe { word.write_volatile(value) };
 }

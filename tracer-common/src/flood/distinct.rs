@@ -14,16 +14,34 @@ pub const SYN_ACK_SOURCES: u32 = SLOTS + 1;
 /// Sketches of one epoch: one of sources per destination slot, and the two above.
 pub const SKETCHES: u32 = SLOTS + 2;
 
-/// Register of a hash, and its rank: the place of the first 1 among the other bits, from 1. A
-/// register keeps the highest rank it has seen.
+/// Register of a hash, and its rank: the place of the last 1 among the other bits, from 1. A register
+/// keeps the highest rank it has seen.
 #[inline(always)]
 #[must_use]
-pub const fn register(hash: u64) -> (usize, u8) {
+pub fn register(hash: u64) -> (usize, u8) {
     let index = (hash >> (64 - PRECISION)) as usize;
-    // A guard bit, so that the rank ends with the hash.
-    let rest = (hash << PRECISION) | (1 << (PRECISION - 1));
-    (index, rest.leading_zeros() as u8 + 1)
+    let rank = match LAST_ONE[(hash & 0xff) as usize] {
+        0 => {
+            core::hint::cold_path();
+            // A guard bit, so that the rank ends with the hash.
+            (hash | 1 << (64 - PRECISION)).trailing_zeros() as u8 + 1
+        }
+        rank => rank,
+    };
+    (index, rank)
 }
+
+/// Place of the last 1 of a byte, from 1; 0: none. The BPF target has no instruction for it, and
+/// what stands in for one takes forty.
+static LAST_ONE: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 1;
+    while byte < 256 {
+        table[byte] = byte.trailing_zeros() as u8 + 1;
+        byte += 1;
+    }
+    table
+};
 
 /// Number that stands for a port instead of a slot in the hash of a destination
 /// ([`crate::hash::single`]).
@@ -37,7 +55,7 @@ pub const fn port_number(port: u16) -> u32 {
 #[inline(always)]
 #[must_use]
 pub const fn index(epoch: u32, sketch: u32) -> u32 {
-    (epoch & 1) * SKETCHES + sketch
+    sketch * 2 + (epoch & 1)
 }
 
 #[cfg(test)]
@@ -71,7 +89,11 @@ mod tests {
     #[test]
     fn ranks_end_with_the_hash() {
         assert_eq!(register(0), (0, 52));
+        assert_eq!(register(u64::MAX << 51), (REGISTERS - 1, 52));
         assert_eq!(register(u64::MAX), (REGISTERS - 1, 1));
-        assert_eq!(register(1), (0, 51));
+        for rank in 1..=51u8 {
+            assert_eq!(register(1 << (rank - 1)), (0, rank));
+            assert_eq!(register(u64::MAX << (rank - 1)), (REGISTERS - 1, rank));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! How SYNs are counted in the kernel: the arrays that both sides know, all of fixed size whatever
 //! the number of sources.
 //!
+//! - [`cpu`]: what a CPU's SYN hook counts in, the exact totals and the heavy hitters among it;
 //! - [`counts`]: exact totals per CPU and destination, monotone; nothing is ever reset.
 //! - [`sources`]: who sends most, per source and per prefix, in sets of few ways.
 //! - [`destination`]: what was found out about a destination, kept for its next SYN;
@@ -11,6 +12,7 @@
 //! and if it is late nothing is lost, the epoch is longer.
 
 pub mod counts;
+pub mod cpu;
 pub mod destination;
 pub mod distinct;
 pub mod sources;
@@ -38,7 +40,7 @@ pub const LISTENER_ENTRIES: u32 = 4096;
 /// Entries of the map of local addresses and prefixes; what is beyond counts as [`slot::FOREIGN`].
 pub const LOCAL_ENTRIES: u32 = 16384;
 
-/// What the user side tells the kernel side while it runs: the only element of a mapped array.
+/// What the user side tells the kernel side while it runs, in each CPU's element.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Control {

@@ -1,15 +1,20 @@
 //! Who sends most: heavy hitters in sets of few ways.
 //!
 //! Each CPU has its own sets. A key (destination slot and address) belongs to one set by its keyed
-//! hash. A key that holds a way is counted exactly from the moment it took it; a newcomer wears down
+//! hash. A source that holds a way is counted exactly from the moment it took it; a newcomer wears down
 //! the weakest way's strength and lays claim to it when that is used up. It takes the way with its
-//! next SYN, or at once where the way is empty or has been silent for [`STALE_EPOCHS`].
+//! next SYN, or at once where the way is empty or has been silent for [`STALE_EPOCHS`]. Where all
+//! ways are taken only one newcomer in [`SAMPLE`] does so, the others are turned away; for its prefix
+//! it is counted as often, which makes that an estimate.
 //!
 //! In a flood from random sources every SYN is a newcomer's, and memory is cold: what such a one
 //! needs is in the set's first 64 bytes, and only one that comes again touches a bucket.
 
+use core::hint::cold_path;
+
 use crate::addr::Addr;
 use crate::hash::Key;
+use crate::syn_table::Seen;
 
 /// Ways of a set.
 pub const WAYS: usize = 4;
@@ -19,6 +24,9 @@ pub const SOURCE_SETS: u32 = 512;
 pub const PREFIX_SETS: u32 = 256;
 /// A way not hit for so many epochs is free to take.
 pub const STALE_EPOCHS: u32 = 64;
+/// Of so many newcomers to a full set one wears down a way. Those that stay can only hold their ways
+/// the better; one that sends much loses so many SYNs more before it has a way.
+pub const SAMPLE: u32 = 4;
 
 /// One key and what was counted for it.
 #[repr(C)]
@@ -37,10 +45,12 @@ pub struct Bucket {
     /// Grows when another key takes this way; odd while that is being done.
     pub generation: u32,
     /// SYNs that the set had lost sight of when this key took the way (`Set::evicted` then): the
-    /// most by which `syns` may be too low. 0: exact.
+    /// most by which `syns` may be too low. 0: exact, if it is a source.
     pub bound: u32,
+    /// SYNs among them that had come in by another device already.
+    pub other_device: u32,
     /// Zero.
-    pub reserved: [u32; 2],
+    pub reserved: u32,
 }
 
 /// Where a key is looked for: a cache line that tells whose the ways are, and the ways.
@@ -54,10 +64,12 @@ pub struct Set {
     pub evicted: u32,
     /// Ways that a newcomer has laid claim to: one bit each. Their buckets are still those of the
     /// keys that were driven out.
-    pub claims: u32,
-    /// Zero.
-    pub reserved: u32,
-    /// The ways' keys, hashed.
+    pub claims: u16,
+    /// Newcomers that came while the set was full, modulo [`SAMPLE`].
+    pub newcomers: u16,
+    /// Before this epoch no way is empty or stale.
+    pub full_until: u32,
+    /// The ways' keys, hashed; 0: empty.
     pub tags: [u32; WAYS],
     /// What newcomers wear down; 0: empty.
     pub strengths: [u32; WAYS],
@@ -67,116 +79,207 @@ pub struct Set {
     pub ways: [Bucket; WAYS],
 }
 
+/// What came of a key.
+#[derive(Clone, Copy)]
+pub struct Come {
+    /// SYNs.
+    pub syns: u32,
+    /// They were not seen before.
+    pub first: bool,
+}
+
+impl Come {
+    /// One SYN.
+    #[inline(always)]
+    #[must_use]
+    pub const fn one(first: bool) -> Self {
+        Self { syns: 1, first }
+    }
+
+    #[inline(always)]
+    const fn firsts(self) -> u32 {
+        // Without a branch.
+        self.syns * self.first as u32
+    }
+}
+
 /// A key of a set.
 #[derive(Clone, Copy)]
 pub struct Hitter {
-    /// Keyed hash of the others: [`source_tag`] or [`prefix_tag`].
+    /// Keyed hash of the others: [`source_tag`] or [`prefix_tag`]. Never 0.
     pub tag: u32,
+    /// The set's number: [`source_set`] or [`prefix_set`].
+    pub set: u32,
     /// Destination slot.
     pub slot: u32,
     /// See [`Bucket::addr`].
     pub addr: Addr,
 }
 
+impl Hitter {
+    /// A source, by the hash of its slot and address ([`crate::hash::single`]).
+    #[inline(always)]
+    #[must_use]
+    pub const fn source(hash: u64, slot: u32, addr: Addr) -> Self {
+        Self { tag: source_tag(hash), set: source_set(hash), slot, addr }
+    }
+
+    /// A prefix, by its hash ([`prefix_hash`]).
+    #[inline(always)]
+    #[must_use]
+    pub const fn prefix(hash: u64, slot: u32, addr: Addr) -> Self {
+        Self { tag: prefix_tag(hash), set: prefix_set(hash), slot, addr }
+    }
+}
+
 impl Set {
-    /// Counts a SYN (or a connection, among the completers) of a key. `first`: not seen before.
+    /// Counts SYNs (or connections, among the completers) of a key. Says how many SYNs this one stands
+    /// for where it is to be counted elsewhere as well: one that is turned away for none, one that is
+    /// let in for [`SAMPLE`] where the set is full.
     ///
     /// Only one CPU calls this for a set; the user side reads it meanwhile and knows by
     /// [`Bucket::generation`] what belongs together.
     #[inline(always)]
-    pub fn hit(&mut self, key: &Hitter, first: bool, epoch: u32) {
+    pub fn hit(&mut self, key: &Hitter, come: Come, epoch: u32) -> u32 {
         self.epoch = epoch;
-        match self.way_of(key.tag) {
-            Some(way) => self.again(way, key, first, epoch),
-            None => self.newcomer(key, first, epoch),
+        if self.bears(key.tag) {
+            if let Some(way) = self.way_of(key.tag) {
+                self.again(way, key, come, epoch);
+            }
+            return come.syns;
         }
+        let full = self.full_until.wrapping_sub(epoch).cast_signed() > 0;
+        if !full {
+            cold_path();
+            self.newcomer(key, come, epoch);
+            return come.syns;
+        }
+        let nth = self.newcomers as u32;
+        self.newcomers = ((nth + 1) % SAMPLE) as u16;
+        // Each set begins with another one, or those that are not stood for yet would be missing; and
+        // with every epoch it is another one, or of senders that take turns the same would be let in.
+        if nth != key.set.wrapping_add(epoch) % SAMPLE {
+            return 0;
+        }
+        cold_path();
+        // Of those that were turned away as well.
+        self.evicted = self.evicted.wrapping_add((SAMPLE - 1) * come.syns);
+        self.newcomer(key, come, epoch);
+        come.syns * SAMPLE
     }
 
     /// Counts a RST that hit a half-open connection of a key, if the key holds a way.
     #[inline(always)]
     pub fn reset(&mut self, key: &Hitter, epoch: u32) {
-        let Some(way) = self.way_of(key.tag) else { return };
-        if self.claims >> way & 1 != 0 {
-            return;
-        }
-        if let Some(bucket) = self.ways.get_mut(way & (WAYS - 1))
-            && bucket.belongs_to(key)
-        {
+        if let Some(bucket) = self.bucket_of(key) {
             bucket.resets = bucket.resets.wrapping_add(1);
             self.epoch = epoch;
         }
     }
 
+    /// A SYN that was counted as a first one is something else, if the key still holds a way. One
+    /// that began with that very SYN and gave it up in between is one first too low.
+    #[inline(always)]
+    pub fn amend(&mut self, key: &Hitter, seen: Seen, epoch: u32) {
+        if let Some(bucket) = self.bucket_of(key) {
+            match seen {
+                Seen::First => return,
+                Seen::Repeated => {}
+                Seen::OtherDevice => bucket.other_device = bucket.other_device.wrapping_add(1),
+            }
+            bucket.firsts = bucket.firsts.wrapping_sub(1);
+            self.epoch = epoch;
+        }
+    }
+
+    /// The bucket that a key holds.
+    #[inline(always)]
+    fn bucket_of(&mut self, key: &Hitter) -> Option<&mut Bucket> {
+        let way = self.way_of(key.tag)?;
+        if self.claims >> way & 1 != 0 {
+            return None;
+        }
+        // The mask is what shows the verifier that it is a way.
+        self.ways.get_mut(way & (WAYS - 1)).filter(|bucket| bucket.belongs_to(key))
+    }
+
+    /// Whether a way has this tag. In a flood none does, and that takes one branch, not taken: those
+    /// that are taken cost most where nothing is in the processor's caches.
+    #[inline(always)]
+    fn bears(&self, tag: u32) -> bool {
+        // Only 0 has a highest bit after 1 was taken away.
+        let difference = |way: usize| ((self.tags[way] ^ tag) as u64).wrapping_sub(1);
+        let any = difference(0) | difference(1) | difference(2) | difference(3);
+        any.cast_signed() < 0
+    }
+
     #[inline(always)]
     fn way_of(&self, tag: u32) -> Option<usize> {
-        (0..WAYS).find(|way| self.tags[*way] == tag && self.strengths[*way] != 0)
+        (0..WAYS).find(|way| self.tags[*way] == tag)
     }
 
     /// A SYN of a key whose tag a way bears.
     #[inline(always)]
-    fn again(&mut self, way: usize, key: &Hitter, first: bool, epoch: u32) {
+    fn again(&mut self, way: usize, key: &Hitter, come: Come, epoch: u32) {
         // The mask is what shows the verifier that it is a way.
         let way = way & (WAYS - 1);
         let bucket = &mut self.ways[way];
         if self.claims >> way & 1 != 0 {
-            bucket.take(key, first, self.evicted);
+            bucket.take(key, come, self.evicted);
             self.claims ^= 1 << way;
         } else if bucket.belongs_to(key) {
-            bucket.syns = bucket.syns.wrapping_add(1);
-            bucket.firsts = bucket.firsts.wrapping_add(first as u32);
+            bucket.syns = bucket.syns.wrapping_add(come.syns);
+            bucket.firsts = bucket.firsts.wrapping_add(come.firsts());
         } else {
             // Another key with the same tag.
-            self.evicted = self.evicted.wrapping_add(1);
+            self.evicted = self.evicted.wrapping_add(come.syns);
             return;
         }
-        self.strengths[way] = self.strengths[way].saturating_add(1);
+        self.strengths[way] = self.strengths[way].saturating_add(come.syns);
         self.epochs[way] = epoch;
     }
 
     #[inline(always)]
-    fn newcomer(&mut self, key: &Hitter, first: bool, epoch: u32) {
+    fn newcomer(&mut self, key: &Hitter, come: Come, epoch: u32) {
         // The strength with the way's number below it, and the smallest of them without a branch
         // that a flood's random sources would make unpredictable.
         let mut weakest = i64::MAX;
+        let mut oldest = 0;
         for way in 0..WAYS {
-            let rank = ((self.standing(way, epoch) << WAY_BITS) | way as u64) as i64;
+            let age = epoch.wrapping_sub(self.epochs[way]);
+            oldest = oldest.max(age);
+            // What stands between the newcomer and this way; an empty one has no strength.
+            let standing = if age > STALE_EPOCHS { 0 } else { self.strengths[way] as u64 };
+            let rank = ((standing << WAY_BITS) | way as u64) as i64;
             let less = rank - weakest;
             weakest += less & (less >> 63);
         }
         let weakest = weakest as u64;
         let way = weakest as usize & (WAYS - 1);
         let standing = weakest >> WAY_BITS;
-        if standing > 1 {
-            self.strengths[way] -= 1;
-            self.evicted = self.evicted.wrapping_add(1);
+        if standing != 0 {
+            self.full_until = epoch.wrapping_add(STALE_EPOCHS + 1).wrapping_sub(oldest);
+        }
+        if standing > come.syns as u64 {
+            self.strengths[way] -= come.syns;
+            self.evicted = self.evicted.wrapping_add(come.syns);
             return;
         }
         self.tags[way] = key.tag;
-        self.strengths[way] = 1;
+        self.strengths[way] = come.syns;
         self.epochs[way] = epoch;
         if standing == 0 {
             self.claims &= !(1 << way);
-            self.ways[way].take(key, first, self.evicted);
+            self.ways[way].take(key, come, self.evicted);
             return;
         }
         // The newcomer's own SYN is not counted for it.
-        let mut lost = 1;
+        let mut lost = come.syns;
         if self.claims >> way & 1 == 0 {
             self.claims |= 1 << way;
             lost += self.ways[way].syns;
         }
         self.evicted = self.evicted.wrapping_add(lost);
-    }
-
-    /// What stands between a newcomer and this way; 0: nothing.
-    #[inline(always)]
-    fn standing(&self, way: usize, epoch: u32) -> u64 {
-        // An empty way has no strength.
-        if epoch.wrapping_sub(self.epochs[way]) > STALE_EPOCHS {
-            0
-        } else {
-            self.strengths[way] as u64
-        }
     }
 }
 
@@ -187,17 +290,18 @@ impl Bucket {
     }
 
     #[inline(always)]
-    fn take(&mut self, key: &Hitter, first: bool, bound: u32) {
+    fn take(&mut self, key: &Hitter, come: Come, bound: u32) {
         let being_done = self.generation.wrapping_add(1);
         let next = Self {
             addr: key.addr.0,
             slot: key.slot,
-            syns: 1,
-            firsts: first as u32,
+            syns: come.syns,
+            firsts: come.firsts(),
             resets: 0,
             generation: being_done,
             bound,
-            reserved: [0; 2],
+            other_device: 0,
+            reserved: 0,
         };
         let generation = &raw mut self.generation;
         let bucket: *mut Self = self;
@@ -224,7 +328,7 @@ pub const fn source_set(hash: u64) -> u32 {
 #[inline(always)]
 #[must_use]
 pub const fn source_tag(hash: u64) -> u32 {
-    (hash >> 16) as u32
+    (hash >> 16) as u32 | 1
 }
 
 /// The /24 (IPv4) or /64 (IPv6) that an address is in.
@@ -233,7 +337,9 @@ pub const fn source_tag(hash: u64) -> u32 {
 pub const fn prefix(addr: Addr) -> Addr {
     const WITHOUT_LAST_BYTE: u64 =
         u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0]);
-    if addr.is_v4() { Addr([0, addr.0[1] & WITHOUT_LAST_BYTE]) } else { Addr([addr.0[0], 0]) }
+    let [first, second] = addr.0;
+    let v4 = addr.v4_mask();
+    Addr([first & !v4, second & WITHOUT_LAST_BYTE & v4])
 }
 
 /// Hash of a prefix.
@@ -255,7 +361,7 @@ pub const fn prefix_set(hash: u64) -> u32 {
 #[inline(always)]
 #[must_use]
 pub const fn prefix_tag(hash: u64) -> u32 {
-    (hash >> 20) as u32
+    (hash >> 20) as u32 | 1
 }
 
 /// A cheap keyed hash, for tables whose keys are few or dear to come by; its highest bits are the

@@ -2,54 +2,59 @@
 
 use aya_ebpf::{macros::map, maps::Array};
 use tracer_common::{
-    flood::counts::{Completions, SynCounts, completion_index, syn_index},
+    flood::{
+        SLOTS,
+        counts::{Completions, SynCounts, completion_index},
+    },
     syn_table::Seen,
 };
 
 use super::{BPF_F_MMAPABLE, Here};
-use crate::fetch::fetch;
-
-/// Sized for the machine's CPUs at load.
-#[map]
-static SYN_COUNTS: Array<SynCounts> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Sized for the machine's CPUs at load.
 #[map]
 static COMPLETIONS: Array<Completions> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-#[inline(always)]
-fn change(here: &Here, slot: u32, change: impl FnOnce(&mut SynCounts)) {
-    if let Some(counts) = SYN_COUNTS.get_ptr_mut(syn_index(here.cpu, slot)) {
-        // SAFETY: a map value that only this CPU's SYN hook writes.
-        change(unsafe { &mut *counts });
-    }
-}
-
-/// The element of a SYN's destination.
+/// The element of a destination.
 pub(super) struct Place(*mut SynCounts);
 
 #[inline(always)]
-pub(super) fn place(here: &Here, slot: u32) -> Option<Place> {
-    SYN_COUNTS.get_ptr_mut(syn_index(here.cpu, slot)).map(Place)
+pub(super) fn place(here: &Here, slot: u32) -> Place {
+    // The mask is what shows the verifier that it is a slot.
+    let slot = (slot & (SLOTS - 1)) as usize;
+    // SAFETY: within a map value.
+    Place(unsafe { (&raw mut (*here.element).syn_counts).cast::<SynCounts>().add(slot) })
+}
+
+#[inline(always)]
+fn change(here: &Here, slot: u32, change: impl FnOnce(&mut SynCounts)) {
+    // SAFETY: a map value that only this CPU's SYN hook writes.
+    change(unsafe { &mut *place(here, slot).0 });
 }
 
 impl Place {
     #[inline(always)]
-    pub(super) fn fetch(&self) {
-        fetch(self.0);
-    }
-
-    #[inline(always)]
     pub(super) fn syn(&self, here: &Here, seen: Seen, now: u64) {
         // SAFETY: a map value that only this CPU's SYN hook writes.
         let counts = unsafe { &mut *self.0 };
-        if counts.epoch != here.epoch as u64 {
-            counts.first_ns = now;
-            counts.epoch = here.epoch as u64;
-        }
+        // In a new epoch now, else as before: without a branch.
+        let new = (counts.epoch as u32 ^ here.epoch) as u64;
+        let same = (new.wrapping_sub(1) as i64 >> 63) as u64;
+        counts.first_ns = (counts.first_ns & same) | (now & !same);
+        counts.epoch = here.epoch as u64;
         counts.syns += 1;
         counts.syns_repeated += (seen == Seen::Repeated) as u64;
     }
+}
+
+/// A SYN that was counted as a first one was none.
+#[inline(always)]
+pub(super) fn amend(here: &Here, slot: u32, seen: Seen) {
+    change(here, slot, |counts| match seen {
+        Seen::First => {}
+        Seen::Repeated => counts.syns_repeated += 1,
+        Seen::OtherDevice => counts.syns_other_device += 1,
+    });
 }
 
 #[inline(always)]

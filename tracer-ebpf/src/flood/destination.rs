@@ -1,5 +1,7 @@
 //! To whom: a listener of its own slot, a closed port, or an address that is somebody else's.
 
+use core::hint::cold_path;
+
 use aya_ebpf::{
     macros::map,
     maps::{HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
@@ -11,6 +13,7 @@ use tracer_common::{
         destination::{ENTRIES, Entry, index},
         slot,
     },
+    hash,
 };
 
 use super::Here;
@@ -37,17 +40,36 @@ pub(super) enum Cache {
 #[map]
 static DESTINATIONS: PerCpuArray<Entry> = PerCpuArray::with_max_entries(3 * ENTRIES, 0);
 
+/// The slot of a SYN's destination. `last`: the last SYN's; a flood goes to the same for a long time.
+#[inline(always)]
+pub(super) fn of_syn(here: &Here, key: &hash::Key, last: &mut Entry, subject: &Subject) -> u32 {
+    let (addr, port) = (subject.local_addr, subject.local_port);
+    if let Some(slot) = last.slot_of(addr, port, here.generation) {
+        return slot;
+    }
+    cold_path();
+    let slot = look_up(here, key, Cache::Syn, subject);
+    *last = Entry::new(addr, port, slot, here.generation);
+    slot
+}
+
 /// The slot of a SYN's destination, or of a connection's local side.
 #[inline(always)]
 pub(super) fn slot(here: &Here, cache: Cache, subject: &Subject) -> u32 {
+    look_up(here, key(), cache, subject)
+}
+
+#[inline(always)]
+fn look_up(here: &Here, key: &hash::Key, cache: Cache, subject: &Subject) -> u32 {
     let (addr, port) = (subject.local_addr, subject.local_port);
-    let at = cache as u32 * ENTRIES + index(key(), addr, port);
+    let at = cache as u32 * ENTRIES + index(key, addr, port);
     let Some(entry) = DESTINATIONS.get_ptr_mut(at) else { return slot::FOREIGN };
     // SAFETY: this CPU's map value.
     let entry = unsafe { &mut *entry };
     if let Some(slot) = entry.slot_of(addr, port, here.generation) {
         return slot;
     }
+    cold_path();
     let slot = find(addr, port);
     // The generation was read before the maps: if they have changed since, it has, too.
     *entry = Entry::new(addr, port, slot, here.generation);

@@ -11,48 +11,47 @@ mod distinct;
 mod sources;
 mod summary;
 
+use core::hint::cold_path;
+
 use aya_ebpf::{helpers::generated::bpf_get_smp_processor_id, macros::map, maps::Array};
 use tracer_common::{
-    flood::{Control, slot},
+    addr::Addr,
+    flood::{cpu::Cpu, slot},
     hash,
     syn_table::Seen,
 };
 
 use self::destination::Cache;
-use crate::{
-    config::{key, setting},
-    counters::Program,
-    filter::Subject,
-};
+use crate::{config::key, counters::Program, filter::Subject, syn_table::Behind};
 
 /// `include/uapi/linux/bpf.h`: the user side reads and writes the map's memory.
-const BPF_F_MMAPABLE: u32 = 1 << 10;
+pub(crate) const BPF_F_MMAPABLE: u32 = 1 << 10;
 
-/// The user side's word; written there only.
+/// Sized for the machine's CPUs at load.
 #[map]
-static CONTROL: Array<Control> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+static CPUS: Array<Cpu> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Who counts, where, and when.
 #[derive(Clone, Copy)]
 struct Here {
+    element: *mut Cpu,
     cpu: u32,
     epoch: u32,
     generation: u32,
 }
 
 impl Here {
-    /// `None` on a CPU that has no elements.
+    /// `None` on a CPU that has no element.
     #[inline(always)]
     fn now() -> Option<Self> {
         // SAFETY: takes no arguments.
         let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
-        if cpu >= setting!(cpus) {
-            return None;
-        }
-        let control = CONTROL.get_ptr(0)?;
+        let element = CPUS.get_ptr_mut(cpu)?;
         // SAFETY: a map value. Volatile: it changes while programs run.
         unsafe {
+            let control = &raw const (*element).now.control;
             Some(Self {
+                element,
                 cpu,
                 epoch: (&raw const (*control).epoch).read_volatile(),
                 generation: (&raw const (*control).generation).read_volatile(),
@@ -64,50 +63,70 @@ impl Here {
 /// The elements in which a SYN is counted.
 pub(crate) struct Places {
     here: Here,
-    slot: u32,
+    /// The destination's.
+    pub slot: u32,
     counts: counts::Place,
-    sources: sources::Places,
+    source: sources::Place,
     register: distinct::Place,
 }
 
 /// Finds a SYN's elements; `None` on a CPU that has none.
 #[inline(always)]
-pub(crate) fn places(subject: &Subject) -> Option<Places> {
+pub(crate) fn places(key: &hash::Key, subject: &Subject) -> Option<Places> {
     let here = Here::now()?;
-    let slot = destination::slot(&here, Cache::Syn, subject);
-    let hash = hash::single(key(), slot, subject.remote_addr);
+    // SAFETY: a map value; the field is the SYN hook's of this CPU.
+    let last = unsafe { &mut (*here.element).now.destination };
+    let slot = destination::of_syn(&here, key, last, subject);
+    let hash = hash::single(key, slot, subject.remote_addr);
     Some(Places {
         here,
         slot,
-        counts: counts::place(&here, slot)?,
-        sources: sources::places(&here, slot, subject.remote_addr, hash)?,
+        counts: counts::place(&here, slot),
+        source: sources::place(&here, slot, subject.remote_addr, hash),
         register: distinct::place(&here, slot, hash)?,
     })
 }
 
 impl Places {
-    /// Has the processor fetch them.
+    /// Has the processor fetch what is furthest away.
     #[inline(always)]
     pub(crate) fn fetch(&self) {
-        self.sources.fetch();
-        self.register.fetch();
-        self.counts.fetch();
+        self.source.fetch(&self.here);
     }
 
-    /// Counts a SYN. `syns`: the CPU's total with this one.
+    /// This CPU's last SYN.
     #[inline(always)]
-    pub(crate) fn syn(&self, subject: &Subject, seen: Seen, now: u64, syns: u64) {
+    pub(crate) fn behind(&self) -> Behind {
+        // SAFETY: within a map value.
+        Behind(unsafe { &raw mut (*self.here.element).now.last })
+    }
+
+    /// Counts a SYN.
+    #[inline(always)]
+    pub(crate) fn syn(&self, subject: &Subject, seen: Seen, now: u64) {
         let here = &self.here;
         self.counts.syn(here, seen, now);
-        self.sources.syn(here, self.slot, subject.remote_addr, seen == Seen::First);
+        self.source.syn(here, seen == Seen::First);
         self.register.note();
         if self.slot == slot::CLOSED {
+            cold_path();
             distinct::closed_target(here, subject);
         }
-        if let Some(due) = activity::syn(here, syns, now) {
-            summary::send(here, due, now);
+        // SAFETY: a map value; these fields are the SYN hook's of this CPU.
+        let this = unsafe { &mut (*here.element).now };
+        if let Some(due) = this.syn(now, here.epoch) {
+            cold_path();
+            summary::send(here, this, due, now);
         }
     }
+}
+
+/// A SYN that was counted as a first one was none.
+#[inline(always)]
+pub(crate) fn amend(slot: u32, source: Addr, seen: Seen) {
+    let Some(here) = Here::now() else { return };
+    counts::amend(&here, slot, seen);
+    sources::amend(&here, slot, source, seen);
 }
 
 /// Counts a RST. `matched`: it hit a SYN that was waiting for its final ACK.
@@ -131,9 +150,7 @@ pub(crate) fn syn_ack(subject: &Subject) {
     if slot != slot::FOREIGN {
         let hash = hash::single(key(), slot::SYN_ACKS, subject.remote_addr);
         let source = subject.remote_addr;
-        if let Some(places) = sources::places(&here, slot::SYN_ACKS, source, hash) {
-            places.syn(&here, slot::SYN_ACKS, source, true);
-        }
+        sources::place(&here, slot::SYN_ACKS, source, hash).syn(&here, true);
         distinct::syn_ack_source(&here, hash);
     }
     activity::syn_ack(&here);

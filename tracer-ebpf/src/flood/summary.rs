@@ -1,20 +1,19 @@
 //! The record that tells the user side to look: a few a second and CPU, whatever the rate of SYNs.
 
 use tracer_common::{
-    flood::counts::Due,
+    flood::cpu::{Due, Now},
     record::{RecordKind, SynSummary},
 };
 
-use super::{Here, activity};
+use super::Here;
 use crate::{
     counters::{Program, read},
     ring,
 };
 
 #[inline(always)]
-pub(super) fn send(here: &Here, due: Due, now: u64) {
+pub(super) fn send(here: &Here, this: &Now, due: Due, now: u64) {
     let Some(totals) = read(Program::Syn) else { return };
-    let (resets, syn_acks) = activity::totals(here);
     // A lost one takes nothing along: the next has the same totals and more.
     let Some(mut entry) = ring::reserve_uncounted::<SynSummary>() else { return };
     let (epoch, burst) = match due {
@@ -29,10 +28,10 @@ pub(super) fn send(here: &Here, due: Due, now: u64) {
         (*record).cpu = here.cpu as u16;
         (*record).epoch = epoch;
         (*record).ts_ns = now;
-        (*record).syns = totals.syns;
+        (*record).syns = this.syns.wrapping_sub(totals.syns_other_device);
         (*record).syns_repeated = totals.syns_repeated;
-        (*record).resets = resets;
-        (*record).syn_acks = syn_acks;
+        (*record).resets = this.resets;
+        (*record).syn_acks = this.syn_acks;
         (*record).unparsed = totals.syns_unparsed;
     }
     if burst {

@@ -1,7 +1,9 @@
 //! SYNs as they arrive: one parser, one table and one set of counters for XDP and tcx.
 //!
-//! Constant cost a packet: a SYN is hashed and stored in one slot and counted; no record leaves
+//! Constant cost a packet: a SYN is hashed, stored in one line of the table and counted; no record leaves
 //! for it, only a few a second for all of them.
+
+use core::hint::cold_path;
 
 use aya_ebpf::{
     bindings::{TC_ACT_UNSPEC, xdp_action},
@@ -17,10 +19,11 @@ use tracer_common::{
 };
 
 use crate::{
-    config::setting,
+    config::{key, setting},
     counters::{Program, count},
     filter::{Subject, Verdict, verdict},
-    flood, ring, syn_table,
+    flood, ring,
+    syn_table::{self, Met},
 };
 
 /// The packet between two pointers that the verifier knows.
@@ -125,8 +128,12 @@ fn look(window: &Window, link: Link, ifindex: u32, more: bool) -> Look {
             Look::Done
         }
         Ok(None) | Err(Reject::NotTcp) => Look::Done,
-        Err(Reject::Unparsed) if more => Look::NeedsMore,
+        Err(Reject::Unparsed) if more => {
+            cold_path();
+            Look::NeedsMore
+        }
         Err(Reject::Unparsed) => {
+            cold_path();
             count(Program::Syn, |counters| counters.syns_unparsed += 1);
             Look::Done
         }
@@ -159,10 +166,12 @@ fn handle(segment: &packet::Segment, ifindex: u32) {
         return;
     }
     if segment.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN | tcp_flags::ACK {
+        cold_path();
         answering(segment, &subject, ifindex);
     } else if segment.flags & tcp_flags::SYN != 0 {
         opening(segment, &subject, ifindex);
     } else {
+        cold_path();
         // The RST that answers a SYN-ACK carries the number the SYN-ACK asked for (RFC 9293,
         // 3.10.7.1). A SYN still in the table has not become a connection.
         let next = segment.seq;
@@ -184,7 +193,7 @@ fn handle(segment: &packet::Segment, ifindex: u32) {
 fn answering(segment: &packet::Segment, subject: &Subject, ifindex: u32) {
     // In a place where no RST can take it for the SYN of a request.
     let apart = Subject { netns: !subject.netns, ..*subject };
-    let Some(place) = syn_table::place(&apart) else { return };
+    let Some(place) = syn_table::place(key(), &apart) else { return };
     // SAFETY: takes no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     if place.store(now, segment.seq, ifindex) != Seen::OtherDevice {
@@ -194,30 +203,54 @@ fn answering(segment: &packet::Segment, subject: &Subject, ifindex: u32) {
 
 #[inline(always)]
 fn opening(segment: &packet::Segment, subject: &Subject, ifindex: u32) {
-    let Some(place) = syn_table::place(subject) else { return };
+    // Asked for once, so that what the hashes have in common is calculated once.
+    let key = key();
+    let Some(place) = syn_table::place(key, subject) else { return };
+    let Some(places) = flood::places(key, subject) else {
+        cold_path();
+        return uncounted(&place, segment, ifindex);
+    };
+    places.fetch();
     // SAFETY: takes no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    // What is asked for after the clock, which waits for all that was asked for before, comes while
-    // the work goes on.
-    place.fetch();
-    let places = flood::places(subject);
-    if let Some(places) = &places {
-        places.fetch();
-    }
-    let seen = place.store(now, segment.seq, ifindex);
-    if seen == Seen::OtherDevice {
-        return;
-    }
-    let mut syns = 0;
-    count(Program::Syn, |counters| {
-        counters.syns += 1;
-        syns = counters.syns;
-        if seen == Seen::Repeated {
-            counters.syns_repeated += 1;
-        }
+    let behind = places.behind();
+    behind.settle(now, |last, seen| {
+        late(seen);
+        flood::amend(last.slot, last.source, seen);
     });
-    if let Some(places) = places {
-        places.syn(subject, seen, now, syns);
+    let source = subject.remote_addr;
+    let seen = match behind.meet(&place, now, segment.seq, ifindex, places.slot, source) {
+        Met::Certain(Seen::OtherDevice) => return,
+        Met::Certain(seen) => {
+            if seen == Seen::Repeated {
+                late(seen);
+            }
+            seen
+        }
+        Met::Presumed => Seen::First,
+    };
+    places.syn(subject, seen, now);
+}
+
+/// Counts what a SYN is that was, or is about to be, counted as one.
+#[inline(always)]
+fn late(seen: Seen) {
+    count(Program::Syn, |counters| match seen {
+        Seen::First => {}
+        Seen::Repeated => counters.syns_repeated += 1,
+        Seen::OtherDevice => counters.syns_other_device += 1,
+    });
+}
+
+/// A SYN on a CPU that has no elements to count in: one that came up after tracer.
+#[inline(always)]
+fn uncounted(place: &syn_table::Place, segment: &packet::Segment, ifindex: u32) {
+    // SAFETY: takes no arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let seen = place.store(now, segment.seq, ifindex);
+    if seen != Seen::OtherDevice {
+        count(Program::Syn, |counters| counters.syns += 1);
+        late(seen);
     }
 }
 

@@ -366,7 +366,7 @@ fn complete(end: &mut End, counters: Counters, missed: u64, syn_hook: bool) {
     end.events_lost += counters.records_lost + missed;
     end.handshakes_failed += counters.requests_reset_unrecorded;
     let hooked = |count| syn_hook.then_some(count);
-    end.syns = hooked(counters.syns);
+    end.syns = hooked(counters.syns.saturating_sub(counters.syns_other_device));
     end.syns_repeated = hooked(counters.syns_repeated);
     end.syns_unparsed = hooked(counters.syns_unparsed);
 }

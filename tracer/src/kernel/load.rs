@@ -39,6 +39,8 @@ pub struct Kernel {
     pub(super) ebpf: Ebpf,
     ring: Option<RingBuf<MapData>>,
     counters: PerCpuArray<MapData, PodCounters>,
+    /// Read after the counters: what is part of them is never more.
+    syns: flood::Syns,
     hooks: Vec<HookStatus>,
     /// What holds the programs to their hooks; dropping one detaches it.
     links: Vec<Box<dyn Any + Send>>,
@@ -77,8 +79,7 @@ impl Kernel {
         let mut settings = config.settings;
         settings.key = secret()?;
         settings.wakeup_watermark = u64::from(config.ring_size / 8);
-        settings.cpus = flood::cpus();
-        let flood_arrays = flood::array_sizes(settings.cpus);
+        let flood_arrays = flood::array_sizes(flood::cpus());
         let settings = PodSettings(settings);
         let offsets_pod = PodOffsets(offsets);
         let mut loader = EbpfLoader::new();
@@ -98,10 +99,11 @@ impl Kernel {
         let ring = RingBuf::try_from(ring).context("cannot map the ring buffer")?;
         let counters = ebpf.take_map("COUNTERS").context("the counters map is missing")?;
         let counters = PerCpuArray::try_from(counters)?;
+        let syns = flood::syns(&ebpf)?;
         fill_filters(&mut ebpf, config)?;
 
         let mut kernel =
-            Self { ebpf, ring: Some(ring), counters, hooks: Vec::new(), links: Vec::new() };
+            Self { ebpf, ring: Some(ring), counters, syns, hooks: Vec::new(), links: Vec::new() };
         kernel.attach_enrichments(&btf, accept_parameters);
         // Last, so that the first transition finds the others at work.
         kernel
@@ -249,6 +251,7 @@ impl Kernel {
                 total.add(counters);
             }
         }
+        total.syns += self.syns.total();
         Ok(total)
     }
 

@@ -10,10 +10,12 @@ use crate::hash::{self, tests::key as hash_key};
 const A: u64 = 1;
 const B: u64 = 2;
 const SLOT: u32 = 5;
+/// A set that lets the fourth newcomer in, in every fourth epoch.
+const SET: u32 = SAMPLE - 1;
 
 /// A key whose tag nobody else has.
 fn key(slot: u32, addr: Addr) -> Hitter {
-    Hitter { tag: source_tag(hash::single(&hash_key(A), slot, addr)), slot, addr }
+    Hitter { set: SET, ..Hitter::source(hash::single(&hash_key(A), slot, addr), slot, addr) }
 }
 
 /// One CPU's sets.
@@ -33,8 +35,8 @@ impl Sets {
 
     fn hit(&mut self, addr: Addr, epoch: u32) {
         let set = self.set(addr);
-        let tag = source_tag(hash::single(&self.key, SLOT, addr));
-        self.sets[set].hit(&Hitter { tag, slot: SLOT, addr }, true, epoch);
+        let key = Hitter::source(hash::single(&self.key, SLOT, addr), SLOT, addr);
+        self.sets[set].hit(&key, Come::one(true), epoch);
     }
 
     fn bucket(&self, addr: Addr) -> Option<Bucket> {
@@ -123,43 +125,102 @@ impl Sets {
     }
 }
 
+/// A stranger that is not turned away, after those that are: how many SYNs it stands for.
+fn stranger(set: &mut Set, number: u32, epoch: u32) -> u32 {
+    (0..SAMPLE)
+        .map(|nth| set.hit(&key(SLOT, v4(1000 * number + nth)), Come::one(true), epoch))
+        .find(|stands_for| *stands_for != 0)
+        .expect("one of so many is let in")
+}
+
 #[test]
 fn a_newcomer_wears_the_weakest_down_and_takes_its_way() {
     let mut set = Set::default();
     for (source, hits) in [(1, 5), (2, 3), (3, 9), (4, 9)] {
         for _ in 0..hits {
-            set.hit(&key(SLOT, v4(source)), true, 1);
+            assert_eq!(set.hit(&key(SLOT, v4(source)), Come::one(true), 4), 1);
         }
     }
     let before = set.ways[1];
     assert_eq!((before.syns, set.strengths[1], before.bound), (3, 3, 0));
-    // Three hits of strangers: the third lays claim to the way of source 2.
-    set.hit(&key(SLOT, v4(10)), true, 1);
-    set.hit(&key(SLOT, v4(11)), true, 1);
-    assert_eq!((set.evicted, set.claims, set.strengths[1]), (2, 0, 1));
-    set.hit(&key(SLOT, v4(12)), true, 2);
-    assert_eq!((set.evicted, set.claims, set.ways[1]), (6, 0b10, before), "2 + 3 of its own + 1");
+    // That the set is full is seen by the first stranger; from then on one in four is let in, and
+    // stands for those that were turned away.
+    assert_eq!(stranger(&mut set, 10, 4), 1);
+    assert_eq!((set.evicted, set.claims, set.strengths[1]), (1, 0, 2));
+    assert_eq!(stranger(&mut set, 11, 4), SAMPLE);
+    assert_eq!((set.evicted, set.claims, set.strengths[1]), (5, 0, 1));
+    // The third lays claim to the way of source 2.
+    assert_eq!(stranger(&mut set, 12, 8), SAMPLE);
+    assert_eq!((set.evicted, set.claims, set.ways[1]), (12, 0b10, before), "9 + 3 of its own");
     // A claim gives way to the next one, and nobody holds the way meanwhile.
-    set.hit(&key(SLOT, v4(13)), true, 2);
-    set.reset(&key(SLOT, v4(13)), 2);
-    set.hit(&key(SLOT, v4(2)), true, 2);
-    assert_eq!((set.evicted, set.claims, set.ways[1]), (8, 0b10, before));
+    assert_eq!(stranger(&mut set, 13, 8), SAMPLE);
+    for _ in 1..SAMPLE {
+        assert_eq!(set.hit(&key(SLOT, v4(2)), Come::one(true), 8), 0);
+    }
+    set.reset(&key(SLOT, v4(2)), 8);
+    assert_eq!(set.hit(&key(SLOT, v4(2)), Come::one(true), 8), SAMPLE);
+    assert_eq!((set.evicted, set.claims, set.ways[1]), (20, 0b10, before));
     // Who comes again takes it.
-    set.hit(&key(SLOT, v4(2)), false, 2);
+    assert_eq!(set.hit(&key(SLOT, v4(2)), Come::one(false), 8), 1);
     let after = set.ways[1];
     assert_eq!((after.addr, after.syns, after.firsts), (v4(2).0, 1, 0));
-    assert_eq!((after.bound, set.evicted, set.claims, set.epoch), (8, 8, 0, 2));
+    assert_eq!((after.bound, set.evicted, set.claims, set.epoch), (20, 20, 0, 8));
     assert_eq!((after.generation, set.strengths[1]), (before.generation + 2, 2));
-    set.hit(&key(SLOT, v4(2)), true, 2);
-    assert_eq!((set.ways[1].syns, set.ways[1].firsts, set.evicted), (2, 1, 8));
+    set.hit(&key(SLOT, v4(2)), Come::one(true), 8);
+    assert_eq!((set.ways[1].syns, set.ways[1].firsts, set.evicted), (2, 1, 20));
+}
+
+#[test]
+fn a_full_set_is_looked_at_again_when_a_way_may_be_stale() {
+    let mut set = Set::default();
+    for source in 1..=4 {
+        set.hit(&key(SLOT, v4(source)), Come { syns: 100, first: true }, source);
+    }
+    assert_eq!(stranger(&mut set, 10, 5), 1);
+    assert_eq!(set.full_until, 1 + STALE_EPOCHS + 1);
+    let other = Hitter { set: SET + 1, ..key(SLOT, v4(20)) };
+    assert_eq!(set.hit(&other, Come::one(true), STALE_EPOCHS + 1), 0);
+    assert_eq!(set.hit(&key(SLOT, v4(21)), Come::one(true), STALE_EPOCHS + 2), 1);
+    assert_eq!(set.ways[0].addr, v4(21).0);
+}
+
+/// What is turned away is stood for: the sum is right within little, at any time.
+#[test]
+fn what_stands_for_others_adds_up() {
+    let mut sets = Sets::new(A);
+    let mut state = 5;
+    let mut stood_for = 0;
+    for number in 1..=100_000u32 {
+        let addr = v4((random(&mut state) % 50_000) as u32);
+        let key = Hitter::source(hash::single(&sets.key, SLOT, addr), SLOT, addr);
+        stood_for += sets.sets[key.set as usize].hit(&key, Come::one(true), 1 + number / 10_000);
+        if number % 10_000 == 0 {
+            // 512 sets, each of them off by up to 3 an epoch, and not all in the same direction.
+            assert!(stood_for.abs_diff(number) < 400, "{stood_for} of {number}");
+        }
+    }
+}
+
+#[test]
+fn a_first_syn_that_was_none_is_taken_back() {
+    let mut set = Set::default();
+    for _ in 0..5 {
+        set.hit(&key(SLOT, v4(1)), Come::one(true), 1);
+    }
+    set.amend(&key(SLOT, v4(1)), Seen::Repeated, 2);
+    set.amend(&key(SLOT, v4(1)), Seen::OtherDevice, 3);
+    set.amend(&key(SLOT, v4(1)), Seen::First, 4);
+    set.amend(&key(SLOT, v4(9)), Seen::Repeated, 4);
+    let way = set.ways[0];
+    assert_eq!((way.syns, way.firsts, way.other_device, set.epoch), (5, 3, 1, 3));
 }
 
 #[test]
 fn the_same_tag_is_not_the_same_key() {
     let mut set = Set::default();
     let twin = Hitter { addr: v4(2), ..key(SLOT, v4(1)) };
-    set.hit(&key(SLOT, v4(1)), true, 1);
-    set.hit(&twin, true, 1);
+    set.hit(&key(SLOT, v4(1)), Come::one(true), 1);
+    set.hit(&twin, Come::one(true), 1);
     set.reset(&twin, 1);
     assert_eq!((set.ways[0].addr, set.ways[0].syns, set.ways[0].resets), (v4(1).0, 1, 0));
     assert_eq!((set.evicted, set.strengths[0]), (1, 1));
@@ -170,15 +231,15 @@ fn a_silent_way_is_free() {
     let mut set = Set::default();
     for source in 1..=4 {
         for _ in 0..100 {
-            set.hit(&key(SLOT, v4(source)), true, 1);
+            set.hit(&key(SLOT, v4(source)), Come::one(true), 1);
         }
     }
     for source in 2..=4 {
-        set.hit(&key(SLOT, v4(source)), true, 10);
+        set.hit(&key(SLOT, v4(source)), Come::one(true), 10);
     }
-    set.hit(&key(SLOT, v4(9)), true, 1 + STALE_EPOCHS);
+    set.hit(&key(SLOT, v4(9)), Come::one(true), 1 + STALE_EPOCHS);
     assert_eq!(set.ways[0].addr, v4(1).0, "not yet stale");
-    set.hit(&key(SLOT, v4(9)), true, 2 + STALE_EPOCHS);
+    set.hit(&key(SLOT, v4(9)), Come::one(true), 2 + STALE_EPOCHS);
     assert_eq!(set.ways[0].addr, v4(9).0);
     assert_eq!(set.evicted, 1, "what a stale way counted is not lost sight of");
 }
@@ -187,10 +248,10 @@ fn a_silent_way_is_free() {
 fn slots_are_apart_and_an_empty_way_is_nobodys() {
     let mut set = Set::default();
     let unspecified = Addr([0, 0]);
-    set.hit(&key(0, unspecified), true, 1);
+    set.hit(&key(0, unspecified), Come::one(true), 1);
     assert_eq!((set.ways[0].generation, set.ways[0].syns), (2, 1));
-    set.hit(&key(1, unspecified), true, 1);
-    set.hit(&key(0, unspecified), true, 1);
+    set.hit(&key(1, unspecified), Come::one(true), 1);
+    set.hit(&key(0, unspecified), Come::one(true), 1);
     assert_eq!((set.ways[0].syns, set.ways[1].syns), (2, 1));
     set.reset(&key(1, unspecified), 2);
     set.reset(&key(7, unspecified), 3);

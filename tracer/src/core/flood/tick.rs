@@ -76,7 +76,8 @@ pub struct SourceTick {
     /// RSTs that hit one of its half-open connections.
     pub resets: u64,
     /// The most SYNs that may have gone unseen before this source was followed; 0: exact. The same
-    /// in every tick until another takes its place.
+    /// in every tick until another takes its place. Of a prefix it says nothing of the SYNs whose
+    /// sources are not followed, which are estimated.
     pub bound: u64,
 }
 

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use tracer_common::flood::sources::SAMPLE;
+
 use super::sources::{Tallies, Tally};
 use crate::core::record::{Network, TopSource, Verdict};
 
@@ -54,7 +56,8 @@ impl Senders<'_> {
         let share = |count: u64| (count as f64 / syns.max(1) as f64).min(1.0);
         let named = |addr: IpAddr, len: u8, tally: &Tally| TopSource {
             prefix: Network { addr, len },
-            syn_count: tally.syns,
+            // A prefix's is an estimate.
+            syn_count: tally.syns.min(syns.max(1)),
             share: share(tally.syns),
         };
         let hosts = self.sources.worst(MOST);
@@ -67,7 +70,8 @@ impl Senders<'_> {
                 .filter(|(host, _)| contains(network, *host))
                 .map(|(_, tally)| tally.syns)
                 .max()
-                .unwrap_or(1);
+                // Of a host that is not followed one SYN may stand for so many.
+                .map_or(u64::from(SAMPLE), |most| most.max(SAMPLE.into()));
             if share(tally.syns) >= 0.02 && tally.syns >= most.saturating_mul(STANDS_OUT) {
                 top.push(named(addr, len, &tally));
             }

@@ -3,9 +3,9 @@
 use std::mem::offset_of;
 
 use tracer_common::flood::SLOTS;
-use tracer_common::flood::counts::{
-    COMPLETION_WRITERS, Completions, SynCounts, completion_index, syn_index,
-};
+use tracer_common::flood::counts::{COMPLETION_WRITERS, Completions, SynCounts, completion_index};
+
+use tracer_common::flood::cpu;
 
 use super::mmap::Mmap;
 use crate::core::event::MonoNs;
@@ -38,16 +38,21 @@ impl Totals {
     /// each slot. `epoch`: the one that is ending.
     pub(super) fn read(
         &mut self,
-        syn_counts: &Mmap,
+        elements: &Mmap,
         completions: &Mmap,
         cpu: u32,
         epoch: u32,
         growth: &mut [Growth],
     ) {
         for (slot, growth) in (0..SLOTS).zip(growth) {
-            let index = syn_index(cpu, slot) as usize;
-            if let Some(before) = self.syn_counts.get_mut(index) {
-                let now = read_syn_counts(syn_counts, index);
+            if let Some(before) = self.syn_counts.get_mut((cpu * SLOTS + slot) as usize) {
+                let mut now = read_syn_counts(elements, cpu::syn_counts(cpu, slot));
+                // Less those of a second device, of which one may be found out late: never less than
+                // was said before.
+                now.syns = now.syns.wrapping_sub(now.syns_other_device);
+                if now.syns.wrapping_sub(before.syns).cast_signed() < 0 {
+                    now.syns = before.syns;
+                }
                 add_syn_counts(&mut growth.counts, before, &now);
                 if now.syns != before.syns && now.epoch == u64::from(epoch) && now.first_ns != 0 {
                     let first = MonoNs(now.first_ns);
@@ -67,13 +72,15 @@ impl Totals {
     }
 }
 
-fn read_syn_counts(memory: &Mmap, index: usize) -> SynCounts {
-    let at = |field| memory.u64(index * size_of::<SynCounts>() + field);
+fn read_syn_counts(memory: &Mmap, offset: usize) -> SynCounts {
+    let at = |field| memory.u64(offset + field);
     SynCounts {
         // Repeated and matched ones are counted after the SYNs and RSTs they are part of, and read
         // before them: they never look like more.
         syns_repeated: at(offset_of!(SynCounts, syns_repeated)),
         resets_matched: at(offset_of!(SynCounts, resets_matched)),
+        // Read before the SYNs they are part of, too.
+        syns_other_device: at(offset_of!(SynCounts, syns_other_device)),
         syns: at(offset_of!(SynCounts, syns)),
         resets: at(offset_of!(SynCounts, resets)),
         syn_acks: at(offset_of!(SynCounts, syn_acks)),

@@ -7,28 +7,27 @@ mod reader;
 mod tables;
 mod ways;
 
+use std::mem::offset_of;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
 use aya::maps::{HashMap, LpmTrie, Map, MapData};
-use tracer_common::flood::counts::{Activity, COMPLETION_WRITERS, Completions, SynCounts};
+use tracer_common::flood::SLOTS;
+use tracer_common::flood::counts::{COMPLETION_WRITERS, Completions};
+use tracer_common::flood::cpu::{self, Cpu};
 use tracer_common::flood::distinct::{REGISTERS, SKETCHES};
-use tracer_common::flood::sources::{PREFIX_SETS, SOURCE_SETS, Set};
-use tracer_common::flood::{Control, SLOTS};
+use tracer_common::flood::sources::{SOURCE_SETS, Set};
 
 use self::mmap::Mmap;
 pub use self::reader::FloodReader;
 pub use self::tables::FloodTables;
 
 /// Elements that each array has, for so many CPUs.
-pub(super) fn array_sizes(cpus: u32) -> [(&'static str, u32); 6] {
+pub(super) fn array_sizes(cpus: u32) -> [(&'static str, u32); 3] {
     [
-        ("ACTIVITY", cpus),
-        ("SYN_COUNTS", cpus * SLOTS),
+        ("CPUS", cpus),
         ("COMPLETIONS", cpus * COMPLETION_WRITERS * SLOTS),
-        ("SOURCES", cpus * SOURCE_SETS),
-        ("PREFIXES", cpus * PREFIX_SETS),
         ("COMPLETERS", cpus * SOURCE_SETS),
     ]
 }
@@ -50,12 +49,8 @@ fn highest(list: &str) -> Option<u32> {
 
 /// The mapped arrays.
 struct Arrays {
-    control: Mmap,
-    activity: Mmap,
-    syn_counts: Mmap,
+    cpus: Mmap,
     completions: Mmap,
-    sources: Mmap,
-    prefixes: Mmap,
     completers: Mmap,
     distinct: Mmap,
 }
@@ -68,29 +63,60 @@ pub(super) fn open(ebpf: &Ebpf) -> Result<(FloodReader, FloodTables)> {
     };
     let of_cpus = |each: usize| cpus as usize * each;
     let arrays = Arrays {
-        control: map("CONTROL", size_of::<Control>())?,
-        activity: map("ACTIVITY", of_cpus(size_of::<Activity>()))?,
-        syn_counts: map("SYN_COUNTS", of_cpus(SLOTS as usize * size_of::<SynCounts>()))?,
+        cpus: map("CPUS", of_cpus(size_of::<Cpu>()))?,
         completions: map(
             "COMPLETIONS",
             of_cpus((COMPLETION_WRITERS * SLOTS) as usize * size_of::<Completions>()),
         )?,
-        sources: map("SOURCES", of_cpus(SOURCE_SETS as usize * size_of::<Set>()))?,
-        prefixes: map("PREFIXES", of_cpus(PREFIX_SETS as usize * size_of::<Set>()))?,
         completers: map("COMPLETERS", of_cpus(SOURCE_SETS as usize * size_of::<Set>()))?,
         distinct: map("DISTINCT", 2 * SKETCHES as usize * REGISTERS)?,
     };
-    let control = map("CONTROL", size_of::<Control>())?;
+    let control = Controls { elements: map("CPUS", of_cpus(size_of::<Cpu>()))?, cpus };
     let listeners = HashMap::try_from(Map::HashMap(again(ebpf, "LISTENERS")?))?;
     let locals = LpmTrie::try_from(Map::LpmTrie(again(ebpf, "LOCALS")?))?;
     Ok((FloodReader::new(arrays, cpus), FloodTables::new(listeners, locals, control)))
 }
 
+/// How many SYNs all CPUs have seen.
+pub(super) struct Syns {
+    elements: Mmap,
+    cpus: u32,
+}
+
+pub(super) fn syns(ebpf: &Ebpf) -> Result<Syns> {
+    let cpus = cpus_of(ebpf)?;
+    let elements = Mmap::shared(descriptor(ebpf, "CPUS")?, cpus as usize * size_of::<Cpu>())
+        .context("cannot map the array CPUS")?;
+    Ok(Syns { elements, cpus })
+}
+
+impl Syns {
+    pub(super) fn total(&self) -> u64 {
+        let at = |cpu| cpu::offset(cpu) + offset_of!(Cpu, now.syns);
+        (0..self.cpus).map(|cpu| self.elements.u64(at(cpu))).sum()
+    }
+}
+
+/// What the kernel side goes by: each CPU has its own copy.
+struct Controls {
+    elements: Mmap,
+    cpus: u32,
+}
+
+impl Controls {
+    fn set_generation(&mut self, generation: u32) {
+        for cpu in 0..self.cpus {
+            let at = cpu::offset(cpu) + offset_of!(Cpu, now.control.generation);
+            self.elements.set_u32(at, generation);
+        }
+    }
+}
+
 /// The CPUs that the arrays were made for.
 fn cpus_of(ebpf: &Ebpf) -> Result<u32> {
-    match ebpf.map("ACTIVITY") {
+    match ebpf.map("CPUS") {
         Some(Map::Array(data)) => Ok(data.info()?.max_entries()),
-        _ => bail!("the array ACTIVITY is missing"),
+        _ => bail!("the array CPUS is missing"),
     }
 }
 

@@ -6,15 +6,15 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use rustc_hash::FxHashMap;
 use tracer_common::addr::Addr;
-use tracer_common::flood::counts::Activity;
+use tracer_common::flood::cpu::{self, Cpu};
 use tracer_common::flood::distinct::{
     CLOSED_TARGETS, REGISTERS, SKETCHES, SYN_ACK_SOURCES, index as sketch_index,
 };
-use tracer_common::flood::sources::{PREFIX_SETS, SOURCE_SETS};
-use tracer_common::flood::{Control, SLOTS, slot};
+use tracer_common::flood::sources::{PREFIX_SETS, SOURCE_SETS, Set};
+use tracer_common::flood::{SLOTS, slot};
 
 use super::counts::{self, Totals};
-use super::ways::{self, Ways};
+use super::ways::{self, Ways, Whereabouts};
 use super::{Arrays, FloodTables};
 use crate::core::event::MonoNs;
 use crate::core::flood::tick::{Counts, Sketch, SourceTick, Target, TargetTick, Tick};
@@ -29,7 +29,7 @@ pub struct FloodReader {
     /// SYNs of sources that the totals did not have yet.
     ahead: u64,
     /// What each CPU had counted then.
-    activity: Vec<[u64; 3]>,
+    activity: Vec<[u64; 5]>,
     totals: Totals,
     sources: Ways,
     prefixes: Ways,
@@ -43,6 +43,8 @@ const NAMED: usize = 4096;
 
 impl FloodReader {
     pub(super) fn new(arrays: Arrays, cpus: u32) -> Self {
+        let of_cpus =
+            |first, sets| Ways::new(cpus, Whereabouts { stride: size_of::<Cpu>(), first, sets });
         let mut reader = Self {
             arrays,
             cpus,
@@ -50,14 +52,21 @@ impl FloodReader {
             epoch: 1,
             last: MonoNs(0),
             ahead: 0,
-            activity: vec![[0; 3]; cpus as usize],
+            activity: vec![[0; 5]; cpus as usize],
             totals: Totals::new(cpus),
-            sources: Ways::new(cpus, SOURCE_SETS),
-            prefixes: Ways::new(cpus, PREFIX_SETS),
-            completers: Ways::new(cpus, SOURCE_SETS),
+            sources: of_cpus(offset_of!(Cpu, sources), SOURCE_SETS),
+            prefixes: of_cpus(offset_of!(Cpu, prefixes), PREFIX_SETS),
+            completers: Ways::new(
+                cpus,
+                Whereabouts {
+                    stride: SOURCE_SETS as usize * size_of::<Set>(),
+                    first: 0,
+                    sets: SOURCE_SETS,
+                },
+            ),
             pending: vec![false; SKETCHES as usize],
         };
-        reader.arrays.control.set_u32(offset_of!(Control, epoch), reader.epoch);
+        reader.tell_epoch();
         reader
     }
 
@@ -86,13 +95,13 @@ impl FloodReader {
     fn active(&mut self) -> Vec<u32> {
         let mut active = Vec::new();
         for (cpu, before) in (0..self.cpus).zip(&mut self.activity) {
-            let at = cpu as usize * size_of::<Activity>();
-            let completions = at + offset_of!(Activity, completions);
-            let memory = &self.arrays.activity;
+            let word = |field| self.arrays.cpus.u64(cpu::offset(cpu) + field);
             let now = [
-                memory.u64(completions),
-                memory.u64(completions + 8),
-                memory.u64(at + offset_of!(Activity, segments)),
+                word(offset_of!(Cpu, now.completions)),
+                word(offset_of!(Cpu, now.completions) + 8),
+                word(offset_of!(Cpu, now.syns)),
+                word(offset_of!(Cpu, now.resets)),
+                word(offset_of!(Cpu, now.syn_acks)),
             ];
             if *before != now {
                 *before = now;
@@ -106,8 +115,15 @@ impl FloodReader {
     fn turn(&mut self) -> u32 {
         let over = self.epoch;
         self.epoch = over.wrapping_add(1);
-        self.arrays.control.set_u32(offset_of!(Control, epoch), self.epoch);
+        self.tell_epoch();
         over
+    }
+
+    fn tell_epoch(&mut self) {
+        for cpu in 0..self.cpus {
+            let at = cpu::offset(cpu) + offset_of!(Cpu, now.control.epoch);
+            self.arrays.cpus.set_u32(at, self.epoch);
+        }
     }
 
     fn read(&mut self, active: &[u32], mut tick: Tick, tables: &FloodTables) -> Option<Tick> {
@@ -118,10 +134,9 @@ impl FloodReader {
         for &cpu in active {
             let epoch = self.epoch;
             // The totals first: what the sources are ahead of them is made up by the next tick.
-            let (syn_counts, completions) = (&arrays.syn_counts, &arrays.completions);
-            self.totals.read(syn_counts, completions, cpu, epoch, &mut growth);
-            self.sources.read(&arrays.sources, cpu, epoch, &mut sources);
-            self.prefixes.read(&arrays.prefixes, cpu, epoch, &mut prefixes);
+            self.totals.read(&arrays.cpus, &arrays.completions, cpu, epoch, &mut growth);
+            self.sources.read(&arrays.cpus, cpu, epoch, &mut sources);
+            self.prefixes.read(&arrays.cpus, cpu, epoch, &mut prefixes);
             self.completers.read(&arrays.completers, cpu, epoch, &mut completers);
         }
         let over = self.turn();

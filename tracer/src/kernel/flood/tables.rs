@@ -1,7 +1,6 @@
 //! Who listens where, and which addresses are local: told to the SYN hook.
 
 use std::cell::Cell;
-use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Context as _, Result};
@@ -10,9 +9,9 @@ use aya::maps::lpm_trie::{Key as LpmKey, LpmTrie};
 use aya::maps::{HashMap, MapData, MapError};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::addr::Addr;
-use tracer_common::flood::{Control, LISTENER_ENTRIES, LOCAL_ENTRIES, ListenerKey, SLOTS, slot};
+use tracer_common::flood::{LISTENER_ENTRIES, LOCAL_ENTRIES, ListenerKey, SLOTS, slot};
 
-use super::mmap::Mmap;
+use super::Controls;
 use crate::core::flood::tick::Target;
 
 /// [`ListenerKey`] for the map.
@@ -39,14 +38,14 @@ pub struct FloodTables {
 struct Maps {
     listeners: HashMap<MapData, PodKey, u32>,
     locals: LpmTrie<MapData, [u64; 2], u8>,
-    control: Mmap,
+    control: Controls,
 }
 
 impl FloodTables {
     pub(super) fn new(
         listeners: HashMap<MapData, PodKey, u32>,
         locals: LpmTrie<MapData, [u64; 2], u8>,
-        control: Mmap,
+        control: Controls,
     ) -> Self {
         Self { maps: Some(Maps { listeners, locals, control }), ..Self::detached() }
     }
@@ -174,7 +173,7 @@ impl FloodTables {
         })();
         // Also after a failure: part of it is there.
         self.generation = self.generation.wrapping_add(1);
-        maps.control.set_u32(offset_of!(Control, generation), self.generation);
+        maps.control.set_generation(self.generation);
         written
     }
 }

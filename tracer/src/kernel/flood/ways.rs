@@ -26,11 +26,23 @@ struct Seen {
     syns: u32,
     firsts: u32,
     resets: u32,
+    other_device: u32,
 }
 
-/// One array of sets, `sets` a CPU.
+/// Where a CPU's sets are.
+#[derive(Clone, Copy)]
+pub(super) struct Whereabouts {
+    /// Bytes between two CPUs' elements.
+    pub(super) stride: usize,
+    /// Byte offset of the first set in an element.
+    pub(super) first: usize,
+    /// How many there are.
+    pub(super) sets: u32,
+}
+
+/// The sets of all CPUs.
 pub(super) struct Ways {
-    sets: u32,
+    at: Whereabouts,
     seen: Vec<Seen>,
 }
 
@@ -39,8 +51,8 @@ pub(super) struct Ways {
 const LATE: u32 = 2;
 
 impl Ways {
-    pub(super) fn new(cpus: u32, sets: u32) -> Self {
-        Self { sets, seen: vec![Seen::default(); (cpus * sets) as usize * WAYS] }
+    pub(super) fn new(cpus: u32, at: Whereabouts) -> Self {
+        Self { at, seen: vec![Seen::default(); (cpus * at.sets) as usize * WAYS] }
     }
 
     /// Reads a CPU's sets that changed of late and adds what their ways have grown by to `growth`.
@@ -51,9 +63,10 @@ impl Ways {
         epoch: u32,
         growth: &mut FxHashMap<Key, Growth>,
     ) {
-        for set in cpu * self.sets..(cpu + 1) * self.sets {
-            let set = set as usize;
-            let at = set * size_of::<Set>();
+        let Whereabouts { stride, first, sets } = self.at;
+        for set in 0..sets as usize {
+            let at = cpu as usize * stride + first + set * size_of::<Set>();
+            let set = (cpu * sets) as usize + set;
             if epoch.wrapping_sub(memory.u32(at + offset_of!(Set, epoch))) > LATE {
                 continue;
             }
@@ -65,9 +78,12 @@ impl Ways {
                 let grew = now.syns.wrapping_sub(seen.syns) < 1 << 31;
                 let same = seen.generation == now.generation && grew;
                 let before = if same { *seen } else { Seen::default() };
+                let others = now.other_device.wrapping_sub(before.other_device);
+                let firsts = now.firsts.wrapping_sub(before.firsts).cast_signed();
                 let grown = Growth {
-                    syns: now.syns.wrapping_sub(before.syns).into(),
-                    firsts: now.firsts.wrapping_sub(before.firsts).into(),
+                    syns: now.syns.wrapping_sub(before.syns).saturating_sub(others).into(),
+                    // One that was none may be found out a tick late.
+                    firsts: firsts.max(0).cast_unsigned().into(),
                     resets: now.resets.wrapping_sub(before.resets).into(),
                     bound: bucket.bound.into(),
                 };
@@ -109,6 +125,7 @@ fn read_whole(memory: &Mmap, at: usize) -> Option<(Held, Seen)> {
         let seen = Seen {
             generation: before,
             // Counted after the SYN, read before it: never more.
+            other_device: memory.u32(at + offset_of!(Bucket, other_device)),
             firsts: memory.u32(at + offset_of!(Bucket, firsts)),
             syns: memory.u32(at + offset_of!(Bucket, syns)),
             resets: memory.u32(at + offset_of!(Bucket, resets)),

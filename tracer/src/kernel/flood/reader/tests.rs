@@ -1,7 +1,7 @@
 //! The kernel's part is played in private memory.
 
-use tracer_common::flood::counts::{Completions, SynCounts, completion_index, syn_index};
-use tracer_common::flood::sources::{Bucket, Hitter, Set};
+use tracer_common::flood::counts::{Completions, SynCounts, completion_index};
+use tracer_common::flood::sources::{Bucket, Come, Hitter, SAMPLE, Set};
 
 use super::super::mmap::Mmap;
 use super::*;
@@ -15,12 +15,8 @@ const SLOT: u32 = slot::FIRST_LISTENER;
 fn reader() -> (FloodReader, FloodTables) {
     let memory = |size: usize| Mmap::private(size * CPUS as usize).unwrap();
     let arrays = Arrays {
-        control: memory(8),
-        activity: memory(size_of::<Activity>()),
-        syn_counts: memory(SLOTS as usize * size_of::<SynCounts>()),
+        cpus: memory(size_of::<Cpu>()),
         completions: memory(2 * SLOTS as usize * size_of::<Completions>()),
-        sources: memory(SOURCE_SETS as usize * size_of::<Set>()),
-        prefixes: memory(PREFIX_SETS as usize * size_of::<Set>()),
         completers: memory(SOURCE_SETS as usize * size_of::<Set>()),
         distinct: memory(SKETCHES as usize * REGISTERS),
     };
@@ -37,6 +33,10 @@ fn v4(bytes: [u8; 4]) -> [u64; 2] {
     Addr::v4(u32::from_ne_bytes(bytes)).0
 }
 
+fn source_set(cpu: u32, set: u32) -> usize {
+    cpu::offset(cpu) + offset_of!(Cpu, sources) + set as usize * size_of::<Set>()
+}
+
 /// What the kernel side does, as far as the reader can tell.
 trait Kernel {
     fn add(&mut self, at: usize, more: u64);
@@ -50,15 +50,13 @@ impl Kernel for Mmap {
 
 impl FloodReader {
     fn count(&mut self, cpu: u32, slot: u32, field: usize, more: u64) {
-        let at = syn_index(cpu, slot) as usize * size_of::<SynCounts>();
-        self.arrays.syn_counts.add(at + field, more);
-        let at = cpu as usize * size_of::<Activity>();
-        self.arrays.activity.add(at + offset_of!(Activity, segments), more);
+        self.arrays.cpus.add(cpu::syn_counts(cpu, slot) + field, more);
+        self.arrays.cpus.add(cpu::offset(cpu) + offset_of!(Cpu, now.syns), more);
     }
 
     fn syns(&mut self, cpu: u32, slot: u32, more: u64, now: u64) {
-        let at = syn_index(cpu, slot) as usize * size_of::<SynCounts>();
-        let counts = &mut self.arrays.syn_counts;
+        let at = cpu::syn_counts(cpu, slot);
+        let counts = &mut self.arrays.cpus;
         if counts.u64(at + offset_of!(SynCounts, epoch)) != u64::from(self.epoch) {
             counts.set_u64(at + offset_of!(SynCounts, epoch), self.epoch.into());
             counts.set_u64(at + offset_of!(SynCounts, first_ns), now);
@@ -73,15 +71,21 @@ impl FloodReader {
 
     /// Hits a source so often.
     fn source(&mut self, cpu: u32, set: u32, addr: [u64; 2], times: u32) {
-        let at = (cpu * SOURCE_SETS + set) as usize * size_of::<Set>();
-        let memory = &mut self.arrays.sources;
+        let at = source_set(cpu, set);
+        let memory = &mut self.arrays.cpus;
         let words: SetWords = std::array::from_fn(|word| memory.u32(at + 4 * word));
         // SAFETY: a set is made of aligned words, all of whose values are valid.
         let mut copy: Set = unsafe { std::mem::transmute(words) };
+        // The fourth newcomer to a full set is let in.
+        let set = (SAMPLE - 1).wrapping_sub(self.epoch);
         // As good as a hash: no two of a test's sources have the same.
         let tag = (addr[1] >> 32) as u32;
         for _ in 0..times {
-            copy.hit(&Hitter { tag, slot: SLOT, addr: Addr(addr) }, true, self.epoch);
+            copy.hit(
+                &Hitter { tag, set, slot: SLOT, addr: Addr(addr) },
+                Come::one(true),
+                self.epoch,
+            );
         }
         // SAFETY: as above.
         let words: SetWords = unsafe { std::mem::transmute(copy) };
@@ -95,11 +99,14 @@ impl FloodReader {
 #[test]
 fn nothing_happened_is_none_and_turns_the_epoch() {
     let (mut reader, tables) = reader();
-    let before = reader.arrays.control.u32(0);
-    assert_eq!(before, 1);
+    let epochs = |reader: &FloodReader| {
+        let at = offset_of!(Cpu, now.control.epoch);
+        [0, 1].map(|cpu| reader.arrays.cpus.u32(cpu::offset(cpu) + at))
+    };
+    assert_eq!(epochs(&reader), [1, 1]);
     assert_eq!(reader.tick(MonoNs(1), &tables), None);
     assert_eq!(reader.tick(MonoNs(2), &tables), None);
-    assert_eq!(reader.arrays.control.u32(0), 3);
+    assert_eq!(epochs(&reader), [3, 3]);
 }
 
 #[test]
@@ -132,17 +139,30 @@ fn what_has_grown_is_told_once_over_all_cpus() {
 #[test]
 fn totals_may_wrap() {
     let (mut reader, tables) = reader();
-    reader.count(0, SLOT, offset_of!(SynCounts, syns), u64::MAX);
-    reader.totals.read(
-        &reader.arrays.syn_counts,
-        &reader.arrays.completions,
-        0,
-        1,
-        &mut vec![counts::Growth::default(); SLOTS as usize],
-    );
+    for (more, at) in [(i64::MAX as u64, 1), (i64::MAX as u64, 2), (1, 3)] {
+        reader.count(0, SLOT, offset_of!(SynCounts, syns), more);
+        assert_eq!(reader.tick(MonoNs(at), &tables).unwrap().targets[0].counts.syns, more);
+    }
     reader.count(0, SLOT, offset_of!(SynCounts, syns), 3);
-    let tick = reader.tick(MonoNs(1), &tables).unwrap();
+    let tick = reader.tick(MonoNs(4), &tables).unwrap();
     assert_eq!(tick.targets[0].counts.syns, 3);
+}
+
+/// A SYN that turns out to have come by another device is taken off what comes next.
+#[test]
+fn what_is_found_out_late_is_made_up_for() {
+    let (mut reader, tables) = reader();
+    let syns = |reader: &mut FloodReader, at| {
+        let tick = reader.tick(MonoNs(at), &tables).unwrap();
+        tick.targets.first().map_or(0, |target| target.counts.syns)
+    };
+    reader.count(0, SLOT, offset_of!(SynCounts, syns), 5);
+    assert_eq!(syns(&mut reader, 1), 5);
+    reader.count(0, SLOT, offset_of!(SynCounts, syns_other_device), 1);
+    reader.count(0, SLOT, offset_of!(SynCounts, resets), 1);
+    assert_eq!(syns(&mut reader, 2), 0);
+    reader.count(0, SLOT, offset_of!(SynCounts, syns), 3);
+    assert_eq!(syns(&mut reader, 3), 2);
 }
 
 #[test]
@@ -150,7 +170,7 @@ fn only_a_completion_is_enough_to_wake() {
     let (mut reader, tables) = reader();
     let at = completion_index(0, 0, SLOT) as usize * size_of::<Completions>();
     reader.arrays.completions.add(at, 1);
-    reader.arrays.activity.add(offset_of!(Activity, completions) + 8, 1);
+    reader.arrays.cpus.add(offset_of!(Cpu, now.completions) + 8, 1);
     assert_eq!(reader.tick(MonoNs(1), &tables).unwrap().targets[0].counts.completed, 1);
 }
 
@@ -205,25 +225,27 @@ fn sources_are_merged_over_cpus_and_what_a_newcomer_takes_is_new() {
     assert_eq!((of([10, 0, 0, 3]), of([10, 0, 0, 4])), (Some(4), Some(4)));
     assert_eq!((of([10, 0, 0, 2]), of([10, 0, 0, 5])), (None, None));
     assert_eq!(tick.unattributed, 1);
-    // The next one lays claim to the way of source 2, and takes it when it comes again.
-    reader.source(1, 3, v4([10, 0, 0, 6]), 1);
+    // The set is known to be full, and so many are turned away; the next one lays claim to the way of
+    // source 2, and takes it when it comes again.
+    reader.source(1, 3, v4([10, 0, 0, 6]), SAMPLE);
     let tick = reader.tick(MonoNs(3), &tables).unwrap();
-    assert_eq!((&tick.sources[..], tick.unattributed), (&[][..], 1));
+    assert_eq!((&tick.sources[..], tick.unattributed), (&[][..], SAMPLE.into()));
     reader.source(1, 3, v4([10, 0, 0, 6]), 1);
     let tick = reader.tick(MonoNs(4), &tables).unwrap();
     assert_eq!((tick.sources.len(), tick.sources[0].syns), (1, 1));
-    // In vain: one of source 5 and its own first one. Driven out: two of source 2.
-    assert_eq!((tick.sources[0].addr, tick.sources[0].bound), ([10, 0, 0, 6].into(), 4));
+    // In vain: one of source 5 and its own first ones. Driven out: two of source 2.
+    let bound = u64::from(1 + SAMPLE + 2);
+    assert_eq!((tick.sources[0].addr, tick.sources[0].bound), ([10, 0, 0, 6].into(), bound));
 }
 
 #[test]
 fn a_way_that_changes_hands_meanwhile_is_read_later() {
     let (mut reader, tables) = reader();
     reader.source(0, 0, v4([10, 0, 0, 1]), 3);
-    let generation = offset_of!(Set, ways) + offset_of!(Bucket, generation);
-    reader.arrays.sources.set_u32(generation, 3);
+    let generation = source_set(0, 0) + offset_of!(Set, ways) + offset_of!(Bucket, generation);
+    reader.arrays.cpus.set_u32(generation, 3);
     assert_eq!(reader.tick(MonoNs(1), &tables).unwrap().sources, []);
-    reader.arrays.sources.set_u32(generation, 4);
+    reader.arrays.cpus.set_u32(generation, 4);
     reader.source(0, 0, v4([10, 0, 0, 1]), 1);
     assert_eq!(reader.tick(MonoNs(2), &tables).unwrap().sources[0].syns, 4);
 }
