@@ -84,9 +84,9 @@ impl Watch {
         }
     }
 
-    /// SYNs of the last `span` nanoseconds.
-    pub(super) fn syns(&self, now: MonoNs, span: u64) -> f64 {
-        self.window.last(now, span).syns
+    /// SYNs from one moment to another.
+    pub(super) fn syns(&self, (from, to): (MonoNs, MonoNs)) -> f64 {
+        self.window.between(from, to).syns
     }
 
     /// A SYN-ACK was sent again on this listener's behalf.
@@ -218,11 +218,12 @@ impl Watch {
         said.push(evidence("listener_drops", drops as f64, Some(threshold)));
         let threshold = (uncompleted * span * 0.3).max(1.0);
         // The kernel counts cookies per namespace. Where it always sends them, others got one for
-        // each of their SYNs, and those that completed here did; a fifth more for SYNs that the two
-        // figures, which are not of the same moments, count differently. Else only a listener whose
-        // SYN queue is full sends them: another's cookies say nothing of this one.
+        // each of their SYNs, and those that completed here did, counted between the same two
+        // moments; a fifth more, since the ticks are not cut at those. Else only a listener whose SYN
+        // queue is full sends them: another's cookies say nothing of this one.
         let cookies = if stack.always_cookies() {
-            let here = self.window.last(context.now, stack.span());
+            let (from, to) = stack.covered();
+            let here = self.window.between(from, to);
             let others = (context.syns - here.syns).max(0.0);
             (delta.syncookies_sent as f64 - 1.2 * (others + here.completed)).max(0.0)
         } else if stack

@@ -136,7 +136,7 @@ impl Detector {
         for (target, watch) in &mut self.watches {
             watch.take(by_target.get(target).copied(), from, floor, &context);
         }
-        let syns = self.watches.values().map(|watch| watch.syns(now, self.stack.span())).sum();
+        let syns = self.watches.values().map(|watch| watch.syns(self.stack.covered())).sum();
         let context = Context { syns, ..context };
         for source in &tick.sources {
             if let Some(watch) = self.watches.get_mut(&source.target) {

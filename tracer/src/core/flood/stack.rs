@@ -61,6 +61,12 @@ impl Stack {
         self.span
     }
 
+    /// The moments of the last two samples, between which [`Self::delta`] was counted.
+    pub(super) fn covered(&self) -> (MonoNs, MonoNs) {
+        let to = self.last.as_ref().map_or(MonoNs(0), |(at, _)| *at);
+        (MonoNs(to.0.saturating_sub(self.span)), to)
+    }
+
     /// A difference per second; `None` before there are two samples.
     pub(super) fn rate(&self, count: u64) -> Option<f64> {
         (self.span > 0).then(|| count as f64 * 1e9 / self.span as f64)

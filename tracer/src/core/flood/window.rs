@@ -105,7 +105,18 @@ impl Window {
         sum
     }
 
-    /// The same, slices that reach beyond counted whole.
+    /// From one moment to another, slices that reach beyond cut in proportion.
+    pub(super) fn between(&self, from: MonoNs, to: MonoNs) -> Flow {
+        let mut sum = Flow::default();
+        for slice in self.slices.iter().rev().take_while(|slice| slice.to > from.0) {
+            let length = (slice.to - slice.from).max(1) as f64;
+            let inside = slice.to.min(to.0).saturating_sub(slice.from.max(from.0)) as f64;
+            sum.add(&slice.flow, (inside / length).min(1.0));
+        }
+        sum
+    }
+
+    /// As [`Self::last`], slices that reach beyond counted whole.
     pub(super) fn last_whole(&self, now: MonoNs, span: u64) -> Flow {
         let since = now.0.saturating_sub(span);
         let mut sum = Flow::default();
@@ -129,5 +140,26 @@ impl Window {
     /// Per second, over the last second.
     pub(super) fn rate(&self, now: MonoNs) -> Flow {
         self.last(now, SECOND as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn from_one_moment_to_another_slices_are_cut() {
+        let mut window = Window::default();
+        let flow = Flow { syns: 100.0, ..Flow::default() };
+        let ms = |ms: u64| MonoNs(ms * 1_000_000);
+        for n in 1..=4 {
+            window.push(ms(250 * n), ms(250 * (n + 1)), &flow);
+        }
+        let between = |from, to| window.between(ms(from), ms(to)).syns.round();
+        assert_eq!(between(250, 1250), 400.0);
+        assert_eq!(between(500, 750), 100.0);
+        assert_eq!(between(375, 625), 100.0);
+        assert_eq!((between(1250, 2000), between(0, 250)), (0.0, 0.0));
+        assert_eq!(between(1125, 9000), 50.0);
     }
 }

@@ -121,6 +121,26 @@ fn another_listeners_cookies_confirm_no_flood() {
     assert!(matches!(told.as_slice(), [verdict] if verdict.is_flood()), "{told:?}");
 }
 
+/// The same, and then both end: the counters still tell of connections that the last ticks do not.
+#[test]
+fn nor_do_they_when_all_ends() {
+    let told = run(40, |n| {
+        let going = n <= 20;
+        let other = Target::Listener("10.0.0.1:81".parse().expect("an address"));
+        let syns = if going { 200 } else { 60 };
+        let mut tick = tick(n, Target::Listener(listener()), Counts { syns, ..Counts::default() });
+        if going {
+            let counts = Counts { syns: 100, completed: 100, ..Counts::default() };
+            tick.targets.push(TargetTick { target: other, counts, first_syn: None, sources: None });
+        }
+        let stack =
+            StackCounters { syncookies_sent: (n.min(20) + 1) * 100, ..StackCounters::default() };
+        let sample = Sample { syncookies: 2, ..sample(n, stack, Some((0, 0))) };
+        (tick, (n % 4 == 3).then_some(sample))
+    });
+    assert_eq!(told, [Verdict::Filtered]);
+}
+
 #[test]
 fn low_and_slow_is_pressure() {
     let found = run(40, |n| {
