@@ -95,14 +95,7 @@ impl Window {
 
     /// The last `span` nanoseconds before `now`, a slice that reaches beyond cut in proportion.
     pub(super) fn last(&self, now: MonoNs, span: u64) -> Flow {
-        let since = now.0.saturating_sub(span);
-        let mut sum = Flow::default();
-        for slice in self.slices.iter().rev().take_while(|slice| slice.to > since) {
-            let length = (slice.to - slice.from).max(1) as f64;
-            let inside = (slice.to - slice.from.max(since)).max(1) as f64;
-            sum.add(&slice.flow, (inside / length).min(1.0));
-        }
-        sum
+        self.between(MonoNs(now.0.saturating_sub(span)), MonoNs(u64::MAX))
     }
 
     /// From one moment to another, slices that reach beyond cut in proportion.
@@ -110,7 +103,9 @@ impl Window {
         let mut sum = Flow::default();
         for slice in self.slices.iter().rev().take_while(|slice| slice.to > from.0) {
             let length = (slice.to - slice.from).max(1) as f64;
-            let inside = slice.to.min(to.0).saturating_sub(slice.from.max(from.0)) as f64;
+            let inside = slice.to.min(to.0).saturating_sub(slice.from.max(from.0));
+            // A slice without length that is within counts whole.
+            let inside = inside.max(u64::from(slice.to <= to.0)) as f64;
             sum.add(&slice.flow, (inside / length).min(1.0));
         }
         sum
