@@ -171,6 +171,7 @@ async fn trace(options: &Options) -> Result<()> {
     let mut next_check = Instant::now() + LOSS_CHECK;
     let closed = pipeline.writer().closed();
     tokio::pin!(closed);
+    let mut gone = None;
 
     while !pipeline.finished() {
         let wake = tokio::select! {
@@ -250,7 +251,11 @@ async fn trace(options: &Options) -> Result<()> {
                 pipeline.report().resize(terminal::width(std::io::stdout().as_fd()));
             }
             Wake::Signal(Signal::Stop) | Wake::Deadline => break,
-            Wake::OutputClosed(why) => return output_closed(why),
+            // Others are told all the same how it ended.
+            Wake::OutputClosed(why) => {
+                gone = Some(why);
+                break;
+            }
         }
         if Instant::now() >= next_check {
             next_check = Instant::now() + LOSS_CHECK;
@@ -286,6 +291,9 @@ async fn trace(options: &Options) -> Result<()> {
     complete(&mut end, counters, missed, hook_netns.is_some());
     end.duration = ended.since(started);
     pipeline.finish(ended, end, &hooks, PATIENCE)?;
+    if let Some(why) = gone {
+        return output_closed(why);
+    }
     tokio::select! {
         biased;
         why = &mut closed => output_closed(why),
