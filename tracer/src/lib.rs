@@ -12,3 +12,4 @@ pub mod kernel;
 pub mod report;
 pub mod sinks;
 pub mod system;
+pub mod top;

@@ -442,6 +442,7 @@ impl Pipeline {
         patience: Duration,
     ) -> Result<()> {
         log::debug!("{} summaries of SYNs came through the ring", self.summaries);
+        self.sinks.closing();
         let deadline = Instant::now() + patience;
         self.render_summary(now, Scope::Run);
         let records = std::mem::take(&mut self.rendered);

@@ -1,32 +1,48 @@
 //! Who is told besides the report.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use tokio::sync::Notify;
 
 use crate::cli::Options;
 use crate::core::record::Record;
 use crate::report::{Start, WallClock};
 use crate::sinks::{Sink, Standing};
+use crate::top::Top;
+use crate::top::stderr::Captured;
 
 /// All of them, and when each is to be told next how things stand.
 #[derive(Default)]
 pub(super) struct Sinks {
     all: Vec<(Box<dyn Sink>, Instant)>,
+    /// One of them wants the run to end.
+    quit: Arc<Notify>,
 }
 
 impl Sinks {
-    /// Opens what the user asked for, before anything is attached.
+    /// Opens what the user asked for, before anything is attached. `captured` is stderr while the
+    /// live view has the terminal.
     ///
     /// # Errors
     /// What can't be opened, and why.
-    #[allow(clippy::unnecessary_wraps, reason = "none yet")]
-    pub(super) fn open(_options: &Options) -> Result<Self> {
-        Ok(Self::default())
+    pub(super) fn open(options: &Options, captured: Option<Captured>) -> Result<Self> {
+        let mut sinks = Self::default();
+        if options.output.top {
+            let (color, hosts) = (options.output.color, options.limits.max_hosts);
+            sinks.add(Top::open(color, hosts, captured, Arc::clone(&sinks.quit))?);
+        }
+        Ok(sinks)
+    }
+
+    /// Waits until one of them wants the run to end.
+    pub(super) fn quit(&self) -> impl Future<Output = ()> + use<> {
+        let quit = Arc::clone(&self.quit);
+        async move { quit.notified().await }
     }
 
     /// Adds one.
-    #[allow(dead_code, reason = "none yet")]
     fn add(&mut self, sink: impl Sink + 'static) {
         self.all.push((Box::new(sink), Instant::now()));
     }
@@ -56,6 +72,13 @@ impl Sinks {
                 *due = now + sink.period();
                 sink.standing(standing, clock);
             }
+        }
+    }
+
+    /// The end of the report is about to be written.
+    pub(super) fn closing(&mut self) {
+        for (sink, _) in &mut self.all {
+            sink.closing();
         }
     }
 

@@ -8,6 +8,7 @@ use crate::core::record::{End, Host, OpenConnection, Record};
 
 pub mod clock;
 pub mod escape;
+pub mod held;
 pub mod json;
 pub mod start;
 pub mod terminal;
@@ -19,6 +20,7 @@ pub mod writer;
 pub(crate) mod samples;
 
 pub use clock::WallClock;
+pub use held::Held;
 pub use json::Json;
 pub use start::{Hook, Limits, Start};
 pub use terminal::Screen;

@@ -228,7 +228,7 @@ fn figure(Evidence { metric, value, threshold }: &Evidence) -> String {
 }
 
 /// Three figures or all before the point; what is no number is `-`.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     if !value.is_finite() {
         return "-".to_owned();
     }
@@ -241,7 +241,8 @@ fn number(value: f64) -> String {
     format!("{:.places$}", value + 0.0)
 }
 
-fn percent(share: f64) -> String {
+/// A share of 1 in percent; what is no number is `-`.
+pub(crate) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if !percent.is_finite() {
         "-".to_owned()

@@ -15,7 +15,7 @@ use crate::core::record::{
 };
 
 mod alert;
-mod cell;
+pub(crate) mod cell;
 mod layout;
 mod line;
 mod notice;
@@ -25,7 +25,9 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use alert::{number, percent};
 pub use notice::start_notice;
+pub(crate) use notice::wrap;
 
 use layout::Layout;
 use line::Line;

@@ -1,0 +1,174 @@
+//! The lines above the panes and below: who, when, totals, sparklines, keys.
+
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+use unicode_width::UnicodeWidthStr as _;
+
+use super::style::{Palette, count, cut, rate, safe, sparkline};
+use crate::report::units::Human;
+use crate::top::app::{App, Over};
+use crate::top::view::{Scope, View};
+
+/// Columns before a sparkline.
+const LABEL: usize = 20;
+
+pub(super) fn title<'a>(app: &App, view: &View, width: usize, palette: Palette) -> Line<'a> {
+    let mut right = Vec::new();
+    if app.paused {
+        right.push(Span::styled(" PAUSED ", palette.focus));
+    }
+    if !app.filter.is_empty() {
+        right.push(Span::styled(format!(" /{} ", cut(&safe(&app.filter), 20)), palette.notice));
+    }
+    let unseen = app.messages.len().saturating_sub(app.messages_seen);
+    if unseen > 0 {
+        let word = if unseen == 1 { "message" } else { "messages" };
+        right.push(Span::styled(format!(" {unseen} {word}: m "), palette.notice));
+    }
+    let left = format!(
+        "tracer {:.0}  up {}  {}",
+        view.clock.time_of_day(view.at),
+        Human(view.totals.duration),
+        app.wish().scope.name()
+    );
+    let room = width.saturating_sub(right.iter().map(Span::width).sum());
+    let left = cut(&left, room);
+    let pad = room.saturating_sub(left.width());
+    let mut spans = vec![Span::styled(left, palette.title), Span::raw(" ".repeat(pad))];
+    spans.extend(right);
+    Line::from(spans)
+}
+
+/// Totals of the run, and what is missing from them.
+pub(super) fn totals<'a>(view: &View, width: usize, palette: Palette) -> Line<'a> {
+    let totals = &view.totals;
+    let [second, _, run] = &view.all;
+    let mut parts: Vec<(String, _)> = vec![
+        (format!("ended {} ({}/s)", totals.connections, rate(second.ended, 1)), palette.plain),
+        (format!("open {}", totals.open), palette.plain),
+        part("failed", run.failed, palette.bad, palette.plain),
+    ];
+    if let Some(syns) = totals.syns {
+        parts.push((format!("SYNs {syns}"), palette.plain));
+    }
+    if totals.handshakes_failed > 0 {
+        parts.push((format!("handshakes failed {}", totals.handshakes_failed), palette.slow));
+    }
+    parts.push(part("lost", totals.events_lost, palette.bad, palette.dim));
+    if totals.output_dropped > 0 {
+        parts.push(part("dropped", totals.output_dropped, palette.bad, palette.dim));
+    }
+    if totals.connections_evicted > 0 {
+        parts.push(part("evicted", totals.connections_evicted, palette.bad, palette.dim));
+    }
+    if !view.missing.is_empty() {
+        parts.push((format!("hooks missing {}", view.missing.len()), palette.slow));
+    }
+    let mut spans = Vec::new();
+    let mut used = 0;
+    // In order of what matters least: what has no room is left out from the end, never a half.
+    for (text, style) in parts {
+        let gap = if used == 0 { 0 } else { 2 };
+        if used + gap + text.width() > width {
+            break;
+        }
+        used += gap + text.width();
+        spans.push(Span::raw(" ".repeat(gap)));
+        spans.push(Span::styled(text, style));
+    }
+    Line::from(spans)
+}
+
+fn part(
+    name: &str,
+    n: u64,
+    some: ratatui::style::Style,
+    none: ratatui::style::Style,
+) -> (String, ratatui::style::Style) {
+    (format!("{name} {n}"), if n > 0 { some } else { none })
+}
+
+/// SYNs per second and half-open connections, a column a second, the last whole one right.
+pub(super) fn sparks<'a>(view: &View, width: usize, palette: Palette) -> Paragraph<'a> {
+    let whole = view.history.split_last().map(|(_, whole)| whole).unwrap_or_default();
+    let room = width.saturating_sub(LABEL);
+    let line = |name: &str, values: Vec<Option<u64>>, now: Option<u64>, style| {
+        let now = now.map_or("-".to_owned(), count);
+        Line::from(vec![
+            Span::styled(format!("{name:<11}"), palette.dim),
+            Span::styled(format!("{now:>7}  "), palette.plain),
+            Span::styled(sparkline(&values, room), style),
+        ])
+    };
+    let syns: Vec<_> = whole.iter().map(|second| second.syns).collect();
+    let half_open: Vec<_> = whole.iter().map(|second| second.half_open).collect();
+    let last = syns.last().copied().flatten();
+    Paragraph::new(vec![
+        line("SYNs/s", syns, last, palette.bar),
+        line("half-open", half_open, view.half_open, palette.slow),
+    ])
+}
+
+/// What is typed, a word to the user, or the keys that matter most here.
+pub(super) fn footer<'a>(app: &App, width: usize, palette: Palette) -> Line<'a> {
+    if let Some(text) = &app.typing {
+        let text = safe(text);
+        // The end is what is being typed.
+        let mut shown = text.as_str();
+        while shown.width() + 2 > width.saturating_sub(40) {
+            let mut chars = shown.chars();
+            chars.next();
+            shown = chars.as_str();
+        }
+        return Line::from(vec![
+            Span::styled(format!("/{shown}▏"), palette.title),
+            Span::styled("  host, :port, process, outcome  Enter Esc", palette.dim),
+        ]);
+    }
+    if let Some(word) = app.word {
+        return Line::styled(cut(word, width), palette.notice);
+    }
+    let keys: &[(&str, &str)] = if app.over != Over::Nothing {
+        &[("Esc", "back"), ("↑↓", "scroll"), ("^C", "quit")]
+    } else if app.wish().detail.is_some() {
+        &[
+            ("Esc", "back"),
+            ("Tab", "pane"),
+            ("↑↓", "select"),
+            ("Enter", "look"),
+            ("i", "interval"),
+            ("c", "close"),
+            ("/", "filter"),
+            ("Space", "pause"),
+            ("?", "help"),
+            ("q", "quit"),
+        ]
+    } else {
+        &[
+            ("?", "help"),
+            ("/", "filter"),
+            ("s", "sort"),
+            ("Enter", "look"),
+            ("i", "interval"),
+            ("l", "listeners"),
+            ("Tab", "pane"),
+            ("z", "zoom"),
+            ("Space", "pause"),
+            ("q", "quit"),
+        ]
+    };
+    let mut spans = Vec::new();
+    for (key, what) in keys {
+        spans.push(Span::styled((*key).to_owned(), palette.title));
+        spans.push(Span::styled(format!(" {what} "), palette.dim));
+    }
+    Line::from(spans)
+}
+
+/// `12.3/s`, or a count where the whole run is shown.
+pub(super) fn ended(ended: u64, scope: Scope) -> String {
+    match scope.seconds() {
+        Some(seconds) => rate(ended, seconds),
+        None => count(ended),
+    }
+}
