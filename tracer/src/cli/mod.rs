@@ -358,9 +358,9 @@ impl Options {
                 "--interval needs --output FILE beside --top, which shows the last second and the \
                  last 10 s by itself",
             ),
-            () if beside_a_file && self.show.states => Some(
-                "--states needs --output FILE beside --top, which does not show transitions",
-            ),
+            () if beside_a_file && self.show.states => {
+                Some("--states needs --output FILE beside --top, which does not show transitions")
+            }
             () => None,
         }
     }

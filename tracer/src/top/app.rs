@@ -143,6 +143,12 @@ impl App {
         self.view.as_deref()
     }
 
+    /// Log lines that the user has not seen: warnings and errors, not what is said at every start.
+    pub(super) fn unseen(&self) -> usize {
+        let unseen = self.messages.iter().skip(self.messages_seen);
+        unseen.filter(|message| message.starts_with("tracer: ")).count()
+    }
+
     /// Takes a newer view, unless the display is paused; whether it did.
     pub(super) fn show(&mut self, view: Box<View>) -> bool {
         if self.paused && self.view.is_some() {
@@ -298,8 +304,11 @@ impl App {
             KeyCode::Home | KeyCode::Char('g') => isize::MIN,
             // What lies over has at most some hundred lines; drawing stops at the last.
             KeyCode::End | KeyCode::Char('G') => 1000,
-            KeyCode::Char('q' | '?' | 'h' | 'm' | 'a') | KeyCode::Esc | KeyCode::Enter
-            | KeyCode::Backspace | KeyCode::F(1) => {
+            KeyCode::Char('q' | '?' | 'h' | 'm' | 'a')
+            | KeyCode::Esc
+            | KeyCode::Enter
+            | KeyCode::Backspace
+            | KeyCode::F(1) => {
                 self.over = Over::Nothing;
                 self.messages_seen = self.messages.len();
                 return Effect::Nothing;
@@ -420,3 +429,14 @@ impl App {
         }
     }
 }
+
+#[cfg(test)]
+impl App {
+    /// As if `key` had been chosen from the table.
+    pub(super) fn look_at(&mut self, key: Key) {
+        self.wish.detail = Some(key);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -39,6 +39,8 @@ pub(super) struct Counts {
     failed: u64,
     incidents: Incidents,
     history: VecDeque<Second>,
+    /// The second that ran at the last view.
+    shown: u32,
     /// SYNs of the run when the running second began.
     syns_before: u64,
     wish: Wish,
@@ -63,6 +65,7 @@ impl Counts {
             failed: 0,
             incidents: Incidents::default(),
             history: VecDeque::new(),
+            shown: 0,
             syns_before: 0,
             wish: Wish::default(),
             ended: VecDeque::with_capacity(CONNECTIONS),
@@ -127,24 +130,26 @@ impl Counts {
         true
     }
 
-    /// Adds what has become known of the running second, and of those that have passed since.
+    /// Adds what has become known of the second that ran when this was asked last, and begins those
+    /// that have come since. What came between two looks is put into the earlier second.
     fn history(&mut self, standing: &Standing<'_>) {
-        let before = self.running;
         self.advance(standing.at);
         let half_open = standing.core.half_open();
         let syns = standing.totals.syns;
-        let since = |before: u64| syns.map(|syns| syns.saturating_sub(before));
-        if self.history.is_empty() {
-            self.history.push_back(Second::default());
+        let begins = Second { syns: syns.map(|_| 0), half_open };
+        match self.history.back_mut() {
+            Some(last) => {
+                last.syns = syns.map(|syns| syns.saturating_sub(self.syns_before));
+                last.half_open = last.half_open.max(half_open);
+            }
+            None => self.history.push_back(begins),
         }
-        if let Some(last) = self.history.back_mut() {
-            last.syns = since(self.syns_before);
-            last.half_open = last.half_open.max(half_open);
-        }
-        // What came between two looks is put into the earlier second.
-        for _ in 0..(self.running - before).min(HISTORY as u32) {
+        let passed = self.running - std::mem::replace(&mut self.shown, self.running);
+        if passed > 0 {
             self.syns_before = syns.unwrap_or(0);
-            self.history.push_back(Second { syns: since(self.syns_before), half_open });
+        }
+        for _ in 0..passed.min(HISTORY as u32) {
+            self.history.push_back(begins);
         }
         while self.history.len() > HISTORY {
             self.history.pop_front();
@@ -180,12 +185,11 @@ impl Counts {
                 Figures { ended, failed, ..Figures::default() }
             }),
             half_open: core.half_open(),
+            hooks: hooks.len(),
             missing: missing.collect(),
             incidents: self.incidents.now(at),
             history: self.history.iter().copied().collect(),
-            latencies: self.latencies(Of::Everyone, || {
-                spread_of(&self.handshakes, &self.closes)
-            }),
+            latencies: self.latencies(Of::Everyone, || spread_of(&self.handshakes, &self.closes)),
             rows,
             more,
             stuck: stuck.into_iter().filter(|open| self.wish.filter.matches_open(open)).collect(),
@@ -366,11 +370,9 @@ impl Counts {
 
     fn detail(&self, key: Key, core: &Core, at: MonoNs) -> Detail {
         let (tally, of, host) = match key {
-            Key::Host(host) => (
-                self.hosts.get(host),
-                Of::Host(self.hosts.place_of(host)),
-                core.host(host, at),
-            ),
+            Key::Host(host) => {
+                (self.hosts.get(host), Of::Host(self.hosts.place_of(host)), core.host(host, at))
+            }
             Key::Port(port) => (self.ports.get(port), Of::Port(self.ports.place_of(port)), None),
         };
         let wanted = |local: SocketAddr, remote: SocketAddr, role| match key {
@@ -437,9 +439,7 @@ fn push(list: &mut VecDeque<Connection>, connection: &Connection) {
 fn is_of(connection: &Connection, key: Key) -> bool {
     match key {
         Key::Host(host) => connection.remote.ip() == host,
-        Key::Port(port) => {
-            connection.local.port() == port && connection.role == Some(Role::Server)
-        }
+        Key::Port(port) => connection.local.port() == port && connection.role == Some(Role::Server),
     }
 }
 
@@ -464,7 +464,8 @@ fn spread_of(handshake: &Durations, close: &Durations) -> Latencies {
     let of = |durations: &Durations| -> (Spread, Option<Percentiles>) {
         (durations.spread(), durations.quantiles().map(percentiles))
     };
-    let ((handshake, handshake_percentiles), (close, close_percentiles)) = (of(handshake), of(close));
+    let ((handshake, handshake_percentiles), (close, close_percentiles)) =
+        (of(handshake), of(close));
     Latencies { handshake, handshake_percentiles, close, close_percentiles }
 }
 

@@ -19,4 +19,9 @@ mod tally;
 mod tty;
 mod view;
 
+#[cfg(test)]
+mod load;
+#[cfg(test)]
+mod snapshot;
+
 pub use sink::Top;

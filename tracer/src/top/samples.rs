@@ -177,7 +177,8 @@ impl Samples {
 fn summed(counts: &[u64]) -> (Spread, Option<Percentiles>) {
     let mut spread = Spread::default();
     let all: u64 = counts.iter().sum();
-    let some = |(code, count): (usize, &u64)| (*count > 0).then_some((decoded(code as u16), *count));
+    let some =
+        |(code, count): (usize, &u64)| (*count > 0).then_some((decoded(code as u16), *count));
     for (ns, count) in counts.iter().enumerate().filter_map(some) {
         spread.add(ns, count);
     }

@@ -255,9 +255,9 @@ impl<K: Copy + Eq + std::hash::Hash> Tallies<K> {
 
     /// All, each with its place.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, K, &Tally)> {
-        (0..).zip(&self.tallies).filter_map(|(place, entry)| {
-            entry.as_ref().map(|(key, tally)| (place, *key, tally))
-        })
+        (0..)
+            .zip(&self.tallies)
+            .filter_map(|(place, entry)| entry.as_ref().map(|(key, tally)| (place, *key, tally)))
     }
 
     /// One more than the largest place.

@@ -238,6 +238,8 @@ pub(super) struct View {
     /// Of each of [`Scope::ALL`].
     pub(super) all: [Figures; 3],
     pub(super) half_open: Option<u64>,
+    /// How many hooks there should be.
+    pub(super) hooks: usize,
     /// Hooks that are not in place, with the reason.
     pub(super) missing: Vec<String>,
     pub(super) incidents: Vec<Incident>,

@@ -1,7 +1,9 @@
 //! Floods and notices: a line each that can't be missed, and all that is known of them on request.
 
 use bytes::BytesMut;
+use ratatui::style::Style;
 use ratatui::text::{Line, Span};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::style::{Palette, cut};
 use crate::core::record::{Record, Severity};
@@ -20,11 +22,38 @@ pub(super) fn banner(
     let shown = if all.len() > most { most - 1 } else { all.len() };
     let mut lines: Vec<_> =
         all.iter().take(shown).map(|incident| line(incident, view, width, palette)).collect();
+    // Where there is room, what is known of the worst flood.
+    if all.len() < most
+        && let Some(worst) = all.first().filter(|worst| !worst.over)
+    {
+        lines.insert(1, more_of(worst, width, palette));
+    }
     if all.len() > shown {
         let more = format!(" and {} more: a", all.len() - shown);
         lines.push(Line::styled(more, palette.notice));
     }
     lines
+}
+
+/// The second line: what tells a flood from a crowd, and whose it is.
+fn more_of(Incident { alert, .. }: &Incident, width: usize, palette: Palette) -> Line<'static> {
+    let mut parts = Vec::new();
+    if let Some(ratio) = alert.completed_ratio {
+        parts.push(format!("{} completed", percent(ratio)));
+    }
+    if let Some(half_open) = alert.half_open {
+        parts.push(format!("{half_open} half-open"));
+    }
+    match alert.sources_estimate {
+        Some(1) => parts.push("1 source".to_owned()),
+        Some(n) => parts.push(format!("about {n} sources")),
+        None => {}
+    }
+    if let Some(top) = alert.top_sources.first() {
+        parts.push(format!("most {} {}", top.prefix, percent(top.share)));
+    }
+    let style = if alert.verdict.is_flood() { palette.alarm } else { palette.notice };
+    filled(&format!("   {}  a: all", parts.join(", ")), width, style)
 }
 
 fn line(incident: &Incident, view: &View, width: usize, palette: Palette) -> Line<'static> {
@@ -49,13 +78,14 @@ fn line(incident: &Incident, view: &View, width: usize, palette: Palette) -> Lin
         text += &format!(" to {:.0}", view.clock.time_of_day(alert.at));
     } else {
         text += &format!(": {} SYN/s since {since:.0}", number(alert.syn_rate));
-        if let Some(top) = alert.top_sources.first() {
-            text += &format!(", {} {}", percent(top.share), top.prefix);
-        }
     }
-    // The whole line stands out, as wide as the screen.
-    let text = cut(&text, width);
-    let pad = width.saturating_sub(unicode_width::UnicodeWidthStr::width(text.as_str()));
+    filled(&text, width, style)
+}
+
+/// The whole line stands out, as wide as the screen.
+fn filled(text: &str, width: usize, style: Style) -> Line<'static> {
+    let text = cut(text, width);
+    let pad = width.saturating_sub(text.width());
     Line::from(Span::styled(text + &" ".repeat(pad), style))
 }
 

@@ -106,26 +106,41 @@ pub(super) fn lines(
     };
     lines.extend([
         field("began", format!("{}{from}", view.clock.time_of_day(*start))),
-        field("ended", match outcome {
-            Some(_) => view.clock.time_of_day(*end).to_string(),
-            None => "open".to_owned(),
-        }),
+        field(
+            "ended",
+            match outcome {
+                Some(_) => view.clock.time_of_day(*end).to_string(),
+                None => "open".to_owned(),
+            },
+        ),
         field("handshake", format!("{}{source}", time(handshake))),
         field("SYN-ACK rtt", time(synack_rtt)),
-        field("sent again", format!("{} SYN, {} SYN-ACK, {} data", count(syn_retransmits), count(synack_retransmits), count(retransmits))),
+        field(
+            "sent again",
+            format!(
+                "{} SYN, {} SYN-ACK, {} data",
+                count(syn_retransmits),
+                count(synack_retransmits),
+                count(retransmits)
+            ),
+        ),
         field("accept wait", time(accept_wait)),
         field("close", time(close)),
-        field("TIME_WAIT", match time_wait {
-            Some(true) => "this side".to_owned(),
-            Some(false) => "no".to_owned(),
-            None => "-".to_owned(),
-        }),
+        field(
+            "TIME_WAIT",
+            match time_wait {
+                Some(true) => "this side".to_owned(),
+                Some(false) => "no".to_owned(),
+                None => "-".to_owned(),
+            },
+        ),
         field("payload", format!("{} sent, {} received", bytes(bytes_sent), bytes(bytes_received))),
         field("round trip", time(rtt)),
         field("netns, cookie", format!("{netns}, {cookie}")),
     ]);
     if *events_lost {
-        lines.push(Line::styled("events lost: what they would have told is not known", palette.bad));
+        lines
+            .push(Line::styled("events lost: what they would have told is not known", palette.bad));
     }
     let times = in_order(phases);
     let longest = times.iter().flatten().copied().max().unwrap_or(0);

@@ -35,7 +35,7 @@ pub(super) fn draw(
     let rest = body.height.saturating_sub(4 + 6);
     let [top, middle, lists] = Layout::vertical([
         Constraint::Length(4),
-        Constraint::Length((rest / 3).clamp(0, 4) + 6),
+        Constraint::Length((rest / 6).clamp(1, 4) + 6),
         Constraint::Min(0),
     ])
     .areas(body);
@@ -65,7 +65,7 @@ fn figures(view: &View, detail: &Detail, frame: &mut Frame<'_>, area: Rect, pale
     }
     if let Some(half_open) = detail.half_open {
         title += &format!(", {half_open} half-open");
-        if let Some(peak) = detail.half_open_peak {
+        if let Some(peak @ 1..) = detail.half_open_peak {
             title += &format!(" (at most {peak})");
         }
     }
@@ -98,7 +98,7 @@ fn figures(view: &View, detail: &Detail, frame: &mut Frame<'_>, area: Rect, pale
 /// Outcomes and mean time in each state, as bars.
 fn breakdown(view: &View, detail: &Detail, frame: &mut Frame<'_>, area: Rect, palette: Palette) {
     let since = view.clock.time_of_day(detail.since);
-    let title = format!("Phases (mean), outcomes, since {since:.0}");
+    let title = format!("Mean time, outcomes since {since:.0}");
     let inner = framed(title, false, frame, area, palette);
     let width = usize::from(inner.width);
     let mean = |at: usize| {

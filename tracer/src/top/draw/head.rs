@@ -20,7 +20,7 @@ pub(super) fn title<'a>(app: &App, view: &View, width: usize, palette: Palette) 
     if !app.filter.is_empty() {
         right.push(Span::styled(format!(" /{} ", cut(&safe(&app.filter), 20)), palette.notice));
     }
-    let unseen = app.messages.len().saturating_sub(app.messages_seen);
+    let unseen = app.unseen();
     if unseen > 0 {
         let word = if unseen == 1 { "message" } else { "messages" };
         right.push(Span::styled(format!(" {unseen} {word}: m "), palette.notice));
@@ -48,25 +48,32 @@ pub(super) fn totals<'a>(view: &View, width: usize, palette: Palette) -> Line<'a
         (format!("open {}", totals.open), palette.plain),
         part("failed", run.failed, palette.bad, palette.plain),
     ];
+    // What is wrong with the figures themselves comes before the rest of them.
+    for (name, n) in [
+        ("lost", totals.events_lost),
+        ("dropped", totals.output_dropped),
+        ("evicted", totals.connections_evicted),
+    ] {
+        if n > 0 {
+            parts.push((format!("{name} {n}"), palette.bad));
+        }
+    }
+    if !view.missing.is_empty() {
+        let there = view.hooks.saturating_sub(view.missing.len());
+        parts.push((format!("hooks {there}/{}", view.hooks), palette.slow));
+    }
     if let Some(syns) = totals.syns {
         parts.push((format!("SYNs {syns}"), palette.plain));
     }
     if totals.handshakes_failed > 0 {
         parts.push((format!("handshakes failed {}", totals.handshakes_failed), palette.slow));
     }
-    parts.push(part("lost", totals.events_lost, palette.bad, palette.dim));
-    if totals.output_dropped > 0 {
-        parts.push(part("dropped", totals.output_dropped, palette.bad, palette.dim));
-    }
-    if totals.connections_evicted > 0 {
-        parts.push(part("evicted", totals.connections_evicted, palette.bad, palette.dim));
-    }
-    if !view.missing.is_empty() {
-        parts.push((format!("hooks missing {}", view.missing.len()), palette.slow));
+    if totals.events_lost == 0 {
+        parts.push(("lost 0".to_owned(), palette.dim));
     }
     let mut spans = Vec::new();
     let mut used = 0;
-    // In order of what matters least: what has no room is left out from the end, never a half.
+    // What has no room is left out as a whole.
     for (text, style) in parts {
         let gap = if used == 0 { 0 } else { 2 };
         if used + gap + text.width() > width {
@@ -128,37 +135,45 @@ pub(super) fn footer<'a>(app: &App, width: usize, palette: Palette) -> Line<'a> 
     if let Some(word) = app.word {
         return Line::styled(cut(word, width), palette.notice);
     }
+    // As many as fit: those that matter most first.
     let keys: &[(&str, &str)] = if app.over != Over::Nothing {
         &[("Esc", "back"), ("↑↓", "scroll"), ("^C", "quit")]
     } else if app.wish().detail.is_some() {
         &[
             ("Esc", "back"),
-            ("Tab", "pane"),
-            ("↑↓", "select"),
-            ("Enter", "look"),
+            ("q", "quit"),
+            ("?", "help"),
             ("i", "interval"),
-            ("c", "close"),
+            ("Enter", "look"),
+            ("Tab", "pane"),
+            ("c", "closes"),
             ("/", "filter"),
             ("Space", "pause"),
-            ("?", "help"),
-            ("q", "quit"),
+            ("z", "zoom"),
         ]
     } else {
         &[
             ("?", "help"),
+            ("q", "quit"),
             ("/", "filter"),
             ("s", "sort"),
-            ("Enter", "look"),
             ("i", "interval"),
+            ("Enter", "look"),
             ("l", "listeners"),
+            ("Space", "pause"),
             ("Tab", "pane"),
             ("z", "zoom"),
-            ("Space", "pause"),
-            ("q", "quit"),
+            ("a", "alerts"),
+            ("m", "messages"),
         ]
     };
     let mut spans = Vec::new();
+    let mut used = 0;
     for (key, what) in keys {
+        used += key.width() + what.width() + 2;
+        if used > width + 1 {
+            break;
+        }
         spans.push(Span::styled((*key).to_owned(), palette.title));
         spans.push(Span::styled(format!(" {what} "), palette.dim));
     }

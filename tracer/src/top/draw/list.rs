@@ -64,17 +64,32 @@ pub(super) fn open_lines<'a>(
         let room = width.saturating_sub(STATE + FIGURE + 1);
         if room >= ENDPOINT + 9 + 12 {
             let process = (room - ENDPOINT - 10).min(24);
-            spans.push(cell(&shown(|out| text::process(c.owner.as_ref(), process, out)), process, false, palette.plain));
+            spans.push(cell(
+                &shown(|out| text::process(c.owner.as_ref(), process, out)),
+                process,
+                false,
+                palette.plain,
+            ));
             spans.push(Span::raw(" "));
             spans.push(cell(&format!(":{}", c.local.port()), 6, true, palette.plain));
             spans.push(cell(text::arrow(c.role), 3, true, palette.dim));
             let remote = room.saturating_sub(process + 11).max(ENDPOINT);
             spans.push(Span::raw(" "));
-            spans.push(cell(&shown(|out| text::endpoint(c.remote, Some(remote), out)), remote, false, palette.plain));
+            spans.push(cell(
+                &shown(|out| text::endpoint(c.remote, Some(remote), out)),
+                remote,
+                false,
+                palette.plain,
+            ));
         } else {
-            spans.push(cell(&shown(|out| text::endpoint(c.remote, Some(room), out)), room, false, palette.plain));
+            spans.push(cell(
+                &shown(|out| text::endpoint(c.remote, Some(room), out)),
+                room,
+                false,
+                palette.plain,
+            ));
         }
-        lines.push(chosen(Line::from(spans), scroll, at, list.len(), palette));
+        lines.push(chosen(Line::from(spans), is_at(scroll, at, list.len()), width, palette));
     }
     Paragraph::new(lines)
 }
@@ -122,14 +137,19 @@ pub(super) fn ended_lines<'a>(
             cell(&process_text, process, false, palette.plain),
             cell(&format!(":{}", c.local.port()), 7, true, palette.plain),
             cell(&format!(" {} ", text::arrow(c.role)), 3, false, palette.dim),
-            cell(&shown(|out| text::endpoint(c.remote, Some(remote), out)), remote, false, palette.plain),
+            cell(
+                &shown(|out| text::endpoint(c.remote, Some(remote), out)),
+                remote,
+                false,
+                palette.plain,
+            ),
             duration(c.handshake, SLOW_HANDSHAKE, FIGURE, palette),
             cell(&shown(|out| text::life(c, out)), FIGURE + 1, true, palette.plain),
             duration(c.close, SLOW_CLOSE, FIGURE + 1, palette),
             Span::raw(" "),
             cell(&shown(|out| text::end(c, out)), 9, false, outcome_style(c.outcome, palette)),
         ]);
-        lines.push(chosen(line, scroll, at, list.len(), palette));
+        lines.push(chosen(line, is_at(scroll, at, list.len()), width, palette));
     }
     Paragraph::new(lines)
 }
@@ -149,17 +169,21 @@ pub(super) fn shown(write: impl FnOnce(&mut String)) -> String {
     out
 }
 
-fn chosen<'a>(
-    line: Line<'a>,
-    scroll: Option<Scroll>,
-    at: usize,
-    len: usize,
+/// A row, marked over the whole width if it is the selected one.
+pub(super) fn chosen<'a>(
+    mut line: Line<'a>,
+    selected: bool,
+    width: usize,
     palette: Palette,
 ) -> Line<'a> {
-    match scroll {
-        Some(scroll) if scroll.at.min(len.saturating_sub(1)) == at => {
-            line.patch_style(palette.selected)
-        }
-        _ => line,
+    if selected {
+        let pad = width.saturating_sub(line.width());
+        line.push_span(Span::raw(" ".repeat(pad)));
+        line = line.patch_style(palette.selected);
     }
+    line
+}
+
+fn is_at(scroll: Option<Scroll>, at: usize, len: usize) -> bool {
+    scroll.is_some_and(|scroll| scroll.at.min(len.saturating_sub(1)) == at)
 }

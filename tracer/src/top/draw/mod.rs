@@ -111,7 +111,11 @@ fn over(app: &App, view: &View, frame: &mut Frame<'_>, body: Rect, palette: Pale
     let shown: Vec<_> = lines.into_iter().skip(from).take(usize::from(area.height)).collect();
     frame.render_widget(Paragraph::new(shown), area);
     if more > 0 || from > 0 {
-        let hint = format!(" {} of {} ▲▼ ", from + usize::from(area.height).min(last + 1), last + usize::from(area.height));
+        let hint = format!(
+            " {} of {} ▲▼ ",
+            from + usize::from(area.height).min(last + 1),
+            last + usize::from(area.height)
+        );
         let at = body.width.saturating_sub(hint.chars().count() as u16 + 1);
         frame.buffer_mut().set_string(body.x + at, body.y, hint, palette.dim);
     }
@@ -143,15 +147,10 @@ fn messages<'a>(app: &'a App, view: &'a View, palette: Palette) -> Vec<Line<'a>>
 }
 
 /// The line above a pane with its title; the rest of it is the pane's.
-fn framed(
-    title: String,
-    focus: bool,
-    frame: &mut Frame<'_>,
-    area: Rect,
-    palette: Palette,
-) -> Rect {
+fn framed(title: String, focus: bool, frame: &mut Frame<'_>, area: Rect, palette: Palette) -> Rect {
     let title = style::cut(&title, usize::from(area.width).saturating_sub(3));
-    let title = Line::styled(format!(" {title} "), if focus { palette.focus } else { palette.title });
+    let title =
+        Line::styled(format!(" {title} "), if focus { palette.focus } else { palette.title });
     let mark = if focus { "▶" } else { "─" };
     let block = Block::new().borders(Borders::TOP).border_style(palette.dim);
     let inner = block.inner(area);
@@ -162,3 +161,6 @@ fn framed(
     buffer.set_line(area.x + 1, area.y, &title, area.width.saturating_sub(1));
     inner
 }
+
+#[cfg(test)]
+pub(super) mod tests;

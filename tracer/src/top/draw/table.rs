@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use super::style::{Palette, cell, count};
-use super::{framed, head};
+use super::{framed, head, list};
 use crate::report::units::Human;
 use crate::top::app::{App, Pane};
 use crate::top::view::{Column, Figures, Key, Kind, Percentiles, Row, Scope, View};
@@ -45,11 +45,9 @@ pub(super) fn draw(app: &App, view: &View, frame: &mut Frame<'_>, area: Rect, pa
     let first = scroll.first(rows.len(), height);
     let mut lines = vec![header(app, name, palette)];
     for (at, row) in rows.iter().enumerate().skip(first).take(height) {
-        let mut line = line(row, view.wish.scope, name, width, palette);
-        if at == scroll.at && app.pane == Pane::Table {
-            line = line.patch_style(palette.selected);
-        }
-        lines.push(line);
+        let selected = at == scroll.at && app.pane == Pane::Table;
+        let line = line(row, view.wish.scope, name, width, palette);
+        lines.push(list::chosen(line, selected, width, palette));
     }
     if rows.is_empty() {
         lines.push(Line::styled(nothing(app), palette.dim));
