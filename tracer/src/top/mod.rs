@@ -11,6 +11,7 @@ mod counts;
 mod draw;
 mod filter;
 mod incidents;
+mod keys;
 mod samples;
 mod screen;
 mod sink;

@@ -8,16 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::getpid;
+use nix::sys::signal::{Signal, raise};
+use nix::unistd::read;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
-use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use tokio::sync::Notify;
 
 use super::app::{App, Effect};
 use super::draw;
+use super::keys::Keys;
 use super::stderr::{self, Lines};
 use super::tty::{self, Frames};
 use super::view::{View, Wish};
@@ -143,6 +144,7 @@ fn run(
 ) -> io::Result<()> {
     let frames = Frames::new(Arc::clone(&out), Arc::clone(&shared.stop));
     let mut terminal = Terminal::new(CrosstermBackend::new(frames))?;
+    let mut keys = Keys::default();
     let mut version = 0;
     let mut drawn: Option<Instant> = None;
     let mut dirty = true;
@@ -158,25 +160,28 @@ fn run(
                 dirty = true;
             }
         }
-        match keys(app)? {
-            Keys::None => {}
-            Keys::Some(Effect::Nothing) => dirty = true,
-            Keys::Some(Effect::Quit) | Keys::Gone => return Ok(()),
-            Keys::Some(Effect::Suspend) => shared.suspend.store(true, Ordering::Relaxed),
-            Keys::Some(Effect::Redraw) => shared.resumed.store(true, Ordering::Relaxed),
+        match press(app, &mut keys)? {
+            Pressed::Nothing => {}
+            Pressed::Some(Effect::Nothing) => dirty = true,
+            Pressed::Some(Effect::Quit) | Pressed::Gone => return Ok(()),
+            Pressed::Some(Effect::Suspend) => shared.suspend.store(true, Ordering::Relaxed),
+            Pressed::Some(Effect::Redraw) => shared.resumed.store(true, Ordering::Relaxed),
         }
         if dirty {
             app.wish().clone_into(&mut locked(&shared.wish));
         }
         if shared.suspend.swap(false, Ordering::Relaxed) {
             tty::leave();
-            // The whole process, which goes on here once it is told to.
-            kill(getpid(), Signal::SIGSTOP)?;
+            // The whole process, which goes on here once it is told to: sent to this thread, it is
+            // there before the next line is.
+            raise(Signal::SIGSTOP)?;
             shared.resumed.store(true, Ordering::Relaxed);
         }
         if shared.resumed.swap(false, Ordering::Relaxed) {
             tty::enter(&out)?;
-            terminal.clear()?;
+            // Everything is drawn anew. (`clear` would ask the terminal where its cursor is, and
+            // take keys for the answer.)
+            terminal.resize(terminal.size()?.into())?;
             dirty = true;
         }
         // The terminal's size may have changed as well.
@@ -191,39 +196,41 @@ fn run(
     Ok(())
 }
 
-enum Keys {
-    None,
+/// What came of the keys pressed.
+enum Pressed {
+    Nothing,
     Some(Effect),
     /// Nobody can press any more.
     Gone,
 }
 
 /// Waits a moment for keys and hands those that came to `app`.
-fn keys(app: &mut App) -> io::Result<Keys> {
+fn press(app: &mut App, keys: &mut Keys) -> io::Result<Pressed> {
     let stdin = io::stdin();
     let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
     let timeout = PollTimeout::try_from(LOOK).unwrap_or(PollTimeout::ZERO);
-    // Looked at before it is read: a terminal that hung up can be read for ever.
-    if poll(&mut fds, timeout).is_err() {
-        return Ok(Keys::None);
+    match poll(&mut fds, timeout) {
+        Ok(0) => {
+            let escape = keys.quiet();
+            return Ok(escape.map_or(Pressed::Nothing, |key| Pressed::Some(app.key(key))));
+        }
+        Ok(_) => {}
+        Err(Errno::EINTR) => return Ok(Pressed::Nothing),
+        Err(error) => return Err(error.into()),
     }
-    let [fd] = fds;
-    let events = fd.revents().unwrap_or(PollFlags::empty());
-    if events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
-        return Ok(Keys::Gone);
-    }
-    if !events.contains(PollFlags::POLLIN) {
-        return Ok(Keys::None);
-    }
-    let mut result = Keys::None;
-    while event::poll(Duration::ZERO)? {
-        if let Event::Key(key) = event::read()?
-            && key.kind != KeyEventKind::Release
-        {
-            match app.key(key) {
-                Effect::Nothing => result = Keys::Some(Effect::Nothing),
-                effect => return Ok(Keys::Some(effect)),
-            }
+    let mut bytes = [0; 256];
+    let length = match read(stdin.as_fd(), &mut bytes) {
+        // A terminal that hung up.
+        Ok(0) | Err(Errno::EIO) => return Ok(Pressed::Gone),
+        Ok(length) => length,
+        Err(Errno::EINTR | Errno::EAGAIN) => return Ok(Pressed::Nothing),
+        Err(error) => return Err(error.into()),
+    };
+    let mut result = Pressed::Nothing;
+    for key in keys.take(bytes.get(..length).unwrap_or_default()) {
+        match app.key(key) {
+            Effect::Nothing => result = Pressed::Some(Effect::Nothing),
+            effect => return Ok(Pressed::Some(effect)),
         }
     }
     Ok(result)

@@ -38,4 +38,5 @@ mod queues;
 mod report;
 mod reset;
 mod support;
+mod top;
 mod unanswered;

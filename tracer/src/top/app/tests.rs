@@ -155,8 +155,7 @@ fn listeners_take_the_place_of_hosts() {
 #[test]
 fn only_log_lines_that_were_not_seen_are_announced() {
     let mut app = app();
-    app.messages =
-        Arc::new(vec!["tracer 0.1.0, kernel 6".into(), "tracer: warn: a".into()]);
+    app.messages = Arc::new(vec!["tracer 0.1.0, kernel 6".into(), "tracer: warn: a".into()]);
     assert_eq!(app.unseen(), 1);
     press(&mut app, "m\x1b");
     assert_eq!(app.unseen(), 0);

@@ -16,6 +16,7 @@ pub(crate) mod netns;
 pub(crate) mod patient;
 pub(crate) mod raw;
 pub(crate) mod sock;
+pub(crate) mod tmux;
 pub(crate) mod tracer;
 pub(crate) mod wire;
 
