@@ -205,7 +205,7 @@ mod tests {
             let _ = keys.take(b"\x1b[0");
             assert!(keys.pending.len() <= LONGEST + 4);
         }
-        let _ = keys.take(&[b'\x1b', b'[']);
+        let _ = keys.take(b"\x1b[");
         for _ in 0..100 {
             let _ = keys.take(b"0");
             assert!(keys.pending.len() <= LONGEST + 1);

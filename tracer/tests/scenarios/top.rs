@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::support::flood::{Flood, Sources};
 use crate::support::sock::{Talk as _, accept, connect_here};
 use crate::support::tmux::Tmux;
 use crate::support::tracer::{binary, command};
@@ -292,6 +293,41 @@ fn what_is_said_meanwhile_is_shown_and_printed_at_the_end() {
         desk.tmux.say("q");
         let screen = desk.given_back(0);
         assert!(screen.contains("SYN hook on latecomer"), "{screen}");
+    });
+}
+
+#[test]
+fn a_flood_is_shown_above_everything() {
+    scenario(|lab| {
+        let desk = Desk::new(lab);
+        let _listener = lab.b.listen(lab.b4_port(8080));
+        desk.top(lab, "");
+        let source = IpAddr::from([10, 200, 0, 1]);
+        let _ = Flood::new(lab.b4_port(8080), 12_000, 3_000).from(Sources::One(source)).run(lab);
+        let listener = lab.b4_port(8080);
+        let banner = format!(" FLOOD {listener} single_source, ");
+        let screen = desk.tmux.wait("the flood", |screen| screen.contains(&banner));
+        assert!(screen.contains("most 10.200.0.1/32"), "{screen}");
+        desk.tmux.wait("its source", |screen| {
+            row(screen, source).is_some_and(|row| row.ends_with("single_source"))
+        });
+        desk.tmux.say("a");
+        desk.tmux.wait("all of it", |screen| screen.contains("one address sends most of it"));
+        desk.tmux.press("Escape");
+        desk.tmux.say("q");
+        let _ = desk.given_back(0);
+    });
+}
+
+#[test]
+fn an_error_before_anything_is_shown_is_said_where_it_is_seen() {
+    scenario(|lab| {
+        let desk = Desk::new(lab);
+        let program = binary();
+        let line = format!("clear; echo {BEFORE}; {} --top --iface nowhere", program.display());
+        desk.tmux.command(&line);
+        desk.tmux.wait("the error", |screen| screen.contains("there is no interface nowhere"));
+        let _ = desk.given_back(1);
     });
 }
 

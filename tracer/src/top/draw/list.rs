@@ -7,6 +7,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
+use tracer_common::state::TcpState;
 
 use super::framed;
 use super::style::{Palette, cell};
@@ -82,12 +83,15 @@ pub(super) fn open_lines<'a>(
                 palette.plain,
             ));
         } else {
-            spans.push(cell(
-                &shown(|out| text::endpoint(c.remote, Some(room), out)),
-                room,
-                false,
-                palette.plain,
-            ));
+            // Whose fault it is: the application's, or the peer's.
+            let text = match (c.owner, open.state) {
+                (Some(_), TcpState::CloseWait) => shown(|out| {
+                    text::process(c.owner.as_ref(), room.saturating_sub(7), out);
+                    out.push_str(&format!(" :{}", c.local.port()));
+                }),
+                _ => shown(|out| text::endpoint(c.remote, Some(room), out)),
+            };
+            spans.push(cell(&text, room, false, palette.plain));
         }
         lines.push(chosen(Line::from(spans), is_at(scroll, at, list.len()), width, palette));
     }

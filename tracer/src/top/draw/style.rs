@@ -96,7 +96,7 @@ pub(super) fn count(n: u64) -> String {
 /// Something per second in at most six columns.
 pub(super) fn rate(n: u64, seconds: u32) -> String {
     let seconds = u64::from(seconds.max(1));
-    if seconds == 1 || n >= 1000 * seconds || n % seconds == 0 {
+    if seconds == 1 || n >= 1000 * seconds || n.is_multiple_of(seconds) {
         count((n + seconds / 2) / seconds)
     } else {
         format!("{:.1}", n as f64 / seconds as f64)
@@ -107,7 +107,8 @@ pub(super) fn rate(n: u64, seconds: u32) -> String {
 pub(super) fn sparkline(values: &[Option<u64>], width: usize) -> String {
     const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let shown = values.get(values.len().saturating_sub(width)..).unwrap_or_default();
-    let most = shown.iter().flatten().copied().max().unwrap_or(0).max(1);
+    // One of anything is no mountain.
+    let most = shown.iter().flatten().copied().max().unwrap_or(0).max(8);
     let bar = |value: &Option<u64>| {
         let Some(value) = value else { return ' ' };
         // What is not nothing can be seen.
@@ -167,6 +168,7 @@ mod tests {
         let line = sparkline(&[None, Some(0), Some(1), Some(40), Some(80)], 6);
         assert_eq!(line, "   ▁▄█");
         assert_eq!(sparkline(&[Some(1), Some(8), Some(4)], 2), "█▄");
+        assert_eq!(sparkline(&[Some(1), Some(0)], 2), "▁ ");
         assert_eq!(sparkline(&[], 3), "   ");
         assert_eq!(bar(1, 2, 4), "██");
         assert_eq!(bar(1, 1_000_000, 4), "▏");
