@@ -34,6 +34,7 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
     tool("ps", &["procps"]),
     tool("sysctl", &["procps"]),
     tool("nsenter", &["util-linux"]),
+    tool("setpriv", &["util-linux"]),
     tool("prometheus", &["prometheus"]),
     tool("promtool", &["prometheus"]),
     tool("/usr/bin/python3", &["python3"]),
