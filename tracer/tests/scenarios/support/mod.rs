@@ -15,6 +15,7 @@ pub(crate) mod load;
 pub(crate) mod netns;
 pub(crate) mod patient;
 pub(crate) mod raw;
+pub(crate) mod scrape;
 pub(crate) mod sock;
 pub(crate) mod tracer;
 pub(crate) mod wire;
