@@ -3,6 +3,7 @@
 mod alert;
 mod devices;
 mod flood;
+mod instead;
 mod output;
 mod pipeline;
 mod run;

@@ -41,6 +41,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// What failed, why, and what to do, for the user.
 pub fn run(options: &Options) -> Result<()> {
+    if let Some(done) = super::instead::run(options) {
+        return done;
+    }
     if options.output.test_alert {
         return test_alert(options);
     }
