@@ -58,6 +58,8 @@ pub(crate) const FOR_PACKAGES: &[Tool] = &[
     tool("fish", &["fish"]),
     tool("man", &["man-db"]),
     tool("groff", &["groff"]),
+    tool("col", &["bsdextrautils", "bsdmainutils"]),
+    tool("readelf", &["binutils"]),
     tool("strace", &["strace"]),
     tool("systemd-analyze", &["systemd"]),
 ];

@@ -8,7 +8,8 @@ use super::generate::Generated;
 /// Version and commit, as `tracer -V` prints them behind the program's name: `0.1.0 (commit
 /// abcdef123456, 2026-11-25)`. A commit of which the sources differ is marked `-dirty`; where it is
 /// not known it is `unknown`.
-pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("TRACER_COMMIT"), ")");
+pub const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("TRACER_COMMIT"), ")");
 
 /// Options that trace nothing.
 #[derive(Args, Clone, Debug)]

@@ -73,11 +73,13 @@ pub(super) fn pack(profile: Profile, stage: &Stage, out: &Path) -> anyhow::Resul
             command.env_remove(name);
         }
     }
+    // The profile `dist` has stripped it.
+    command.arg(if profile == Profile::Dist { "--no-strip" } else { "--strip" });
     shell::step(
         "packing the .deb",
         command
-            .args(["--no-build", "--locked", "--strip", "--no-dbgsym", "--package", "tracer"])
-            .args(["--compress-system", "--profile", profile.name(), "--output"])
+            .args(["--no-build", "--locked", "--no-dbgsym", "--package", "tracer"])
+            .args(["--profile", profile.name(), "--output"])
             .arg(out)
             .env("SOURCE_DATE_EPOCH", stage.epoch.to_string())
             .current_dir(workspace::root()),

@@ -125,6 +125,14 @@ impl Stage {
             std::fs::write(&path, text)
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
+        let status = Command::new("gzip")
+            .args(["--no-name", "--best", "--keep", "tracer.8"])
+            .current_dir(dir)
+            .status()
+            .context("cannot run gzip")?;
+        if !status.success() {
+            bail!("gzip: {status}");
+        }
         let version = String::from_utf8_lossy(&printed_by(&binary, &["-V"])?).into_owned();
         let version = version.split_whitespace().nth(1).context("tracer -V names no version")?;
         Ok(Self { dir: dir.to_owned(), version: version.to_owned(), epoch: epoch()? })
@@ -150,7 +158,8 @@ fn epoch() -> anyhow::Result<u64> {
     let mut git = Command::new("git");
     git.args(["show", "--no-patch", "--format=%ct", "HEAD"]).current_dir(workspace::root());
     let commit = git.output().ok().filter(|output| output.status.success());
-    if let Some(epoch) = commit.and_then(|it| String::from_utf8(it.stdout).ok()?.trim().parse().ok())
+    if let Some(epoch) =
+        commit.and_then(|it| String::from_utf8(it.stdout).ok()?.trim().parse().ok())
     {
         return Ok(epoch);
     }
