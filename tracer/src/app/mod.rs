@@ -1,6 +1,7 @@
 //! Wires the parts together: kernel side, core, reports and the system around them.
 
 mod alert;
+mod check;
 mod devices;
 mod flood;
 mod instead;

@@ -67,11 +67,7 @@ async fn trace(options: &Options) -> Result<()> {
     host::raise_memlock(running.version)?;
     let own_netns = netns::own_inode().context("cannot tell tracer's own network namespace")?;
     let filters = options.filters.kernel(own_netns);
-    let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
-        .ok()
-        .flatten()
-        .map_or(4096, |size| size as u64);
-    let (ring_size, note) = options.limits.ring(page_size);
+    let (ring_size, note) = options.limits.ring(setup::page_size());
     if let Some(note) = note {
         log::info!("{note}");
     }

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use crate::core::event::MonoNs;
 use crate::core::record::{End, Host, OpenConnection, Record};
 
+pub mod check;
 pub mod clock;
 pub mod escape;
 pub mod json;

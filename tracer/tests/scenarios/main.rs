@@ -15,6 +15,7 @@
 )]
 
 mod again;
+mod check;
 mod close;
 mod core_vm;
 mod cost;
