@@ -142,6 +142,7 @@ async fn trace(options: &Options) -> Result<()> {
         setup::shown(options),
         options.show.count,
     )?;
+    pipeline.show_progress(setup::progress(options));
     pipeline.tell_of_alerts(alerts);
     pipeline.tell(sinks);
     pipeline.watch_floods(floods);
@@ -258,6 +259,7 @@ async fn trace(options: &Options) -> Result<()> {
         }
         if Instant::now() >= next_check {
             next_check = Instant::now() + LOSS_CHECK;
+            pipeline.progress(Duration::from_nanos(now().since(started)));
             if let Some(logger) = &mut logger {
                 logger.flush();
             }

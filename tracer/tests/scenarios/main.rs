@@ -35,6 +35,7 @@ mod load;
 mod middle;
 mod netdev;
 mod owner;
+mod progress;
 mod queues;
 mod report;
 mod reset;
