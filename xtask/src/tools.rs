@@ -47,6 +47,32 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
 /// What `cargo xtask detect` makes traffic with.
 pub(crate) const FOR_DETECT: &[Tool] = &[tool("ip", &["iproute2"]), tool("nft", &["nftables"])];
 
+/// What `cargo xtask dist` packs with.
+pub(crate) const FOR_DIST: &[Tool] = &[
+    tool("tar", &["tar"]),
+    tool("gzip", &["gzip"]),
+    tool("xz", &["xz-utils"]),
+    tool("strip", &["binutils"]),
+    tool("dpkg-shlibdeps", &["dpkg-dev"]),
+];
+
+/// What the packages are tried with.
+pub(crate) const FOR_PACKAGES: &[Tool] = &[
+    tool("dpkg", &["dpkg"]),
+    tool("ip", &["iproute2"]),
+    tool("unshare", &["util-linux"]),
+    tool("setpriv", &["util-linux"]),
+    tool("bash", &["bash"]),
+    tool("zsh", &["zsh"]),
+    tool("fish", &["fish"]),
+    tool("man", &["man-db"]),
+    tool("groff", &["groff"]),
+    tool("col", &["bsdextrautils", "bsdmainutils"]),
+    tool("readelf", &["binutils"]),
+    tool("strace", &["strace"]),
+    tool("systemd-analyze", &["systemd"]),
+];
+
 /// What the virtual machines need: the emulator, and tools to take packages apart.
 pub(crate) const FOR_VMS: &[Tool] = &[
     tool("qemu-system-x86_64", &["qemu-system-x86"]),

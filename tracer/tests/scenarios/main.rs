@@ -15,6 +15,7 @@
 )]
 
 mod again;
+mod check;
 mod close;
 mod core_vm;
 mod cost;
@@ -35,6 +36,7 @@ mod metrics;
 mod middle;
 mod netdev;
 mod owner;
+mod progress;
 mod queues;
 mod report;
 mod reset;
