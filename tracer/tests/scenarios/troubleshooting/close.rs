@@ -1,25 +1,12 @@
 //! Closes that take long or hang, and who is to blame.
 
-use std::net::TcpStream;
-
+use crate::close::pair;
 use crate::support::page::Counts;
 use crate::support::raw::{ACK, FIN};
 use crate::support::sock::{Talk as _, accept};
 use crate::support::{Lab, Raw, Shown, documented, ms, pause};
 
 use super::called;
-
-/// A client on host a and its accepted socket on host b.
-fn pair(lab: &Lab) -> (TcpStream, TcpStream) {
-    let listener = lab.b.listen(lab.b4_port(8080));
-    let mut client = lab.a.connect(lab.b4_port(8080));
-    let mut server = accept(&listener);
-    client.say(b"ping");
-    server.hear(4);
-    server.say(b"answer");
-    client.hear(6);
-    (client, server)
-}
 
 #[test]
 fn close_wait_leak() {

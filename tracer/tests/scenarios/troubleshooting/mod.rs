@@ -10,9 +10,10 @@ mod limits;
 mod reset;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
-use crate::support::page;
+use crate::support::{Value, page};
 
 /// Names this process, as far as the tracer on host b is concerned.
 fn called(name: &str) {
@@ -52,10 +53,40 @@ fn every_output_of_tracer_has_a_test_and_every_page_has_one() {
 }
 
 #[test]
-fn the_index_names_every_page() {
+fn the_index_names_every_page_and_links_lead_somewhere() {
+    let pages = page::pages();
     let index = std::fs::read_to_string(page::folder().join("README.md")).expect("the index");
-    for (path, _) in page::pages() {
+    for (path, text) in &pages {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-        assert!(name == "README.md" || index.contains(&format!("({name}")), "{name}");
+        assert!(name == "README.md" || index.contains(&format!("({name})")), "{name}");
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            assert!(page::folder().join(target).exists(), "{name}: there is no {target}");
+        }
     }
+}
+
+/// Counters and settings that the pages tell to look at, by the names of this kernel.
+#[test]
+fn counters_and_settings_exist() {
+    let out = Command::new("nstat").args(["-az", "--json"]).output().expect("nstat (iproute2)");
+    let counters: Value = serde_json::from_slice(&out.stdout).expect("JSON of nstat");
+    let mut seen = 0;
+    for (path, text) in page::pages() {
+        // A span may go on over a line's end.
+        for span in text.split('`').skip(1).step_by(2) {
+            for word in span.split_whitespace() {
+                let counter = ["TcpExt", "Tcp", "Ip", "Icmp"].iter().any(|p| word.starts_with(p));
+                if counter && word.chars().all(|c| c.is_ascii_alphanumeric()) {
+                    let there = counters["kernel"].get(word).is_some();
+                    assert!(there, "{}: nstat has no {word}", path.display());
+                    seen += 1;
+                } else if let Some(name) = word.strip_prefix("net.") {
+                    let file = format!("/proc/sys/net/{}", name.replace('.', "/"));
+                    assert!(Path::new(&file).exists(), "{}: no net.{name}", path.display());
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} found");
 }

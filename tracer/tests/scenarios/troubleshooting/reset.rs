@@ -2,6 +2,7 @@
 
 use nix::sys::signal::Signal;
 
+use crate::support::counters::Counters;
 use crate::support::page::Counts;
 use crate::support::raw::ACK;
 use crate::support::sock::{Talk as _, accept, listen_here, set_option, set_tcp_option};
@@ -16,6 +17,7 @@ fn resets() {
         let addr = lab.b4_port(8080);
         let listener = lab.b.listen(addr);
         let shown = Shown::start(lab);
+        let before = Counters::read(&lab.b);
         // The peer resets.
         let client = lab.a.connect(addr);
         let server = accept(&listener);
@@ -50,6 +52,11 @@ fn resets() {
         worker.signal(Signal::SIGKILL);
         let _ = worker.wait_end();
         shown.wait(4, "reset");
+        // What the page says of the kernel's counters.
+        let after = Counters::read(&lab.b);
+        let grown = |name| after.get(name) - before.get(name);
+        assert_eq!(grown("TcpExtTCPAbortOnClose"), 2, "unread data");
+        assert_eq!(grown("TcpExtTCPAbortOnData"), 1, "linger 0");
         shown.interrupt(Counts::Exact);
     });
 }
