@@ -18,11 +18,19 @@ pub(super) struct Devices {
     attached: BTreeMap<u32, Attachment>,
     /// Their names.
     names: BTreeMap<u32, String>,
+    /// What became of every interface that was to have its hook.
+    statuses: BTreeMap<u32, HookStatus>,
 }
 
 impl Devices {
     pub(super) fn new(wanted: Interfaces, policy: Policy) -> Self {
-        Self { wanted, policy, attached: BTreeMap::new(), names: BTreeMap::new() }
+        Self {
+            wanted,
+            policy,
+            attached: BTreeMap::new(),
+            names: BTreeMap::new(),
+            statuses: BTreeMap::new(),
+        }
     }
 
     /// Whether any interface has its hook.
@@ -40,10 +48,16 @@ impl Devices {
         self.names.values().cloned().collect()
     }
 
+    /// What became of every interface that is there and was to have its hook.
+    pub(super) fn statuses(&self) -> impl Iterator<Item = &HookStatus> {
+        self.statuses.values()
+    }
+
     /// Detaches everywhere.
     pub(super) fn clear(&mut self) {
         self.attached.clear();
         self.names.clear();
+        self.statuses.clear();
     }
 
     /// Named interfaces that do not exist.
@@ -74,6 +88,9 @@ impl Devices {
                 if let Some(name) = self.names.get_mut(&interface.index) {
                     name.clone_from(&interface.name);
                 }
+                if let Some(status) = self.statuses.get_mut(&interface.index) {
+                    status.interface = Some(interface.name.clone());
+                }
                 self.consider(kernel, interface)
             }
             // What is attached to an interface that is down stays attached.
@@ -81,6 +98,7 @@ impl Devices {
             Change::Gone { index, .. } => {
                 self.attached.remove(index);
                 self.names.remove(index);
+                self.statuses.remove(index);
                 None
             }
         }
@@ -99,7 +117,9 @@ impl Devices {
         if !self.wants(interface) || self.attached.contains_key(&interface.index) {
             return None;
         }
-        Some(self.attach(kernel, interface))
+        let status = self.attach(kernel, interface);
+        self.statuses.insert(interface.index, status.clone());
+        Some(status)
     }
 
     fn attach(&mut self, kernel: &mut Kernel, interface: &Interface) -> HookStatus {

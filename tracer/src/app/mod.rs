@@ -8,6 +8,7 @@ mod pipeline;
 mod run;
 mod setup;
 mod signals;
+mod sinks;
 mod start;
 
 pub use run::run;

@@ -12,13 +12,15 @@ use tracer_common::record::SynSummary;
 
 use super::alert::{self, AlertRunner};
 use super::flood::{self, Floods};
+use super::sinks::Sinks;
 use crate::core::event::{Event, ExistingSocket, MonoNs};
 use crate::core::flood::Want;
 use crate::core::flood::sample::Sample;
 use crate::core::record::{End, Record};
 use crate::core::{Core, Shown};
 use crate::kernel::decode::decode;
-use crate::report::{Report, Scope, Start, Writer, text};
+use crate::report::{Hook, Report, Scope, Start, Writer, text};
+use crate::sinks::Standing;
 use crate::system::cgroup::Cgroups;
 use crate::system::netns::Snapshot;
 
@@ -49,6 +51,7 @@ pub(super) struct Pipeline {
     writer: Writer,
     /// The program of `--on-alert`.
     alerts: Option<AlertRunner>,
+    sinks: Sinks,
     shown: Shown,
     /// Connection records still to be shown; `None`: any number.
     remaining: Option<u64>,
@@ -98,6 +101,7 @@ impl Pipeline {
             report,
             writer,
             alerts: None,
+            sinks: Sinks::default(),
             shown,
             remaining: count,
             records: Vec::new(),
@@ -120,12 +124,29 @@ impl Pipeline {
         self.alerts = alerts;
     }
 
+    /// Tells `sinks` as well, from now on.
+    pub(super) fn tell(&mut self, sinks: Sinks) {
+        self.sinks = sinks;
+    }
+
+    /// When someone is to be told how things stand, if there is anyone.
+    pub(super) fn standing_due(&self) -> Option<Instant> {
+        self.sinks.next_due()
+    }
+
+    /// Tells those whose time has come how things stand.
+    pub(super) fn standing(&mut self, totals: &End, hooks: &[Hook]) {
+        let standing = Standing { at: self.handled, totals, hooks, core: &self.core };
+        self.sinks.standing(&standing, self.report.clock());
+    }
+
     /// The `start` record; for text the same in words, on stderr.
     pub(super) fn start(&mut self, start: &Start, width: Option<usize>) {
         if let Some(width) = width {
             eprint!("{}", text::start_notice(start, width, std::io::stdout().is_terminal()));
         }
         self.report.start(start, &mut self.out);
+        self.sinks.start(start, self.report.clock());
         self.rendered += 1;
         self.flush();
     }
@@ -320,30 +341,29 @@ impl Pipeline {
 
     fn render(&mut self) {
         for record in self.records.drain(..) {
-            match &record {
+            let shown = match &record {
                 Record::Connection(connection) => {
-                    if !self.shown.shows(connection) || self.remaining == Some(0) {
-                        continue;
-                    }
-                    if let Some(remaining) = &mut self.remaining {
+                    let shown = self.shown.shows(connection) && self.remaining != Some(0);
+                    if shown && let Some(remaining) = &mut self.remaining {
                         *remaining -= 1;
                     }
+                    shown
                 }
-                Record::Stuck(stuck) => {
-                    if !self.shown.shows_open(&stuck.connection) {
-                        continue;
-                    }
-                }
+                Record::Stuck(stuck) => self.shown.shows_open(&stuck.connection),
                 // Whatever the filters say.
                 Record::Alert(alert) => {
                     if let Some(alerts) = &mut self.alerts {
                         alerts.alert(alert, self.report.clock());
                     }
+                    true
                 }
-                Record::State(_) => {}
+                Record::State(_) => true,
+            };
+            self.sinks.record(&record, shown, self.report.clock());
+            if shown {
+                self.report.record(&record, &mut self.out);
+                self.rendered += 1;
             }
-            self.report.record(&record, &mut self.out);
-            self.rendered += 1;
         }
     }
 
@@ -414,7 +434,13 @@ impl Pipeline {
     ///
     /// # Errors
     /// The reader did not take it in time.
-    pub(super) fn finish(mut self, now: MonoNs, end: End, patience: Duration) -> Result<()> {
+    pub(super) fn finish(
+        mut self,
+        now: MonoNs,
+        end: End,
+        hooks: &[Hook],
+        patience: Duration,
+    ) -> Result<()> {
         log::debug!("{} summaries of SYNs came through the ring", self.summaries);
         let deadline = Instant::now() + patience;
         self.render_summary(now, Scope::Run);
@@ -424,6 +450,8 @@ impl Pipeline {
         let end = End { output_dropped: self.writer.dropped(), ..end };
         self.report.end(&end, &mut self.out);
         self.writer.push_wait(&self.out, 1, deadline);
+        let standing = Standing { at: now, totals: &end, hooks, core: &self.core };
+        let told = self.sinks.end(&standing, self.report.clock(), patience);
         if let Some(alerts) = self.alerts.take() {
             alerts.finish(alert::PATIENCE);
         }
@@ -434,6 +462,6 @@ impl Pipeline {
                 patience.as_secs()
             );
         }
-        Ok(())
+        told
     }
 }

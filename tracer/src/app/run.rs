@@ -14,14 +14,15 @@ use super::output::Output;
 use super::pipeline::{Pipeline, now};
 use super::setup;
 use super::signals::{Signal, Signals};
-use super::start::{cannot, start_record};
+use super::sinks::Sinks;
+use super::start::{cannot, described, start_record};
 use crate::cli::{Format, Options};
 use crate::core::Core;
 use crate::core::event::MonoNs;
 use crate::core::record::End;
 use crate::kernel::{HookStatus, Kernel};
-use crate::report::terminal;
 use crate::report::writer::Closed;
+use crate::report::{Hook, terminal};
 use crate::system::host::{self, ClockOffset};
 use crate::system::interfaces::Watch;
 use crate::system::netns::{self, Snapshot};
@@ -88,9 +89,11 @@ async fn trace(options: &Options) -> Result<()> {
     let output = Output::open(options)?;
     // A process apart, which must not inherit what is opened and attached from here on.
     let alerts = AlertRunner::new(options)?;
+    let sinks = Sinks::open(options)?;
 
     let mut kernel = Kernel::load(&setup::load_config(options, &filters, ring_size, own_netns))?;
-    let mut hooks = kernel.hooks().to_vec();
+    let host_hooks = kernel.hooks().to_vec();
+    let mut hooks = host_hooks.clone();
     let syn_hooks = devices.attach_all(&mut kernel, &interfaces);
     if options.syn.insists() && !devices.any() {
         let why: Vec<_> = syn_hooks
@@ -141,6 +144,7 @@ async fn trace(options: &Options) -> Result<()> {
         options.show.count,
     )?;
     pipeline.tell_of_alerts(alerts);
+    pipeline.tell(sinks);
     pipeline.watch_floods(floods);
     let mut start = start_record(options, &running.release, &hooks, cannot, ring_size, started);
     start.cannot.extend(pipeline.cgroup_problem().map(str::to_owned));
@@ -167,6 +171,7 @@ async fn trace(options: &Options) -> Result<()> {
     let mut next_check = Instant::now() + LOSS_CHECK;
     let closed = pipeline.writer().closed();
     tokio::pin!(closed);
+    let mut gone = None;
 
     while !pipeline.finished() {
         let wake = tokio::select! {
@@ -177,6 +182,7 @@ async fn trace(options: &Options) -> Result<()> {
             () = next(&mut interval) => Wake::Interval,
             change = watch.next(), if watching => Wake::Change(change),
             wake = flood_wake(&mut flood_clock) => Wake::Flood(wake),
+            () = until(pipeline.standing_due().map(Into::into)) => Wake::Standing,
             Some(answer) = answers.recv() => Wake::Reconcile(answer),
             // Last: a flood of events must not keep a signal, the deadline or the look at what was
             // lost waiting.
@@ -228,6 +234,14 @@ async fn trace(options: &Options) -> Result<()> {
                     pipeline.flood_sample(&sample);
                 }
             }
+            Wake::Standing => {
+                let (counters, missed) = kernel.totals()?;
+                let mut totals = pipeline.totals();
+                complete(&mut totals, counters, missed, hook_netns.is_some());
+                totals.duration = now().since(started);
+                let hooks = hooks_now(&host_hooks, &devices);
+                pipeline.standing(&totals, &hooks);
+            }
             Wake::Signal(Signal::Summary) => {
                 pipeline.drain_present();
                 pipeline.summary(now());
@@ -237,7 +251,11 @@ async fn trace(options: &Options) -> Result<()> {
                 pipeline.report().resize(terminal::width(std::io::stdout().as_fd()));
             }
             Wake::Signal(Signal::Stop) | Wake::Deadline => break,
-            Wake::OutputClosed(why) => return output_closed(why),
+            // Others are told all the same how it ended.
+            Wake::OutputClosed(why) => {
+                gone = Some(why);
+                break;
+            }
         }
         if Instant::now() >= next_check {
             next_check = Instant::now() + LOSS_CHECK;
@@ -262,6 +280,7 @@ async fn trace(options: &Options) -> Result<()> {
         }
     }
 
+    let hooks = hooks_now(&host_hooks, &devices);
     devices.clear();
     kernel.detach();
     while pipeline.drain() {}
@@ -271,7 +290,10 @@ async fn trace(options: &Options) -> Result<()> {
     let (counters, missed) = kernel.totals()?;
     complete(&mut end, counters, missed, hook_netns.is_some());
     end.duration = ended.since(started);
-    pipeline.finish(ended, end, PATIENCE)?;
+    pipeline.finish(ended, end, &hooks, PATIENCE)?;
+    if let Some(why) = gone {
+        return output_closed(why);
+    }
     tokio::select! {
         biased;
         why = &mut closed => output_closed(why),
@@ -303,6 +325,8 @@ enum Wake {
     Change(Result<crate::system::interfaces::Change>),
     Reconcile((MonoNs, Snapshot)),
     Flood(FloodWake),
+    /// Someone is to be told how things stand.
+    Standing,
 }
 
 async fn until(deadline: Option<Instant>) {
@@ -379,6 +403,11 @@ fn matching(mut snapshot: Snapshot, filters: &crate::filter::KernelFilters) -> S
             || filters.matches(socket.local, socket.remote, socket.netns)
     });
     snapshot
+}
+
+/// Every hook as it is now.
+fn hooks_now(host: &[HookStatus], devices: &Devices) -> Vec<Hook> {
+    host.iter().chain(devices.statuses()).map(described).collect()
 }
 
 fn log_device(status: &HookStatus) {

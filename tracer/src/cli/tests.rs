@@ -234,7 +234,7 @@ fn thresholds_of_being_stuck() {
     assert_eq!(of(&["--stuck-after", "off"]), [StuckAfter::Off]);
     // What the help calls the default can be typed.
     let defaults = of(&["--stuck-after", values::STUCK_DEFAULTS]);
-    assert_eq!(defaults.len(), values::STUCK_STATES.len());
+    assert_eq!(defaults.len(), crate::core::StuckAfter::STATES.len());
     assert!(defaults.contains(&StuckAfter::State(LastAck, Some(Duration::from_secs(30)))));
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tracer_common::state::TcpState;
 
+use crate::core;
 use crate::core::event::Comm;
 use crate::core::record::Outcome;
 
@@ -54,16 +55,6 @@ pub enum StuckAfter {
     State(TcpState, Option<Duration>),
 }
 
-/// The states a connection can be stuck in.
-pub const STUCK_STATES: [TcpState; 6] = [
-    TcpState::SynSent,
-    TcpState::CloseWait,
-    TcpState::FinWait1,
-    TcpState::FinWait2,
-    TcpState::LastAck,
-    TcpState::Closing,
-];
-
 /// The thresholds in force where none is given, as the help says them.
 pub const STUCK_DEFAULTS: &str =
     "SYN_SENT=3,CLOSE_WAIT=60,FIN_WAIT1=30,FIN_WAIT2=60,LAST_ACK=30,CLOSING=30";
@@ -78,11 +69,13 @@ impl FromStr for StuckAfter {
         let (name, after) =
             text.split_once('=').ok_or("give STATE=SECS, for example CLOSE_WAIT=30, or `off`")?;
         let wanted = name.to_ascii_uppercase().replace('-', "_");
-        let state =
-            STUCK_STATES.into_iter().find(|state| state.name() == wanted).ok_or_else(|| {
+        let state = core::StuckAfter::STATES
+            .into_iter()
+            .find(|state| state.name() == wanted)
+            .ok_or_else(|| {
                 format!(
                     "`{name}` is no state to be stuck in; those are {}",
-                    STUCK_STATES.map(TcpState::name).join(", ")
+                    core::StuckAfter::STATES.map(TcpState::name).join(", ")
                 )
             })?;
         let after = match after {

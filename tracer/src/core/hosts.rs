@@ -313,6 +313,12 @@ impl Hosts {
         rows
     }
 
+    /// Half-open connections of all hosts now; `None` without a SYN hook.
+    pub(super) fn half_open(&self) -> Option<u64> {
+        let all = self.by_host.values().chain(self.others.as_deref());
+        self.hook.then(|| all.map(|figures| figures.syns.half.count()).sum())
+    }
+
     /// Begins a new span of time.
     pub(super) fn restart(&mut self, now: MonoNs) {
         self.barren = false;

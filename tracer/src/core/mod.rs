@@ -220,6 +220,12 @@ impl Core {
         rows
     }
 
+    /// Half-open connections that remote hosts leave now; `None` without a SYN hook.
+    #[must_use]
+    pub fn half_open(&self) -> Option<u64> {
+        self.run.half_open()
+    }
+
     /// Totals of the run so far.
     #[must_use]
     pub fn totals(&self) -> Totals {

@@ -1,6 +1,9 @@
 //! Connections that stay too long in a state that should pass.
 
+use tracer_common::state::TcpState;
+
 use super::Core;
+use super::config::StuckAfter;
 use super::connection::Conn;
 use super::event::MonoNs;
 use super::record::Record;
@@ -92,6 +95,31 @@ impl Core {
             }
         }
         self.stuck.next = next;
+    }
+}
+
+impl Core {
+    /// How many connections have been in each state in which one can get stuck for longer than its
+    /// threshold; states without a threshold are left out. Goes through the whole table.
+    #[must_use]
+    pub fn stuck_by_state(&self, now: MonoNs) -> Vec<(TcpState, u64)> {
+        let thresholds = &self.config.stuck_after;
+        let mut counts: Vec<_> = StuckAfter::STATES
+            .into_iter()
+            .filter_map(|state| Some((state, thresholds.of(state)?, 0)))
+            .collect();
+        for conn in self.table.iter().filter(|conn| conn.ended_at().is_none()) {
+            let doubtful = self.lost_at.is_some_and(|lost| conn.confirmed < lost);
+            if let Some((_, after, count)) =
+                counts.iter_mut().find(|(state, ..)| *state == conn.state)
+                && now.since(conn.since) >= *after
+                && !doubtful
+                && self.selected(conn)
+            {
+                *count += 1;
+            }
+        }
+        counts.into_iter().map(|(state, _, count)| (state, count)).collect()
     }
 }
 

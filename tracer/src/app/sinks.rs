@@ -1,0 +1,82 @@
+//! Who is told besides the report.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::cli::Options;
+use crate::core::record::Record;
+use crate::report::{Start, WallClock};
+use crate::sinks::{Sink, Standing};
+
+/// All of them, and when each is to be told next how things stand.
+#[derive(Default)]
+pub(super) struct Sinks {
+    all: Vec<(Box<dyn Sink>, Instant)>,
+}
+
+impl Sinks {
+    /// Opens what the user asked for, before anything is attached.
+    ///
+    /// # Errors
+    /// What can't be opened, and why.
+    #[allow(clippy::unnecessary_wraps, reason = "none yet")]
+    pub(super) fn open(_options: &Options) -> Result<Self> {
+        Ok(Self::default())
+    }
+
+    /// Adds one.
+    #[allow(dead_code, reason = "none yet")]
+    fn add(&mut self, sink: impl Sink + 'static) {
+        self.all.push((Box::new(sink), Instant::now()));
+    }
+
+    pub(super) fn start(&mut self, start: &Start, clock: &WallClock) {
+        for (sink, _) in &mut self.all {
+            sink.start(start, clock);
+        }
+    }
+
+    pub(super) fn record(&mut self, record: &Record, shown: bool, clock: &WallClock) {
+        for (sink, _) in &mut self.all {
+            sink.record(record, shown, clock);
+        }
+    }
+
+    /// When one of them is to be told how things stand, next; `None` where there is none.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.all.iter().map(|(_, due)| *due).min()
+    }
+
+    /// Tells those whose time has come.
+    pub(super) fn standing(&mut self, standing: &Standing<'_>, clock: &WallClock) {
+        let now = Instant::now();
+        for (sink, due) in &mut self.all {
+            if *due <= now {
+                *due = now + sink.period();
+                sink.standing(standing, clock);
+            }
+        }
+    }
+
+    /// The end of the run, for all of them, whatever fails.
+    ///
+    /// # Errors
+    /// The first of what failed.
+    pub(super) fn end(
+        &mut self,
+        standing: &Standing<'_>,
+        clock: &WallClock,
+        patience: Duration,
+    ) -> Result<()> {
+        let mut result = Ok(());
+        for (sink, _) in &mut self.all {
+            sink.standing(standing, clock);
+            let ended = sink.end(standing, clock, patience);
+            if result.is_ok() {
+                result = ended;
+            }
+        }
+        result
+    }
+}
