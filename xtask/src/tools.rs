@@ -23,6 +23,7 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
     tool("ip", &["iproute2"]),
     tool("tc", &["iproute2"]),
     tool("ss", &["iproute2"]),
+    tool("nstat", &["iproute2"]),
     tool("nft", &["nftables"]),
     tool("tcpdump", &["tcpdump"]),
     tool("tshark", &["tshark"]),
