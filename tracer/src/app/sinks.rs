@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use crate::cli::Options;
 use crate::core::record::Record;
 use crate::report::{Start, WallClock};
+use crate::sinks::prometheus::Prometheus;
 use crate::sinks::{Sink, Standing};
 use crate::top::Top;
 use crate::top::stderr::Captured;
@@ -32,6 +33,9 @@ impl Sinks {
         if options.output.top {
             let (color, hosts) = (options.output.color, options.limits.max_hosts);
             sinks.add(Top::open(color, hosts, captured, Arc::clone(&sinks.quit))?);
+        }
+        if let Some(addr) = options.metrics.listen {
+            sinks.add(Prometheus::open(addr, &options.metrics.config(&options.filters))?);
         }
         Ok(sinks)
     }

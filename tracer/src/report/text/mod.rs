@@ -16,6 +16,7 @@ use crate::core::record::{
 
 mod alert;
 pub(crate) mod cell;
+mod check;
 mod layout;
 mod line;
 mod notice;
@@ -26,6 +27,7 @@ mod summary;
 mod tests;
 
 pub(crate) use alert::{number, percent};
+pub use check::check;
 pub use notice::start_notice;
 pub(crate) use notice::wrap;
 
