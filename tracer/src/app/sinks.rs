@@ -32,7 +32,8 @@ impl Sinks {
         let mut sinks = Self::default();
         if options.output.top {
             let (color, hosts) = (options.output.color, options.limits.max_hosts);
-            sinks.add(Top::open(color, hosts, captured, Arc::clone(&sinks.quit))?);
+            let limit = options.show.duration;
+            sinks.add(Top::open(color, hosts, limit, captured, Arc::clone(&sinks.quit))?);
         }
         if let Some(addr) = options.metrics.listen {
             sinks.add(Prometheus::open(addr, &options.metrics.config(&options.filters))?);

@@ -394,6 +394,9 @@ impl Options {
             () if *top && *test_alert => {
                 Some("--test-alert traces nothing: there is nothing for --top to show")
             }
+            () if *top && self.instead.check => {
+                Some("--check traces nothing: there is nothing for --top to show")
+            }
             () if beside_a_file && *format == Format::Json => Some(
                 "--top shows a screen on stdout where --format json would write: give --output \
                  FILE for the records, or leave one of them out",

@@ -482,6 +482,7 @@ fn the_live_view_has_stdout_for_itself() {
         (&["--top", "--interval", "3"], "--interval needs --output FILE"),
         (&["--top", "--states"], "--states needs --output FILE"),
         (&["--top", "--test-alert"], "nothing for --top to show"),
+        (&["--top", "--check"], "nothing for --top to show"),
     ] {
         let error = Options::of(args).unwrap_err();
         let text = error.to_string();

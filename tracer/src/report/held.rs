@@ -75,7 +75,7 @@ mod tests {
         held.hosts(&samples::hosts(), Scope::Run, at, &mut out);
         held.end(&samples::end(), &mut out);
         let text = String::from_utf8(out.to_vec()).expect("text");
-        assert_eq!(text.matches("CLOSE_WAIT").count(), 1, "{text}");
+        assert_eq!(text.matches("Open at").count(), 1, "{text}");
         assert_eq!(text.matches("Remote hosts").count(), 1, "{text}");
         assert!(
             text.trim_end().lines().last().is_some_and(|l| l.contains("1234 connections")),

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::incidents::Incidents;
 use super::samples::{NOBODY, Of, Samples};
@@ -27,6 +27,7 @@ const SECOND: u64 = 1_000_000_000;
 
 pub(super) struct Counts {
     started: MonoNs,
+    limit: Option<u64>,
     /// The second that runs, counted from `started`. Never goes back.
     running: u32,
     hosts: Tallies<IpAddr>,
@@ -51,10 +52,12 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// `hosts`: how many may have figures of their own.
-    pub(super) fn new(started: MonoNs, hosts: usize) -> Self {
+    /// `hosts`: how many may have figures of their own; `limit`: how long the run is to take,
+    /// nanoseconds.
+    pub(super) fn new(started: MonoNs, hosts: usize, limit: Option<u64>) -> Self {
         Self {
             started,
+            limit,
             running: 0,
             hosts: Tallies::new(hosts, false),
             ports: Tallies::new(PORTS, true),
@@ -175,6 +178,7 @@ impl Counts {
             wish: self.wish.clone(),
             at,
             clock: clock.clone(),
+            limit: self.limit,
             totals: totals.clone(),
             all: Scope::ALL.map(|scope| {
                 let (ended, failed) = match scope {
@@ -257,15 +261,18 @@ impl Counts {
                 (place, Row { half_open, ..blank(Some(Key::Host(host)), figures) })
             })
             .collect();
-        rows.extend(half_open.iter().filter(|(_, count)| count.unwrap_or(0) > 0).filter_map(
-            |(host, half_open)| {
-                if self.hosts.get(*host).is_some_and(active) {
-                    return None;
-                }
-                let row = blank(Some(Key::Host(*host)), Figures::default());
-                Some((self.hosts.place_of(*host), Row { half_open: *half_open, ..row }))
-            },
-        ));
+        // Nor has who is named by an alert.
+        let leaves = half_open.iter().filter(|(_, count)| count.unwrap_or(0) > 0);
+        let quiet: FxHashSet<IpAddr> = leaves
+            .map(|(host, _)| *host)
+            .chain(self.incidents.hosts().filter(|host| wanted(*host)))
+            .filter(|host| !self.hosts.get(*host).is_some_and(active))
+            .collect();
+        rows.extend(quiet.into_iter().map(|host| {
+            let half_open = half_open.get(&host).copied().unwrap_or(none);
+            let row = blank(Some(Key::Host(host)), Figures::default());
+            (self.hosts.place_of(host), Row { half_open, ..row })
+        }));
         let (mut rows, more) = self.top_rows(rows, true, self.hosts.places());
         for row in &mut rows {
             if let Some(Key::Host(host)) = row.key {

@@ -55,6 +55,15 @@ impl Incidents {
         going_on.find(|incident| names(&incident.alert)).map(|incident| incident.alert.verdict)
     }
 
+    /// Hosts that something that goes on names as sources.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = IpAddr> {
+        let going_on = self.all.iter().filter(|incident| !incident.over);
+        going_on.flat_map(|incident| &incident.alert.top_sources).filter_map(|top| {
+            let whole = if top.prefix.addr.is_ipv4() { 32 } else { 128 };
+            (top.prefix.len == whole).then_some(top.prefix.addr)
+        })
+    }
+
     /// What goes on at a local port.
     pub(super) fn of_port(&self, port: u16) -> Option<Verdict> {
         let at = |alert: &Alert| alert.listener.is_some_and(|listener| listener.port() == port);
@@ -96,6 +105,8 @@ mod tests {
         assert_eq!(host("203.0.113.9"), Some(Verdict::Prefix));
         assert_eq!(host("198.51.100.8"), None);
         assert_eq!(incidents.of_port(8080), Some(Verdict::Prefix));
+        let hosts: Vec<_> = incidents.hosts().map(|host| host.to_string()).collect();
+        assert_eq!(hosts, ["198.51.100.7"]);
         assert_eq!(incidents.half_open_of_port(8080), Some(256));
 
         let end = Alert { event: AlertEvent::End, at: samples::at(60 * S), ..update };

@@ -44,7 +44,7 @@ fn view(counts: &mut Counts, core: &Core, at: MonoNs, connections: u64) -> View 
 #[test]
 fn sixty_thousand_ends_a_second_are_counted_exactly_and_drawn_in_time() {
     let core = Core::new(Config { syn_hook: true, ..Config::default() });
-    let mut counts = Counts::new(MonoNs(0), 8192);
+    let mut counts = Counts::new(MonoNs(0), 8192, None);
     let mut app = App::new(true);
     let (mut ended, mut failed) = (0, 0);
     let mut worst = Duration::ZERO;
@@ -90,7 +90,7 @@ fn sixty_thousand_ends_a_second_are_counted_exactly_and_drawn_in_time() {
 #[test]
 fn what_a_view_says_is_what_the_core_counts() {
     let mut core = Core::new(Config::default());
-    let mut counts = Counts::new(MonoNs(0), 8192);
+    let mut counts = Counts::new(MonoNs(0), 8192, None);
     let mut records = Vec::new();
     for n in 1..=500_u64 {
         let at = MonoNs(n * 10 * MS);

@@ -30,6 +30,7 @@ pub struct Top {
     out: Arc<File>,
     color: bool,
     max_hosts: usize,
+    limit: Option<u64>,
     captured: Option<Captured>,
     quit: Arc<Notify>,
     counts: Option<Counts>,
@@ -39,14 +40,15 @@ pub struct Top {
 }
 
 impl Top {
-    /// Looks whether there is a terminal, and touches nothing yet. `captured` is stderr, if it goes
-    /// to a terminal; `quit` is notified when the user wants to end.
+    /// Looks whether there is a terminal, and touches nothing yet. `limit` is how long the run is to
+    /// take; `captured` is stderr, if it goes to a terminal; `quit` is notified when the user wants to end.
     ///
     /// # Errors
     /// There is no terminal that it could be shown on.
     pub fn open(
         color: ColorChoice,
         max_hosts: u32,
+        limit: Option<Duration>,
         captured: Option<Captured>,
         quit: Arc<Notify>,
     ) -> Result<Self> {
@@ -64,6 +66,7 @@ impl Top {
             out: tty::open().context("cannot open the terminal")?,
             color: screen.color,
             max_hosts: max_hosts as usize,
+            limit: limit.map(|limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)),
             captured,
             quit,
             counts: None,
@@ -117,7 +120,7 @@ fn follow_job_control(shared: &Arc<Shared>) -> Result<()> {
 
 impl Sink for Top {
     fn start(&mut self, start: &Start, _clock: &WallClock) {
-        self.counts = Some(Counts::new(start.time, self.max_hosts));
+        self.counts = Some(Counts::new(start.time, self.max_hosts, self.limit));
         match self.take_over() {
             Ok(screen) => self.screen = Some(screen),
             Err(error) => {

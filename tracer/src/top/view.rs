@@ -234,6 +234,8 @@ pub(super) struct View {
     pub(super) wish: Wish,
     pub(super) at: MonoNs,
     pub(super) clock: WallClock,
+    /// How long the run is to take, nanoseconds, if that is known.
+    pub(super) limit: Option<u64>,
     pub(super) totals: End,
     /// Of each of [`Scope::ALL`].
     pub(super) all: [Figures; 3],

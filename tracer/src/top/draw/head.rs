@@ -25,8 +25,9 @@ pub(super) fn title<'a>(app: &App, view: &View, width: usize, palette: Palette) 
         let word = if unseen == 1 { "message" } else { "messages" };
         right.push(Span::styled(format!(" {unseen} {word}: m "), palette.notice));
     }
+    let limit = view.limit.map_or(String::new(), |limit| format!(" of {}", Human(limit)));
     let left = format!(
-        "tracer {:.0}  up {}  {}",
+        "tracer {:.0}  up {}{limit}  {}",
         view.clock.time_of_day(view.at),
         Human(view.totals.duration),
         app.wish().scope.name()

@@ -65,6 +65,7 @@ pub(in crate::top) fn view() -> View {
         wish: Wish::default(),
         at: samples::at(103 * S),
         clock: samples::clock(),
+        limit: None,
         totals: samples::end(),
         all: [figures(19, 1, 0, None), figures(190, 7, 0, None), figures(1234, 62, 0, None)],
         half_open: Some(2),
@@ -108,6 +109,7 @@ fn troubled() -> View {
     if let Some(row) = view.rows.get_mut(2) {
         row.verdict = Some(Verdict::AcceptQueueOverload);
     }
+    view.limit = Some(600 * S);
     view.totals.events_lost = 17;
     view.totals.output_dropped = 3;
     view.missing = vec!["syn on wlan0: another XDP program is there".to_owned()];
