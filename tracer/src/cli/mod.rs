@@ -16,18 +16,22 @@ use crate::core::record::{Outcome, Role};
 use crate::filter::{Described, Family, KernelFilters, PortRange, Prefix};
 use crate::metrics;
 
+pub mod generate;
+pub mod instead;
 pub mod values;
 
 #[cfg(test)]
 mod tests;
 
+use instead::InsteadOptions;
 use values::{Netns, StuckAfter};
 
 /// What the user asked for.
 #[derive(Parser, Clone, Debug)]
 #[command(
     name = "tracer",
-    version,
+    version = instead::VERSION,
+    disable_version_flag = true,
     about = "Shows how TCP connections on this host begin and end: how long handshakes and closes \
              take, who is slow, what fails.",
     after_help = EXAMPLES,
@@ -52,6 +56,9 @@ pub struct Options {
     /// Operating limits.
     #[command(flatten)]
     pub limits: LimitOptions,
+    /// What is to be done instead of tracing.
+    #[command(flatten)]
+    pub instead: InsteadOptions,
 }
 
 const EXAMPLES: &str = "\
@@ -63,6 +70,7 @@ Examples:
   tracer --host 10.0.0.0/8 --interval 10 figures per remote host every 10 s
   tracer -f json --output trace.jsonl    every connection, for programs
   tracer --test-alert --on-alert ./page  does the program that is to be told of floods work?
+  tracer --check                         what would work on this machine, and what not?
 
 Needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN. SIGUSR1 prints the open connections and
 the summary so far, SIGHUP reopens the --output file.";
@@ -349,6 +357,9 @@ impl Options {
         }
         if *xdp_mode != XdpMode::Auto && matches!(syn_hook, SynHook::Tcx | SynHook::Off) {
             return Some("--xdp-mode needs --syn-hook xdp or auto".to_owned());
+        }
+        if let Some(message) = self.instead.contradiction(self) {
+            return Some(message);
         }
         let OutputOptions { on_alert, test_alert, .. } = &self.output;
         if on_alert.is_some() && !test_alert && self.syn.interfaces() == Interfaces::None {

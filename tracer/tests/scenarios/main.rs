@@ -15,6 +15,7 @@
 )]
 
 mod again;
+mod check;
 mod close;
 mod core_vm;
 mod cost;
@@ -29,14 +30,17 @@ mod flood_none;
 mod flood_verdicts;
 mod half_open;
 mod handshake;
+mod hostile;
 mod lifecycle;
 mod load;
 mod metrics;
 mod middle;
 mod netdev;
 mod owner;
+mod progress;
 mod queues;
 mod report;
 mod reset;
 mod support;
+mod troubleshooting;
 mod unanswered;
