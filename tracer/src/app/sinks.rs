@@ -7,6 +7,7 @@ use anyhow::Result;
 use crate::cli::Options;
 use crate::core::record::Record;
 use crate::report::{Start, WallClock};
+use crate::sinks::prometheus::Prometheus;
 use crate::sinks::{Sink, Standing};
 
 /// All of them, and when each is to be told next how things stand.
@@ -20,13 +21,15 @@ impl Sinks {
     ///
     /// # Errors
     /// What can't be opened, and why.
-    #[allow(clippy::unnecessary_wraps, reason = "none yet")]
-    pub(super) fn open(_options: &Options) -> Result<Self> {
-        Ok(Self::default())
+    pub(super) fn open(options: &Options) -> Result<Self> {
+        let mut sinks = Self::default();
+        if let Some(addr) = options.metrics.listen {
+            sinks.add(Prometheus::open(addr, &options.metrics.config(&options.filters))?);
+        }
+        Ok(sinks)
     }
 
     /// Adds one.
-    #[allow(dead_code, reason = "none yet")]
     fn add(&mut self, sink: impl Sink + 'static) {
         self.all.push((Box::new(sink), Instant::now()));
     }
