@@ -123,7 +123,8 @@ async fn trace(options: &Options) -> Result<()> {
     }
     // What is asked for from here on is asked for later as well, with what is kept.
     privileges::raise_priority();
-    privileges::drop_privileges(&output.needed_later())?;
+    let needed_later = &output.needed_later() | sinks.needed_later();
+    privileges::drop_privileges(&needed_later)?;
     // Attached first and asked afterwards, so that no connection falls in between.
     let snapshot = netns::snapshot_all(filters.netns);
     let snapshot_at = now();
@@ -171,6 +172,8 @@ async fn trace(options: &Options) -> Result<()> {
     let mut next_check = Instant::now() + LOSS_CHECK;
     let closed = pipeline.writer().closed();
     tokio::pin!(closed);
+    // Whoever is told besides the report is told to the end, even if nobody reads the report.
+    let mut why_closed = None;
 
     while !pipeline.finished() {
         let wake = tokio::select! {
@@ -250,7 +253,10 @@ async fn trace(options: &Options) -> Result<()> {
                 pipeline.report().resize(terminal::width(std::io::stdout().as_fd()));
             }
             Wake::Signal(Signal::Stop) | Wake::Deadline => break,
-            Wake::OutputClosed(why) => return output_closed(why),
+            Wake::OutputClosed(why) => {
+                why_closed = Some(why);
+                break;
+            }
         }
         if Instant::now() >= next_check {
             next_check = Instant::now() + LOSS_CHECK;
@@ -286,6 +292,9 @@ async fn trace(options: &Options) -> Result<()> {
     complete(&mut end, counters, missed, hook_netns.is_some());
     end.duration = ended.since(started);
     pipeline.finish(ended, end, &hooks, PATIENCE)?;
+    if let Some(why) = why_closed {
+        return output_closed(why);
+    }
     tokio::select! {
         biased;
         why = &mut closed => output_closed(why),

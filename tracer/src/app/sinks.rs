@@ -3,16 +3,20 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use caps::CapsHashSet;
 
 use crate::cli::Options;
 use crate::core::record::Record;
 use crate::report::{Start, WallClock};
+use crate::sinks::page::Page;
 use crate::sinks::{Sink, Standing};
 
 /// All of them, and when each is to be told next how things stand.
 #[derive(Default)]
 pub(super) struct Sinks {
     all: Vec<(Box<dyn Sink>, Instant)>,
+    /// Capabilities that they need for as long as the run lasts.
+    needed_later: CapsHashSet,
 }
 
 impl Sinks {
@@ -20,13 +24,22 @@ impl Sinks {
     ///
     /// # Errors
     /// What can't be opened, and why.
-    #[allow(clippy::unnecessary_wraps, reason = "none yet")]
-    pub(super) fn open(_options: &Options) -> Result<Self> {
-        Ok(Self::default())
+    pub(super) fn open(options: &Options) -> Result<Self> {
+        let mut sinks = Self::default();
+        if let Some(path) = &options.output.report {
+            let page = Page::open(path)?;
+            sinks.needed_later.extend(page.needed_later());
+            sinks.add(page);
+        }
+        Ok(sinks)
+    }
+
+    /// What they need after the start, besides what all of tracer does.
+    pub(super) fn needed_later(&self) -> &CapsHashSet {
+        &self.needed_later
     }
 
     /// Adds one.
-    #[allow(dead_code, reason = "none yet")]
     fn add(&mut self, sink: impl Sink + 'static) {
         self.all.push((Box::new(sink), Instant::now()));
     }

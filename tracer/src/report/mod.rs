@@ -9,6 +9,7 @@ use crate::core::record::{End, Host, OpenConnection, Record};
 pub mod clock;
 pub mod escape;
 pub mod json;
+pub mod losses;
 pub mod start;
 pub mod terminal;
 pub mod text;

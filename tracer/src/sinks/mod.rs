@@ -5,6 +5,8 @@
 //! What hides records from the report (`--failed`, `--slower-than`, ...) hides them from no sink:
 //! summaries count all.
 
+pub mod page;
+
 use std::time::Duration;
 
 use anyhow::Result;

@@ -181,7 +181,7 @@ const fn event(event: AlertEvent) -> &'static str {
 }
 
 /// The verdict in plain words.
-const fn meaning(verdict: Verdict) -> &'static str {
+pub(crate) const fn meaning(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Spoofed => {
             "SYN flood with forged sources: each sends a SYN or two and never comes back"
@@ -209,7 +209,7 @@ const fn meaning(verdict: Verdict) -> &'static str {
 }
 
 /// The severity in plain words.
-const fn weight(severity: Severity) -> &'static str {
+pub(crate) const fn weight(severity: Severity) -> &'static str {
     match severity {
         Severity::Suspected => "tracer's own counts say so",
         Severity::Confirmed => "the kernel's figures say so, too",
@@ -228,7 +228,7 @@ fn figure(Evidence { metric, value, threshold }: &Evidence) -> String {
 }
 
 /// Three figures or all before the point; what is no number is `-`.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     if !value.is_finite() {
         return "-".to_owned();
     }
@@ -241,7 +241,7 @@ fn number(value: f64) -> String {
     format!("{:.places$}", value + 0.0)
 }
 
-fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if !percent.is_finite() {
         "-".to_owned()
