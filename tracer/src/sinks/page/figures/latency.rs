@@ -37,7 +37,7 @@ impl Default for Latency {
 
 impl Latency {
     /// Adds one, in nanoseconds.
-    pub(super) fn record(&mut self, ns: u64) {
+    pub(in crate::sinks::page) fn record(&mut self, ns: u64) {
         let bucket = EDGES.partition_point(|edge| *edge <= ns);
         if let Some(count) = self.buckets.get_mut(bucket) {
             *count += 1;

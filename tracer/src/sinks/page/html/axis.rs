@@ -102,14 +102,18 @@ impl TimeAxis<'_> {
     }
 }
 
-/// A text below a tick; near the edges it leans inwards, so that it is not cut.
-pub(super) fn axis_text(percent: f64, label: &str) -> Markup {
-    let anchor = match percent {
+/// How a text stands at its place: near the edges it leans inwards, so that it is not cut.
+pub(super) const fn anchor(percent: f64) -> &'static str {
+    match percent {
         near if near < 10.0 => "start",
         far if far > 90.0 => "end",
         _ => "middle",
-    };
-    html! { text.tick x=(Percent(percent)) y="16" text-anchor=(anchor) { (label) } }
+    }
+}
+
+/// A text below a tick.
+pub(super) fn axis_text(percent: f64, label: &str) -> Markup {
+    html! { text.tick x=(Percent(percent)) y="16" text-anchor=(anchor(percent)) { (label) } }
 }
 
 /// The smallest round number that is not below `most`.

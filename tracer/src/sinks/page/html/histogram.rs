@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::axis::axis_text;
+use super::axis::{anchor, axis_text};
 use super::value::{Percent, count, duration, grouped, role};
 use crate::core::record::Quantiles;
 use crate::report::units::Human;
@@ -112,6 +112,7 @@ fn picture(
                     span data-field="p90" { "p90 " (duration(p90)) }
                     span data-field="p99" { "p99 " (duration(p99)) }
                     span data-field="max" { "max " (duration(max)) }
+                    span { "highest bar " (grouped(most)) }
                 }
             }
             svg.panel id=(id) width="100%" height=(HEIGHT) role="img"
@@ -120,9 +121,6 @@ fn picture(
                 desc id=(desc_id) {
                     "Histogram of " (grouped(all)) " durations: half took " (Human(p50))
                     " or less, 99 of 100 " (Human(p99)) " or less, the longest " (Human(max)) "."
-                }
-                text.tick x="100%" y="12" text-anchor="end" {
-                    "highest bar " (grouped(most))
                 }
                 line.grid x1="0" x2="100%" y1=(TOP) y2=(TOP) {}
                 @for (n, many) in latency.buckets().iter().enumerate().filter(|(_, n)| **n > 0) {
@@ -139,12 +137,10 @@ fn picture(
                 }
                 @for (n, (name, at)) in marks.iter().enumerate() {
                     line.mark x1=(Percent(*at)) x2=(Percent(*at)) y1=(TOP - 4.0) y2=(HEIGHT) {}
-                    // Two that are close together would cover each other's name, and so would the
-                    // words at the right.
+                    // Two that are close together would cover each other's name.
                     @let first = marks.first().map_or(*at, |(_, at)| *at);
-                    @if (n == 0 || at - first > 12.0) && *at < 50.0 {
-                        text.tick x=(Percent(*at)) y="12"
-                            text-anchor=(if *at < 10.0 { "start" } else { "middle" }) { (name) }
+                    @if n == 0 || at - first > 12.0 {
+                        text.tick x=(Percent(*at)) y="12" text-anchor=(anchor(*at)) { (name) }
                     }
                 }
                 line.base x1="0" x2="100%" y1=(HEIGHT - 0.5) y2=(HEIGHT - 0.5) {}

@@ -157,6 +157,7 @@ fn figures(connection: &Connection, parts: &[Part]) -> Markup {
         observed_from,
         events_lost,
     } = connection;
+    let drawn = |name: &str| parts.iter().any(|part| part.name == name);
     let again =
         [("SYN", syn_retransmits), ("SYN-ACK", synack_retransmits), ("segments", retransmits)];
     html! {
@@ -165,8 +166,10 @@ fn figures(connection: &Connection, parts: &[Part]) -> Markup {
         }
         span { (role(*of)) }
         span { "life " @if *observed_from == ObservedFrom::Middle { ">" } (duration(end.since(*start))) }
-        span { "handshake " (known_duration(*handshake)) }
-        @if let Some(ns) = accept_wait { span { "accept wait " (duration(*ns)) } }
+        @if !drawn("handshake") { span { "handshake " (known_duration(*handshake)) } }
+        @if let Some(ns) = accept_wait {
+            @if !drawn("accept wait") { span { "accept wait " (duration(*ns)) } }
+        }
         span {
             "close " (known_duration(*close))
             @if let Some(who) = close_initiator {
@@ -186,7 +189,7 @@ fn figures(connection: &Connection, parts: &[Part]) -> Markup {
         @else if let Some(ns) = synack_rtt { span { "round trip " (duration(*ns)) } }
         @if let Some(bytes) = bytes_sent { span { "sent " (Bytes(*bytes)) } }
         @if let Some(bytes) = bytes_received { span { "received " (Bytes(*bytes)) } }
-        @if let Some(cgroup) = cgroup {
+        @if let Some(cgroup) = cgroup && cgroup.path != "/" {
             span.cgroup { "cgroup " (name(cgroup.path.as_bytes())) }
         }
         span { "netns " (netns) }
