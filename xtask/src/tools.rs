@@ -29,6 +29,7 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
     tool("bpftool", &["bpftool", "linux-tools-generic"]),
     tool("tmux", &["tmux"]),
     tool("curl", &["curl"]),
+    tool("chromium", &["chromium"]),
     tool("nginx", &["nginx-light", "nginx"]),
     tool("ps", &["procps"]),
     tool("sysctl", &["procps"]),

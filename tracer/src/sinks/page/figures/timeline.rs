@@ -51,12 +51,14 @@ pub(in crate::sinks::page) struct Timeline {
     buckets: Vec<Bucket>,
     /// SYNs so far, as of when.
     syns: Option<(MonoNs, u64)>,
+    /// Half-open connections when last looked at.
+    half_open: Option<(MonoNs, u64)>,
 }
 
 impl Timeline {
     /// Begins at `origin`.
     pub(super) fn new(origin: MonoNs) -> Self {
-        Self { origin, width: WIDTHS[0], buckets: Vec::new(), syns: None }
+        Self { origin, width: WIDTHS[0], buckets: Vec::new(), syns: None, half_open: None }
     }
 
     /// When the first bucket begins.
@@ -96,8 +98,18 @@ impl Timeline {
         }
     }
 
-    /// So many half-open connections there are.
+    /// So many half-open connections there are. In buckets that nobody looked in, there were as many
+    /// as before.
     pub(super) fn half_open(&mut self, at: MonoNs, count: u64) {
+        if let Some((before, held)) = self.half_open.replace((at, count)) {
+            // Where the last look was and this one is, in buckets that reach as far.
+            self.bucket(at);
+            let place = |at: MonoNs| (at.since(self.origin) / self.width) as usize;
+            let between = place(before) + 1..place(at);
+            for bucket in self.buckets.get_mut(between).unwrap_or_default() {
+                bucket.half_open = Some(held);
+            }
+        }
         let most = &mut self.bucket(at).half_open;
         *most = (*most).max(Some(count));
     }
@@ -206,6 +218,19 @@ mod tests {
                 Bucket { closed: 1, failed: 1, ..Bucket::default() },
             ]
         );
+    }
+
+    #[test]
+    fn half_open_connections_are_there_between_two_looks() {
+        let mut timeline = Timeline::new(at(0));
+        timeline.half_open(at(S / 10), 4);
+        timeline.half_open(at(S / 2), 1);
+        timeline.half_open(at(S / 2 + 1), 2);
+        let most: Vec<_> = timeline.buckets().iter().map(|bucket| bucket.half_open).collect();
+        assert_eq!(most, [None, Some(4), Some(4), Some(4), Some(4), Some(2)]);
+        // However long nobody looked.
+        timeline.half_open(at(3_600 * S), 0);
+        assert!(timeline.buckets()[1..].iter().all(|bucket| bucket.half_open.is_some()));
     }
 
     #[test]

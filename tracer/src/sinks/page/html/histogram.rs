@@ -37,8 +37,9 @@ impl Range {
         // Bucket n ends at edge n.
         let from = first.saturating_sub(1) / DECADE * DECADE;
         let to = last.div_ceil(DECADE) * DECADE;
-        let from = from.min(LAST - DECADE);
-        Some(Self { from, to: to.max(from + DECADE).min(LAST) })
+        // Two decades at least, so that few bars are not taken for many.
+        let from = from.min(LAST - 2 * DECADE);
+        Some(Self { from, to: to.max(from + 2 * DECADE).min(LAST) })
     }
 
     fn place(self, edge: usize) -> f64 {
@@ -243,10 +244,10 @@ mod tests {
         };
         let (us, ms) = (1_000, 1_000_000);
         assert_eq!(around(&[]), None);
-        assert_eq!(around(&[25 * us]), Some((10 * us, 100 * us)));
-        assert_eq!(around(&[10 * us]), Some((10 * us, 100 * us)));
-        assert_eq!(around(&[99 * us, 100 * us]), Some((10 * us, ms)));
-        assert_eq!(around(&[0]), Some((us, 10 * us)));
-        assert_eq!(around(&[u64::MAX]), Some((100_000 * ms, 1_000_000 * ms)));
+        assert_eq!(around(&[25 * us]), Some((10 * us, ms)));
+        assert_eq!(around(&[10 * us]), Some((10 * us, ms)));
+        assert_eq!(around(&[99 * us, 2 * ms]), Some((10 * us, 10 * ms)));
+        assert_eq!(around(&[0]), Some((us, 100 * us)));
+        assert_eq!(around(&[u64::MAX]), Some((10_000 * ms, 1_000_000 * ms)));
     }
 }

@@ -6,7 +6,6 @@ use super::Run;
 use super::axis::{TimeAxis, round_up};
 use super::value::{Percent, count, grouped, known, unknown};
 use crate::core::event::MonoNs;
-use crate::report::units::Human;
 use crate::sinks::page::figures::incidents::Incident;
 use crate::sinks::page::figures::timeline::Bucket;
 
@@ -20,7 +19,8 @@ struct Panel<'a> {
     title: &'static str,
     /// What the picture shows, in a sentence.
     desc: String,
-    most: u64,
+    /// The most in a bucket; `None` where it is not known of any.
+    most: Option<u64>,
     bars: &'a dyn Fn(&Bucket) -> Vec<(&'static str, u64)>,
     /// Drawn as a line above the bars.
     line: Option<&'a dyn Fn(&Bucket) -> u64>,
@@ -38,25 +38,25 @@ pub(super) fn section(run: &Run<'_>) -> Markup {
         desc: format!(
             "Connections that ended in each {}: closed and failed, one above the other; a line for \
              those that began.",
-            Human(width)
+            in_words(width)
         ),
-        most: buckets.iter().map(|b| b.begun.max(b.closed + b.failed)).max().unwrap_or(0),
+        most: Some(buckets.iter().map(|b| b.begun.max(b.closed + b.failed)).max().unwrap_or(0)),
         bars: &|bucket| vec![("closed", bucket.closed), ("failed", bucket.failed)],
         line: Some(&|bucket| bucket.begun),
     };
     let syns = Panel {
         id: "timeline-syns",
         title: "SYNs",
-        desc: format!("SYNs that came in in each {}, repeated ones included.", Human(width)),
-        most: buckets.iter().map(|b| b.syns).max().unwrap_or(0),
+        desc: format!("SYNs that came in in each {}, repeated ones included.", in_words(width)),
+        most: Some(buckets.iter().map(|b| b.syns).max().unwrap_or(0)),
         bars: &|bucket| vec![("syns", bucket.syns)],
         line: None,
     };
     let half_open = Panel {
         id: "timeline-half-open",
         title: "Half-open connections",
-        desc: format!("The most half-open connections at a time in each {}.", Human(width)),
-        most: buckets.iter().filter_map(|b| b.half_open).max().unwrap_or(0),
+        desc: format!("The most half-open connections at a time in each {}.", in_words(width)),
+        most: buckets.iter().filter_map(|b| b.half_open).max(),
         bars: &|bucket| vec![("half-open", bucket.half_open.unwrap_or(0))],
         line: None,
     };
@@ -64,7 +64,7 @@ pub(super) fn section(run: &Run<'_>) -> Markup {
         section #timeline aria-labelledby="timeline-title" {
             h2 #timeline-title { "Timeline" }
             p.note {
-                "Each bar is " b { (Human(width)) } ". Local time, UTC" (run.offset()) "."
+                "Each bar is " b { (in_words(width)) } ". Local time, UTC" (run.offset()) "."
             }
             div.panels {
                 p.legend {
@@ -97,8 +97,20 @@ pub(super) fn section(run: &Run<'_>) -> Markup {
     }
 }
 
+/// What a bucket covers, as one would say it.
+fn in_words(ns: u64) -> String {
+    const S: u64 = 1_000_000_000;
+    for (unit, name) in [(86_400 * S, "d"), (3_600 * S, "h"), (60 * S, "min"), (S, "s")] {
+        if ns >= unit {
+            return format!("{}\u{a0}{name}", ns / unit);
+        }
+    }
+    format!("{}\u{a0}ms", ns / 1_000_000)
+}
+
 fn panel(panel: &Panel<'_>, axis: &TimeAxis<'_>, buckets: &[Bucket], width: u64) -> Markup {
-    let top = round_up(panel.most);
+    let most = panel.most.unwrap_or(0);
+    let top = round_up(most);
     let scale = |amount: u64| (HEIGHT - TOP) * amount as f64 / top as f64;
     let (title, desc) = (format!("{}-title", panel.id), format!("{}-desc", panel.id));
     let labelled = format!("{title} {desc}");
@@ -107,8 +119,10 @@ fn panel(panel: &Panel<'_>, axis: &TimeAxis<'_>, buckets: &[Bucket], width: u64)
             title id=(title) { (panel.title) }
             desc id=(desc) { (panel.desc) }
             text.panel-title x="0" y="12" { (panel.title) }
-            @if panel.most == 0 {
-                text.tick x="50%" y=(HEIGHT / 2.0 + TOP / 2.0) text-anchor="middle" { "none" }
+            @if most == 0 {
+                text.tick x="50%" y=(HEIGHT / 2.0 + TOP / 2.0) text-anchor="middle" {
+                    @if panel.most.is_some() { "none" } @else { "not known" }
+                }
             } @else {
                 line.grid x1="0" x2="100%" y1=(TOP) y2=(TOP) {}
                 text.tick x="100%" y="12" text-anchor="end" { (grouped(top)) }
