@@ -206,9 +206,7 @@ fn of_page(path: &Path) -> Figures {
         value.unwrap_or("-").to_owned()
     };
     let mut figures = Figures::new();
-    for field in
-        ["connections", "failed", "handshakes_failed", "syns", "events", "events_lost"]
-    {
+    for field in ["connections", "failed", "handshakes_failed", "syns", "events", "events_lost"] {
         let [tile] = all(&format!(".tiles [data-field={field}]"))[..] else {
             panic!("no figure for {field}")
         };

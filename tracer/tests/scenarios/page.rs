@@ -30,9 +30,7 @@ const SIZES: [(u32, u32); 2] = [(360, 740), (1440, 900)];
 fn views() -> Vec<View> {
     let mut views: Vec<View> = SIZES
         .into_iter()
-        .flat_map(|size| {
-            ["light", "dark"].map(|scheme| View { size, scheme, media: "screen" })
-        })
+        .flat_map(|size| ["light", "dark"].map(|scheme| View { size, scheme, media: "screen" }))
         .collect();
     // A4 at 96 dots per inch, less the margins that browsers leave.
     views.push(View { size: (718, 1047), scheme: "light", media: "print" });
@@ -98,7 +96,8 @@ fn report_in(folder: &TempDir) -> (PathBuf, String) {
 fn eventful(lab: &Lab) {
     swallow_answers(lab);
     let listener = lab.b.listen(lab.b4_port(8080));
-    let flood = Flood::new(lab.b4_port(8080), 600, 1_800).from(Sources::RandomIn([10, 200, 0, 0].into(), 16));
+    let flood = Flood::new(lab.b4_port(8080), 600, 1_800)
+        .from(Sources::RandomIn([10, 200, 0, 0].into(), 16));
     std::thread::scope(|scope| {
         scope.spawn(|| flood.run(lab));
         for n in 0..40 {
@@ -286,9 +285,18 @@ fn a_page_with_faults_is_found_out() {
             ("", "[] []"),
             (wide.as_str(), "sticks out"),
             ("<table><tr><td>no headers</td></tr></table>", "has no headers"),
-            ("<svg width=100 height=20 aria-hidden=true><rect width=0 height=5 /></svg>", "draws nothing"),
-            ("<svg width=100 height=20 aria-hidden=true><text x=90 y=15>cut off</text></svg>", "is cut"),
-            ("<svg width=100 height=20 aria-hidden=true><text y=15>a</text><text y=15>b</text></svg>", "covers"),
+            (
+                "<svg width=100 height=20 aria-hidden=true><rect width=0 height=5 /></svg>",
+                "draws nothing",
+            ),
+            (
+                "<svg width=100 height=20 aria-hidden=true><text x=90 y=15>cut off</text></svg>",
+                "is cut",
+            ),
+            (
+                "<svg width=100 height=20 aria-hidden=true><text y=15>a</text><text y=15>b</text></svg>",
+                "covers",
+            ),
             ("<svg width=100 height=20></svg>", "has no title"),
             ("<p><font color=#999999>faint</font></p>", "contrast 2."),
             ("<script>console.log(1)</script>", "Content Security Policy"),
@@ -322,12 +330,27 @@ fn the_report_is_written_even_if_nobody_reads_the_output() {
     });
 }
 
-/// A directory of another user's, as one's home is for sudo: what it takes to give the file its name
-/// there at the end is kept, though all else is given up.
+const CAP_DAC_OVERRIDE: u64 = 1 << 1;
+const CAP_FOWNER: u64 = 1 << 3;
+
+/// What the process may do.
+fn capabilities(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).expect("CapEff");
+    u64::from_str_radix(line.trim(), 16).expect("a number")
+}
+
+/// A directory of another user's, as one's home is for sudo, or one in which files belong to whoever
+/// made them: what it takes to give the file its name there at the end is kept, and only there.
 #[test]
 fn a_report_in_someone_elses_directory() {
     scenario(|lab| {
-        for (mode, owner, older) in [(0o755, 65_534, None), (0o1777, 65_534, Some(1_234))] {
+        for (mode, owner, older, kept) in [
+            (0o755, 0, Some(1_234), 0),
+            (0o755, 65_534, None, CAP_DAC_OVERRIDE),
+            (0o1777, 65_534, Some(1_234), CAP_FOWNER),
+            (0o1777, 65_534, None, 0),
+        ] {
             let folder = TempDir::new().expect("a directory");
             let (path, report) = report_in(&folder);
             if let Some(owner) = older {
@@ -337,7 +360,10 @@ fn a_report_in_someone_elses_directory() {
             std::os::unix::fs::chown(folder.path(), Some(owner), None).expect("chown()");
             let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
             std::fs::set_permissions(folder.path(), permissions).expect("chmod()");
-            Tracer::start(lab, &["--report", &report]).stop().fine();
+            let tracer = Tracer::start(lab, &["--report", &report]);
+            let has = capabilities(tracer.pid()) & (CAP_DAC_OVERRIDE | CAP_FOWNER);
+            assert_eq!(has, kept, "{mode:o} {owner} {older:?}");
+            tracer.stop().fine();
             assert!(std::fs::read_to_string(&path).expect("the report").contains("</html>"));
             assert_eq!(std::fs::read_dir(folder.path()).expect("the directory").count(), 1);
         }

@@ -12,7 +12,7 @@ use crate::report::units::Human;
 /// Top sources named on a terminal; a program gets them all.
 const SOURCES_SHOWN: usize = 5;
 /// Share of the SYNs below which a source is not named to people.
-const SHARE_SHOWN: f64 = 0.01;
+pub(crate) const SHARE_SHOWN: f64 = 0.01;
 /// How far what belongs to an alert stands in.
 const INDENT: usize = 4;
 

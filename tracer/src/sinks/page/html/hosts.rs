@@ -32,7 +32,7 @@ pub(super) fn section(run: &Run<'_>) -> Markup {
                                     }
                                 }
                                 th.n scope="col" { "failed" } th.n scope="col" { "SYNs" }
-                                th.n scope="col" { "half-open" } th.n scope="col" { "most" }
+                                th.n scope="col" { "half-open" } th.n scope="col" { "peak" }
                             }
                         }
                         tbody { @for host in run.hosts { (row(host)) } }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::Run;
 use super::value::{count, grouped, known, name, unknown};
 use crate::core::record::{Alert, Evidence, Queue, TopSource, Verdict};
-use crate::report::text::alert::{meaning, number, percent, weight};
+use crate::report::text::alert::{SHARE_SHOWN, meaning, number, percent, weight};
 use crate::report::units::Human;
 use crate::sinks::page::figures::incidents::Incident;
 
@@ -58,6 +58,8 @@ fn article(run: &Run<'_>, incident: &Incident) -> Markup {
     } = last;
     let what = if *verdict == Verdict::Backscatter { "SYN-ACK" } else { "SYN" };
     let kind = if verdict.is_flood() { "flood" } else { "notice" };
+    // Among thousands that send one SYN each none matters.
+    let sources: Vec<_> = top_sources.iter().filter(|one| one.share >= SHARE_SHOWN).collect();
     let interfaces: Vec<_> = interfaces.iter().map(|one| name(one.as_bytes())).collect();
     html! {
         article class=(format!("incident {kind}")) data-verdict=(verdict.name()) {
@@ -114,17 +116,20 @@ fn article(run: &Run<'_>, incident: &Incident) -> Markup {
                 } }
                 div { dt { "Seen on" } dd { (interfaces.join(", ")) " (netns " (netns) ")" } }
             }
-            @if !top_sources.is_empty() {
+            @if !sources.is_empty() {
                 div.scroll tabindex="0" role="region" aria-label="Who sent most" {
                     table {
                         thead { tr { th scope="col" { "Source" } th.n scope="col" { (what) "s" }
                                      th.n scope="col" { "share" } } }
-                        tbody { @for TopSource { prefix, syn_count, share } in top_sources {
+                        tbody { @for TopSource { prefix, syn_count, share } in &sources {
                             tr { th scope="row" { (prefix) } td.n { (count(*syn_count)) }
                                  td.n { (percent(*share)) } }
                         } }
                     }
                 }
+            }
+            @if sources.is_empty() && !top_sources.is_empty() {
+                p.note { "No source stands out." }
             }
             @if !evidence.is_empty() {
                 div.scroll tabindex="0" role="region" aria-label="Evidence" {
