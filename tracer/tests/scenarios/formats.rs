@@ -138,7 +138,14 @@ fn every_format_shows_the_same_numbers() {
             assert_eq!(said, Some(count.to_string().as_str()), "{name}\n{}", json.dump());
         }
         agree("the page", &said, &of_page(&page), 80);
-        let (counts, durations) = of_text(&text);
+        let (mut counts, durations) = of_text(&text);
+        // A handshake that is under way just when a tracer looks is half-open for that one.
+        let peaks = counts.extract_if(.., |name, _| name.ends_with("half_open_peak"));
+        for (name, shown) in peaks.collect::<Figures>() {
+            let number = |figure: Option<&String>| figure.and_then(|f| f.parse::<i64>().ok());
+            let both = number(said.get(&name)).zip(number(Some(&shown)));
+            assert!(both.is_some_and(|(a, b)| a.abs_diff(b) <= 2), "{name}: {both:?}");
+        }
         agree("the text", &said, &counts, 20);
         assert!(durations.len() >= 8, "{durations:#?}");
         for (name, shown) in durations {

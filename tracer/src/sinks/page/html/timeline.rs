@@ -259,7 +259,7 @@ fn table(run: &Run<'_>, axis: &TimeAxis<'_>, buckets: &[Bucket], width: u64) -> 
                     } }
                     tbody {
                         @for (n, bucket) in buckets.iter().enumerate().filter(|(_, b)| filled(b)) {
-                            @let from = MonoNs(axis.from.0 + n as u64 * width);
+                            @let from = MonoNs(axis.from.0.saturating_add(n as u64 * width));
                             tr {
                                 th scope="row" {
                                     (format_args!("{:.1}", axis.clock.time_of_day(from)))
