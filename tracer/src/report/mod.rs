@@ -10,6 +10,7 @@ pub mod check;
 pub mod clock;
 pub mod escape;
 pub mod json;
+pub mod losses;
 pub mod progress;
 pub mod start;
 pub mod terminal;
