@@ -32,6 +32,7 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
     tool("tmux", &["tmux"]),
     tool("curl", &["curl"]),
     tool("jq", &["jq"]),
+    tool("chromium", &["chromium"]),
     tool("nginx", &["nginx-light", "nginx"]),
     tool("ps", &["procps"]),
     tool("sysctl", &["procps"]),

@@ -131,7 +131,8 @@ async fn trace(options: &Options) -> Result<()> {
     }
     // What is asked for from here on is asked for later as well, with what is kept.
     privileges::raise_priority();
-    privileges::drop_privileges(&output.needed_later())?;
+    let needed_later = &output.needed_later() | sinks.needed_later();
+    privileges::drop_privileges(&needed_later)?;
     // Attached first and asked afterwards, so that no connection falls in between.
     let snapshot = netns::snapshot_all(filters.netns);
     let snapshot_at = now();

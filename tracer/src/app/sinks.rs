@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use caps::CapsHashSet;
 use tokio::sync::Notify;
 
 use crate::cli::Options;
 use crate::core::record::Record;
 use crate::report::{Start, WallClock};
+use crate::sinks::page::Page;
 use crate::sinks::prometheus::Prometheus;
 use crate::sinks::{Sink, Standing};
 use crate::top::Top;
@@ -20,6 +22,8 @@ pub(super) struct Sinks {
     all: Vec<(Box<dyn Sink>, Instant)>,
     /// One of them wants the run to end.
     quit: Arc<Notify>,
+    /// Capabilities that they need for as long as the run lasts.
+    needed_later: CapsHashSet,
 }
 
 impl Sinks {
@@ -38,6 +42,11 @@ impl Sinks {
         if let Some(addr) = options.metrics.listen {
             sinks.add(Prometheus::open(addr, &options.metrics.config(&options.filters))?);
         }
+        if let Some(path) = &options.output.report {
+            let page = Page::open(path)?;
+            sinks.needed_later.extend(page.needed_later());
+            sinks.add(page);
+        }
         Ok(sinks)
     }
 
@@ -45,6 +54,11 @@ impl Sinks {
     pub(super) fn quit(&self) -> impl Future<Output = ()> + use<> {
         let quit = Arc::clone(&self.quit);
         async move { quit.notified().await }
+    }
+
+    /// What they need after the start, besides what all of tracer does.
+    pub(super) fn needed_later(&self) -> &CapsHashSet {
+        &self.needed_later
     }
 
     /// Adds one.

@@ -70,6 +70,7 @@ Examples:
   tracer --host 10.0.0.0/8 --interval 10 figures per remote host every 10 s
   tracer --top --port 443                the same live, on the whole screen
   tracer -f json --output trace.jsonl    every connection, for programs
+  tracer --duration 60 --report run.html a page to keep, about a minute
   tracer --test-alert --on-alert ./page  does the program that is to be told of floods work?
   tracer --check                         what would work on this machine, and what not?
 
@@ -185,6 +186,9 @@ pub struct OutputOptions {
     /// Append to this file instead of writing to stdout; SIGHUP reopens it
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Write one HTML page about the whole run into this file, at its end
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
     /// Colour: on a terminal unless NO_COLOR is set, always, or never
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
@@ -382,6 +386,9 @@ impl Options {
                 "--test-alert traces nothing: it can't be combined with --duration or --count"
                     .to_owned(),
             );
+        }
+        if *test_alert && self.output.report.is_some() {
+            return Some("--test-alert traces nothing: there is nothing to --report".to_owned());
         }
         None
     }

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod escape;
 pub mod held;
 pub mod json;
+pub mod losses;
 pub mod progress;
 pub mod start;
 pub mod terminal;

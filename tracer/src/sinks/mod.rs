@@ -5,6 +5,7 @@
 //! What hides records from the report (`--failed`, `--slower-than`, ...) hides them from no sink:
 //! summaries count all.
 
+pub mod page;
 pub mod prometheus;
 
 use std::time::Duration;

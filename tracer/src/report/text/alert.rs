@@ -12,7 +12,7 @@ use crate::report::units::Human;
 /// Top sources named on a terminal; a program gets them all.
 const SOURCES_SHOWN: usize = 5;
 /// Share of the SYNs below which a source is not named to people.
-const SHARE_SHOWN: f64 = 0.01;
+pub(crate) const SHARE_SHOWN: f64 = 0.01;
 /// How far what belongs to an alert stands in.
 const INDENT: usize = 4;
 
@@ -185,7 +185,7 @@ const fn event(event: AlertEvent) -> &'static str {
 }
 
 /// The verdict in plain words.
-const fn meaning(verdict: Verdict) -> &'static str {
+pub(crate) const fn meaning(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Spoofed => {
             "SYN flood with forged sources: each sends a SYN or two and never comes back"
@@ -213,7 +213,7 @@ const fn meaning(verdict: Verdict) -> &'static str {
 }
 
 /// The severity in plain words.
-const fn weight(severity: Severity) -> &'static str {
+pub(crate) const fn weight(severity: Severity) -> &'static str {
     match severity {
         Severity::Suspected => "tracer's own counts say so",
         Severity::Confirmed => "the kernel's figures say so, too",

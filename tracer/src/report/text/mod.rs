@@ -14,7 +14,7 @@ use crate::core::record::{
     StateChange,
 };
 
-mod alert;
+pub(crate) mod alert;
 pub(crate) mod cell;
 mod check;
 mod layout;

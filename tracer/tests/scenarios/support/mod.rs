@@ -2,6 +2,7 @@
 //! child process, and the checks of its records.
 
 pub(crate) mod alert;
+pub(crate) mod browser;
 pub(crate) mod capture;
 pub(crate) mod cgroup;
 pub(crate) mod child;
