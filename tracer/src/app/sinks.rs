@@ -20,13 +20,16 @@ impl Sinks {
     ///
     /// # Errors
     /// What can't be opened, and why.
-    #[allow(clippy::unnecessary_wraps, reason = "none yet")]
-    pub(super) fn open(_options: &Options) -> Result<Self> {
-        Ok(Self::default())
+    pub(super) fn open(options: &Options) -> Result<Self> {
+        let mut sinks = Self::default();
+        #[cfg(feature = "otlp")]
+        if let Some(otlp) = crate::sinks::otlp::Otlp::open(options)? {
+            sinks.add(otlp);
+        }
+        Ok(sinks)
     }
 
     /// Adds one.
-    #[allow(dead_code, reason = "none yet")]
     fn add(&mut self, sink: impl Sink + 'static) {
         self.all.push((Box::new(sink), Instant::now()));
     }

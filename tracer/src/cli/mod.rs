@@ -14,11 +14,13 @@ use crate::core::event::Comm;
 use crate::core::record::{Outcome, Role};
 use crate::filter::{Described, Family, KernelFilters, PortRange, Prefix};
 
+pub mod otlp;
 pub mod values;
 
 #[cfg(test)]
 mod tests;
 
+use otlp::OtlpOptions;
 use values::{Netns, StuckAfter};
 
 /// What the user asked for.
@@ -44,6 +46,9 @@ pub struct Options {
     /// Where the reports go.
     #[command(flatten)]
     pub output: OutputOptions,
+    /// What is sent to an OpenTelemetry Collector.
+    #[command(flatten)]
+    pub otlp: OtlpOptions,
     /// Operating limits.
     #[command(flatten)]
     pub limits: LimitOptions,
@@ -330,6 +335,9 @@ impl Options {
                 "--test-alert traces nothing: it can't be combined with --duration or --count"
                     .to_owned(),
             );
+        }
+        if *test_alert && self.otlp.otlp.is_some() {
+            return Some("--test-alert sends nothing by --otlp".to_owned());
         }
         None
     }

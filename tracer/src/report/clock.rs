@@ -61,10 +61,15 @@ impl WallClock {
         Local(at, self.zone.to_offset(at))
     }
 
+    /// Nanoseconds since 1970.
+    #[must_use]
+    pub const fn unix_ns(&self, at: MonoNs) -> i128 {
+        self.offset.saturating_add(at.0 as i128)
+    }
+
     fn timestamp(&self, at: MonoNs) -> Timestamp {
         // Out of range only for a clock set to beyond the year 9999.
-        Timestamp::from_nanosecond(self.offset.saturating_add(i128::from(at.0)))
-            .unwrap_or(Timestamp::MAX)
+        Timestamp::from_nanosecond(self.unix_ns(at)).unwrap_or(Timestamp::MAX)
     }
 }
 

@@ -5,6 +5,9 @@
 //! What hides records from the report (`--failed`, `--slower-than`, ...) hides them from no sink:
 //! summaries count all.
 
+#[cfg(feature = "otlp")]
+pub mod otlp;
+
 use std::time::Duration;
 
 use anyhow::Result;
