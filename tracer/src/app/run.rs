@@ -91,6 +91,7 @@ async fn trace(options: &Options) -> Result<()> {
     let alerts = AlertRunner::new(options)?;
     let sinks = Sinks::open(options)?;
 
+    let run_stats = setup::run_stats(options)?;
     let mut kernel = Kernel::load(&setup::load_config(options, &filters, ring_size, own_netns))?;
     let host_hooks = kernel.hooks().to_vec();
     let mut hooks = host_hooks.clone();
@@ -239,6 +240,7 @@ async fn trace(options: &Options) -> Result<()> {
                 let mut totals = pipeline.totals();
                 complete(&mut totals, counters, missed, hook_netns.is_some());
                 totals.duration = now().since(started);
+                totals.program_runs = run_stats.as_ref().map(|_| kernel.program_runs());
                 let hooks = hooks_now(&host_hooks, &devices);
                 pipeline.standing(&totals, &hooks);
             }
@@ -290,6 +292,7 @@ async fn trace(options: &Options) -> Result<()> {
     let (counters, missed) = kernel.totals()?;
     complete(&mut end, counters, missed, hook_netns.is_some());
     end.duration = ended.since(started);
+    end.program_runs = run_stats.as_ref().map(|_| kernel.program_runs());
     pipeline.finish(ended, end, &hooks, PATIENCE)?;
     if let Some(why) = gone {
         return output_closed(why);

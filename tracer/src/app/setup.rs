@@ -9,7 +9,7 @@ use crate::core::event::MonoNs;
 use crate::core::flood;
 use crate::core::{self, Config, Selection, Shown, StuckAfter};
 use crate::filter::KernelFilters;
-use crate::kernel::LoadConfig;
+use crate::kernel::{LoadConfig, RunStats};
 use crate::system::hook_policy::{self, Policy};
 use crate::system::host::{Kernel, KernelVersion};
 
@@ -169,4 +169,20 @@ pub(super) fn policy(options: &Options, kernel: &Kernel) -> Policy {
         kernel: kernel.version,
         tcx: kernel.version >= KernelVersion::TCX,
     }
+}
+
+/// Has the kernel count its programs' runs, if the user asks for it (`--hook-stats`).
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn run_stats(options: &Options) -> Result<Option<RunStats>> {
+    if !options.metrics.hook_stats {
+        return Ok(None);
+    }
+    let stats = RunStats::begin()?;
+    log::warn!(
+        "--hook-stats: as long as tracer runs, every run of every BPF program on this host takes \
+         some ten nanoseconds longer"
+    );
+    Ok(Some(stats))
 }

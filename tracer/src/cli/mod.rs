@@ -4,6 +4,7 @@
 //! attached; its errors are one sentence and end with exit status 2.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use clap::{Args, ColorChoice, CommandFactory, Parser, ValueEnum};
 use crate::core::event::Comm;
 use crate::core::record::{Outcome, Role};
 use crate::filter::{Described, Family, KernelFilters, PortRange, Prefix};
+use crate::metrics;
 
 pub mod otlp;
 pub mod values;
@@ -49,6 +51,9 @@ pub struct Options {
     /// What is sent to an OpenTelemetry Collector.
     #[command(flatten)]
     pub otlp: OtlpOptions,
+    /// Figures for a monitoring system.
+    #[command(flatten)]
+    pub metrics: MetricsOptions,
     /// Operating limits.
     #[command(flatten)]
     pub limits: LimitOptions,
@@ -184,6 +189,34 @@ pub struct OutputOptions {
     /// How much tracer says about itself, on stderr
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     pub log_level: LogLevel,
+}
+
+/// Options of the figures for a monitoring system.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Metrics")]
+pub struct MetricsOptions {
+    /// Serve OpenMetrics for Prometheus at http://ADDR:PORT/metrics; without ADDR on 127.0.0.1
+    #[arg(long = "metrics", value_name = "[ADDR:]PORT", value_parser = values::listen_address)]
+    pub listen: Option<SocketAddr>,
+    /// How many local ports have figures of their own, besides those that --port or --local-port
+    /// name one by one; the others share the port `other`
+    #[arg(long, value_name = "N", default_value_t = 20,
+          value_parser = clap::value_parser!(u16).range(..=1000))]
+    pub metrics_ports: u16,
+    /// Have the kernel count and time the runs of its BPF programs: of every one on the host, each
+    /// run of which takes longer for it
+    #[arg(long)]
+    pub hook_stats: bool,
+}
+
+impl MetricsOptions {
+    /// What bounds the number of series.
+    #[must_use]
+    pub fn config(&self, filters: &FilterOptions) -> metrics::Config {
+        let ranges = filters.local_ports.iter().chain(&filters.ports);
+        let named = ranges.filter(|range| range.first() == range.last()).map(|port| port.first());
+        metrics::Config { named_ports: named.collect(), ports: self.metrics_ports.into() }
+    }
 }
 
 /// Options that bound memory and time.

@@ -8,9 +8,11 @@ pub mod hooks;
 pub mod layout;
 pub mod load;
 pub mod measure;
+pub mod stats;
 pub mod syn_hook;
 mod tracefs;
 
 pub use flood::{FloodReader, FloodTables};
 pub use hooks::HookStatus;
 pub use load::{Kernel, LoadConfig};
+pub use stats::RunStats;

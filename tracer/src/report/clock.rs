@@ -61,6 +61,12 @@ impl WallClock {
         Local(at, self.zone.to_offset(at))
     }
 
+    /// Seconds since 1970.
+    #[must_use]
+    pub fn unix_seconds(&self, at: MonoNs) -> f64 {
+        self.unix_ns(at) as f64 / 1e9
+    }
+
     /// Nanoseconds since 1970.
     #[must_use]
     pub const fn unix_ns(&self, at: MonoNs) -> i128 {

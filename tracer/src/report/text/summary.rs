@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 use super::cell::{self, cell};
 use super::notice::wrap;
 use super::*;
-use crate::core::record::Quantiles;
+use crate::core::record::{ProgramRuns, Quantiles};
 use crate::report::units::Human;
 
 /// Open connections listed on a terminal; a program gets them all.
@@ -393,6 +393,7 @@ pub(super) fn end(text: &Text, end: &End, out: &mut BytesMut) {
         handshakes_failed,
         connections_evicted,
         output_dropped,
+        program_runs,
         duration,
     } = end;
     let color = text.screen.color;
@@ -458,5 +459,17 @@ pub(super) fn end(text: &Text, end: &End, out: &mut BytesMut) {
             ),
             PLAIN,
         );
+    }
+    if let Some(programs) = program_runs {
+        let each: Vec<_> = programs
+            .iter()
+            .filter(|program| program.runs > 0)
+            .map(|ProgramRuns { program, runs, took }| {
+                format!("{program} {runs} × {}", Human(took / runs))
+            })
+            .collect();
+        let total = Human(programs.iter().map(|program| program.took).sum());
+        let each = if each.is_empty() { "none ran".to_owned() } else { each.join(", ") };
+        put(&format!("Kernel programs: {total} in all; {each}"), PLAIN);
     }
 }

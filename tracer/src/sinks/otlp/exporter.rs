@@ -18,6 +18,9 @@ use super::logs::Item;
 use super::queue::{Queue, RECORDS};
 use crate::system::privileges;
 
+#[cfg(test)]
+mod tests;
+
 /// First and longest wait before a request is repeated.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// The same when the run is over.

@@ -29,6 +29,7 @@ use super::{Sink, Standing};
 use crate::cli::Options;
 use crate::core::event::MonoNs;
 use crate::core::record::Record;
+use crate::metrics::Metrics;
 use crate::report::{Start, WallClock};
 
 /// Sends to an OpenTelemetry Collector.
@@ -38,6 +39,7 @@ pub struct Otlp {
     settings: Option<Settings>,
     interval: Duration,
     started: MonoNs,
+    metrics: Metrics,
 }
 
 impl Otlp {
@@ -53,6 +55,7 @@ impl Otlp {
             interval: settings.interval,
             settings: Some(settings),
             started: MonoNs(0),
+            metrics: Metrics::new(&options.metrics.config(&options.filters)),
         }))
     }
 }
@@ -60,6 +63,7 @@ impl Otlp {
 impl Sink for Otlp {
     fn start(&mut self, start: &Start, _clock: &WallClock) {
         self.started = start.time;
+        self.metrics.start(start);
         let Some(settings) = self.settings.take() else { return };
         let resource = resource::resource(start, &settings.resource);
         let exporter = Exporter::new(Arc::clone(&self.queue), Client::new(settings), resource);
@@ -72,6 +76,7 @@ impl Sink for Otlp {
     }
 
     fn record(&mut self, record: &Record, shown: bool, clock: &WallClock) {
+        self.metrics.record(record);
         // As in the report: `--failed` and the like choose what is worth to be kept.
         if shown {
             self.queue.push(Item::new(record, clock, SystemTime::now()));
@@ -79,7 +84,10 @@ impl Sink for Otlp {
     }
 
     fn standing(&mut self, standing: &Standing<'_>, clock: &WallClock) {
-        self.queue.put(Figures::new(self.started, standing.at, clock));
+        self.metrics.standing(standing, clock);
+        self.metrics.stuck(standing.core.stuck_by_state(standing.at));
+        let families = self.metrics.families();
+        self.queue.put(Figures::new(families, self.started, standing.at, clock));
     }
 
     fn period(&self) -> Duration {
@@ -88,10 +96,12 @@ impl Sink for Otlp {
 
     fn end(
         &mut self,
-        _standing: &Standing<'_>,
-        _clock: &WallClock,
+        standing: &Standing<'_>,
+        clock: &WallClock,
         patience: Duration,
     ) -> Result<()> {
+        // Some totals are believed only when they have been said twice.
+        self.standing(standing, clock);
         let left = self.queue.finish(Instant::now() + patience);
         let counts = self.queue.lock().counts;
         if left > 0 || counts.dropped > 0 || counts.rejected > 0 {
