@@ -33,6 +33,8 @@ mod lifecycle;
 mod load;
 mod middle;
 mod netdev;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod owner;
 mod queues;
 mod report;
