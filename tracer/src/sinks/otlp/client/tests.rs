@@ -1,9 +1,13 @@
 use std::io::Read as _;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsPartialSuccess;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsPartialSuccess;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use ureq::http::HeaderValue;
+use ureq::tls::Certificate;
 
 use super::*;
 use crate::sinks::otlp::receiver::{Receiver, Request, answer};
@@ -156,9 +160,69 @@ fn who_can_not_be_reached_may_be_later() {
     assert!(begin.elapsed() < Duration::from_secs(4));
 }
 
+/// A receiver of one request behind TLS, its certificate, and what came in the clear.
+fn tls_receiver(name: &str) -> (String, Certificate<'static>, JoinHandle<Vec<u8>>) {
+    let certified = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let certificate = certified.cert.der().clone();
+    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("https://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let thread = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let connection = ServerConnection::new(Arc::new(config)).unwrap();
+        let mut stream = StreamOwned::new(connection, stream);
+        let mut clear = Vec::new();
+        let mut part = [0; 4096];
+        while !clear.ends_with(b"the body") {
+            match stream.read(&mut part) {
+                Ok(n @ 1..) => clear.extend_from_slice(&part[..n]),
+                _ => return clear,
+            }
+        }
+        stream.write_all(&answer("200 OK", &[], b"")).unwrap();
+        stream.flush().unwrap();
+        clear
+    });
+    (endpoint, Certificate::from_der(&certificate).to_owned(), thread)
+}
+
 #[test]
-fn an_untrusted_certificate_is_not_accepted() {
-    // Something that is no TLS: the handshake fails before anything is sent.
+fn a_receiver_is_trusted_whose_certificate_is() {
+    let (endpoint, certificate, thread) = tls_receiver("127.0.0.1");
+    let client = Client::new(Settings { roots: Some(vec![certificate]), ..settings(endpoint) });
+    let said = client.send(Signal::Logs, b"the body", None);
+    assert_eq!(said, Answer::Taken { rejected: 0, why: String::new() });
+    assert!(thread.join().unwrap().starts_with(b"POST /v1/logs"));
+}
+
+#[test]
+fn an_untrusted_receiver_is_told_nothing() {
+    let (_, other, _) = tls_receiver("127.0.0.1");
+    for (name, roots) in [
+        // Whom the system does not know, whom somebody else vouches for, who is somebody else.
+        ("127.0.0.1", None),
+        ("127.0.0.1", Some(vec![other])),
+        ("elsewhere.example", None),
+    ] {
+        let (endpoint, own, thread) = tls_receiver(name);
+        let roots = if name == "127.0.0.1" { roots } else { Some(vec![own]) };
+        let client = Client::new(Settings { roots, ..settings(endpoint) });
+        let said = client.send(Signal::Logs, b"the body", None);
+        let Answer::Later { after: None, why } = said else { panic!("{name}: {said:?}") };
+        assert!(why.contains("certificate"), "{why}");
+        assert!(thread.join().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn nothing_is_sent_to_who_does_not_speak_tls() {
     let receiver = Receiver::start(|_, _| answer("200 OK", &[], b""));
     let client = Client::new(settings(receiver.endpoint().replace("http:", "https:")));
     let said = client.send(Signal::Logs, b"", Some(Duration::from_secs(1)));
