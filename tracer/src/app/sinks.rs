@@ -7,6 +7,7 @@ use anyhow::Result;
 use crate::cli::Options;
 use crate::core::record::Record;
 use crate::report::{Start, WallClock};
+use crate::sinks::prometheus::Prometheus;
 use crate::sinks::{Sink, Standing};
 
 /// All of them, and when each is to be told next how things stand.
@@ -22,6 +23,9 @@ impl Sinks {
     /// What can't be opened, and why.
     pub(super) fn open(options: &Options) -> Result<Self> {
         let mut sinks = Self::default();
+        if let Some(addr) = options.metrics.listen {
+            sinks.add(Prometheus::open(addr, &options.metrics.config(&options.filters))?);
+        }
         #[cfg(feature = "otlp")]
         if let Some(otlp) = crate::sinks::otlp::Otlp::open(options)? {
             sinks.add(otlp);

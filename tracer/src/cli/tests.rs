@@ -273,6 +273,28 @@ fn limits_are_numbers_above_zero() {
 }
 
 #[test]
+fn a_port_alone_is_one_of_the_loopbacks() {
+    for (typed, addr) in [
+        ("9464", "127.0.0.1:9464"),
+        (":9464", "127.0.0.1:9464"),
+        ("0.0.0.0:80", "0.0.0.0:80"),
+        ("[::1]:1", "[::1]:1"),
+    ] {
+        let options = of(&["--metrics", typed]);
+        assert_eq!(options.metrics.listen, Some(addr.parse().unwrap()));
+    }
+    for wrong in ["localhost:9464", "70000", "::1:9464x", "", "*:80"] {
+        let error = Options::from_args(["tracer", "--metrics", wrong]).unwrap_err().to_string();
+        assert!(error.contains("0.0.0.0:9464") && error.contains("give a port"), "{error}");
+    }
+    let options = of(&["--port", "80,8000-8100", "--local-port", "443", "--metrics-ports", "3"]);
+    let config = options.metrics.config(&options.filters);
+    assert_eq!((config.named_ports.as_slice(), config.ports), (&[443, 80][..], 3));
+    assert!(of(&["--metrics", "1", "--hook-stats"]).metrics.hook_stats);
+    assert!(!of(&["--metrics", "1"]).metrics.hook_stats);
+}
+
+#[test]
 fn mistakes_are_one_sentence_that_says_what_is_right() {
     for (args, sentence) in [
         (

@@ -109,11 +109,18 @@ impl Metrics {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let close = || Histogram::new(catalogue::CLOSE_BOUNDS);
+        let handshake = || Histogram::new(catalogue::HANDSHAKE_BOUNDS);
+        let named = || config.named_ports.iter().map(|port| Port::One(*port));
         Self {
             ports: Ports::new(&config.named_ports, config.ports),
             connections: Default::default(),
-            handshakes: BTreeMap::new(),
-            accept_waits: BTreeMap::new(),
+            // What is known to come is there from the beginning, so that its first is a rise.
+            handshakes: named()
+                .map(|port| (1, Some(port)))
+                .chain([(0, None)])
+                .map(|series| (series, handshake()))
+                .collect(),
+            accept_waits: named().map(|port| (port, handshake())).collect(),
             closes: std::array::from_fn(|_| close()),
             phases: std::array::from_fn(|_| close()),
             client_syns: 0,

@@ -91,7 +91,7 @@ families! {
         "Requests that were answered and never became a connection";
     HANDSHAKE_RETRANSMITS "tracer_handshake_retransmits" Counter NONE, ["role", "kind"],
         "SYNs and SYN-ACKs that were sent again for connections that ended";
-    TRANSFERRED "tracer_payload_bytes" Counter BYTES, ["direction"],
+    TRANSFERRED "tracer_bytes" Counter BYTES, ["direction"],
         "Payload of connections that ended: acknowledged by the peer, and received";
     RETRANSMITS "tracer_retransmits" Counter NONE, [],
         "Segments that ended connections sent again after the handshake";

@@ -11,7 +11,7 @@ pub(super) const MOST_INTERFACES: usize = 64;
 
 pub(super) fn series(hooks: &[Hook]) -> Vec<Series> {
     // By its labels: a name that is there twice would be refused with all the rest.
-    let mut attached: BTreeMap<(&str, &str, Option<&str>), bool> = BTreeMap::new();
+    let mut attached: BTreeMap<(&str, Option<&str>, Option<&str>), bool> = BTreeMap::new();
     let mut interfaces = 0;
     for hook in hooks {
         let mut interface = hook.interface.as_deref();
@@ -21,15 +21,14 @@ pub(super) fn series(hooks: &[Hook]) -> Vec<Series> {
                 interface = Some("other");
             }
         }
-        *attached
-            .entry((&hook.name, hook.mode.as_deref().unwrap_or_default(), interface))
-            .or_insert(true) &= hook.attached;
+        *attached.entry((&hook.name, hook.mode.as_deref(), interface)).or_insert(true) &=
+            hook.attached;
     }
     attached
         .into_iter()
         .map(|((name, mode, interface), attached)| {
-            let mut labels: Labels =
-                vec![("hook", name.to_owned().into()), ("mode", mode.to_owned().into())];
+            let mut labels: Labels = vec![("hook", name.to_owned().into())];
+            labels.extend(mode.map(|mode| ("mode", mode.to_owned().into())));
             labels.extend(interface.map(|interface| ("interface", interface.to_owned().into())));
             Series { labels, value: Value::Gauge(Number::Int(attached.into())) }
         })

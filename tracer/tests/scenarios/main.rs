@@ -31,6 +31,7 @@ mod half_open;
 mod handshake;
 mod lifecycle;
 mod load;
+mod metrics;
 mod middle;
 mod netdev;
 #[cfg(feature = "otlp")]

@@ -160,7 +160,7 @@ fn a_receiver_is_told_what_the_report_says() {
             assert!((sum - wanted).abs() <= took.len() as f64 * 1e-6, "{metric}: {sum}, {wanted}");
         }
         let sent: u64 = records.iter().filter_map(|record| record["bytes_sent"].as_u64()).sum();
-        assert_eq!(metrics.sum("tracer.payload", &[("direction", "sent")]), sent);
+        assert_eq!(metrics.sum("tracer.bytes", &[("direction", "sent")]), sent);
         assert_eq!(metrics.sum("tracer.otlp_records", &[("result", "dropped")]), 0);
     });
 }

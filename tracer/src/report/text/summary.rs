@@ -465,7 +465,7 @@ pub(super) fn end(text: &Text, end: &End, out: &mut BytesMut) {
             .iter()
             .filter(|program| program.runs > 0)
             .map(|ProgramRuns { program, runs, took }| {
-                format!("{program} {runs} × {}", Human(took / runs))
+                format!("{program} {runs} × {}ns", took / runs)
             })
             .collect();
         let total = Human(programs.iter().map(|program| program.took).sum());

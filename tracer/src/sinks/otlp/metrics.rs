@@ -113,7 +113,12 @@ fn name(descriptor: &'static Descriptor) -> String {
     ];
     match conventional.iter().find(|(of, _)| std::ptr::eq(*of, descriptor)) {
         Some((_, name)) => (*name).to_owned(),
-        None => descriptor.stem().replacen('_', ".", 1),
+        None => {
+            let stem = descriptor.stem();
+            // A name that is a unit keeps it; the Collector puts no unit twice into a name.
+            let name = if stem.contains('_') { stem } else { descriptor.name };
+            name.replacen('_', ".", 1)
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) mod netns;
 pub(crate) mod otlp;
 pub(crate) mod patient;
 pub(crate) mod raw;
+pub(crate) mod scrape;
 pub(crate) mod sock;
 pub(crate) mod tracer;
 pub(crate) mod wire;

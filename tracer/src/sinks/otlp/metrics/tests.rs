@@ -37,7 +37,11 @@ fn in_prometheus(metric: &Metric) -> Vec<String> {
         "1" => "_ratio",
         _ => "",
     };
-    let base = format!("{}{suffix}", metric.name.replace('.', "_"));
+    let mut base = metric.name.replace('.', "_");
+    // Not twice.
+    if !base.ends_with(suffix) {
+        base.push_str(suffix);
+    }
     match metric.data.as_ref().unwrap() {
         Data::Sum(sum) if sum.is_monotonic => vec![format!("{base}_total")],
         Data::Histogram(_) => ["bucket", "sum", "count"].map(|of| format!("{base}_{of}")).into(),
