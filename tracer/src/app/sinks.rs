@@ -35,6 +35,10 @@ impl Sinks {
             sinks.needed_later.extend(page.needed_later());
             sinks.add(page);
         }
+        #[cfg(feature = "otlp")]
+        if let Some(otlp) = crate::sinks::otlp::Otlp::open(options)? {
+            sinks.add(otlp);
+        }
         Ok(sinks)
     }
 

@@ -18,12 +18,14 @@ use crate::metrics;
 
 pub mod generate;
 pub mod instead;
+pub mod otlp;
 pub mod values;
 
 #[cfg(test)]
 mod tests;
 
 use instead::InsteadOptions;
+use otlp::OtlpOptions;
 use values::{Netns, StuckAfter};
 
 /// What the user asked for.
@@ -50,6 +52,9 @@ pub struct Options {
     /// Where the reports go.
     #[command(flatten)]
     pub output: OutputOptions,
+    /// What is sent to an OpenTelemetry Collector.
+    #[command(flatten)]
+    pub otlp: OtlpOptions,
     /// Figures for a monitoring system.
     #[command(flatten)]
     pub metrics: MetricsOptions,
@@ -381,6 +386,9 @@ impl Options {
         }
         if *test_alert && self.output.report.is_some() {
             return Some("--test-alert traces nothing: there is nothing to --report".to_owned());
+        }
+        if *test_alert && self.otlp.otlp.is_some() {
+            return Some("--test-alert sends nothing by --otlp".to_owned());
         }
         None
     }
