@@ -13,3 +13,4 @@ pub mod metrics;
 pub mod report;
 pub mod sinks;
 pub mod system;
+pub mod top;

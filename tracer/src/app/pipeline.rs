@@ -467,6 +467,7 @@ impl Pipeline {
         patience: Duration,
     ) -> Result<()> {
         log::debug!("{} summaries of SYNs came through the ring", self.summaries);
+        self.sinks.closing();
         let deadline = Instant::now() + patience;
         self.make_room();
         self.progress = None;

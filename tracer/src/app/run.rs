@@ -16,7 +16,7 @@ use super::setup;
 use super::signals::{Signal, Signals};
 use super::sinks::Sinks;
 use super::start::{cannot, described, start_record};
-use crate::cli::{Format, Options};
+use crate::cli::{Format, Options, OutputOptions};
 use crate::core::Core;
 use crate::core::event::MonoNs;
 use crate::core::record::End;
@@ -27,6 +27,7 @@ use crate::system::host::{self, ClockOffset};
 use crate::system::interfaces::Watch;
 use crate::system::netns::{self, Snapshot};
 use crate::system::privileges;
+use crate::top::stderr::Captured;
 
 /// How often the ring is looked at while there is something in it.
 const BUSY_TICK: Duration = Duration::from_millis(20);
@@ -86,9 +87,16 @@ async fn trace(options: &Options) -> Result<()> {
     }
     let mut signals = Signals::new()?;
     let output = Output::open(options)?;
+    // Before anybody inherits it who may say something while the live view is shown.
+    let captured = match options.output.top {
+        true => Captured::redirect().context("cannot collect what goes to stderr")?,
+        false => None,
+    };
     // A process apart, which must not inherit what is opened and attached from here on.
     let alerts = AlertRunner::new(options)?;
-    let sinks = Sinks::open(options)?;
+    let sinks = Sinks::open(options, captured)?;
+    let quit = sinks.quit();
+    tokio::pin!(quit);
 
     let run_stats = setup::run_stats(options)?;
     let mut kernel = Kernel::load(&setup::load_config(options, &filters, ring_size, own_netns))?;
@@ -181,6 +189,7 @@ async fn trace(options: &Options) -> Result<()> {
             signal = signals.next() => Wake::Signal(signal),
             why = &mut closed => Wake::OutputClosed(why),
             () = until(deadline) => Wake::Deadline,
+            () = &mut quit => Wake::Quit,
             () = next(&mut interval) => Wake::Interval,
             change = watch.next(), if watching => Wake::Change(change),
             wake = flood_wake(&mut flood_clock) => Wake::Flood(wake),
@@ -249,11 +258,12 @@ async fn trace(options: &Options) -> Result<()> {
                 pipeline.drain_present();
                 pipeline.summary(now());
             }
+            Wake::Signal(Signal::Reopen) if hung_up(options) => break,
             Wake::Signal(Signal::Reopen) => pipeline.writer().reopen(),
             Wake::Signal(Signal::Resize) => {
                 pipeline.report().resize(terminal::width(std::io::stdout().as_fd()));
             }
-            Wake::Signal(Signal::Stop) | Wake::Deadline => break,
+            Wake::Signal(Signal::Stop) | Wake::Deadline | Wake::Quit => break,
             // Others are told all the same how it ended.
             Wake::OutputClosed(why) => {
                 gone = Some(why);
@@ -306,6 +316,12 @@ async fn trace(options: &Options) -> Result<()> {
     }
 }
 
+/// Whether SIGHUP is no log rotation but means that nobody looks at the live view any more.
+fn hung_up(options: &Options) -> bool {
+    let OutputOptions { top, output, .. } = &options.output;
+    *top && (output.is_none() || terminal::has_gone())
+}
+
 fn output_closed(why: Closed) -> Result<()> {
     match why {
         // Whoever read has gone: `tracer | head`.
@@ -325,6 +341,8 @@ enum Wake {
     Ring,
     Interval,
     Deadline,
+    /// The user wants to end.
+    Quit,
     OutputClosed(Closed),
     Signal(Signal),
     Change(Result<crate::system::interfaces::Change>),

@@ -1,9 +1,11 @@
 //! Who is told besides the report.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use caps::CapsHashSet;
+use tokio::sync::Notify;
 
 use crate::cli::Options;
 use crate::core::record::Record;
@@ -11,6 +13,8 @@ use crate::report::{Start, WallClock};
 use crate::sinks::page::Page;
 use crate::sinks::prometheus::Prometheus;
 use crate::sinks::{Sink, Standing};
+use crate::top::Top;
+use crate::top::stderr::Captured;
 
 /// All of them, and when each is to be told next how things stand.
 #[derive(Default)]
@@ -18,15 +22,23 @@ pub(super) struct Sinks {
     all: Vec<(Box<dyn Sink>, Instant)>,
     /// Capabilities that they need for as long as the run lasts.
     needed_later: CapsHashSet,
+    /// One of them wants the run to end.
+    quit: Arc<Notify>,
 }
 
 impl Sinks {
-    /// Opens what the user asked for, before anything is attached.
+    /// Opens what the user asked for, before anything is attached. `captured` is stderr while the
+    /// live view has the terminal.
     ///
     /// # Errors
     /// What can't be opened, and why.
-    pub(super) fn open(options: &Options) -> Result<Self> {
+    pub(super) fn open(options: &Options, captured: Option<Captured>) -> Result<Self> {
         let mut sinks = Self::default();
+        if options.output.top {
+            let (color, hosts) = (options.output.color, options.limits.max_hosts);
+            let limit = options.show.duration;
+            sinks.add(Top::open(color, hosts, limit, captured, Arc::clone(&sinks.quit))?);
+        }
         if let Some(addr) = options.metrics.listen {
             sinks.add(Prometheus::open(addr, &options.metrics.config(&options.filters))?);
         }
@@ -45,6 +57,12 @@ impl Sinks {
     /// What they need after the start, besides what all of tracer does.
     pub(super) fn needed_later(&self) -> &CapsHashSet {
         &self.needed_later
+    }
+
+    /// Waits until one of them wants the run to end.
+    pub(super) fn quit(&self) -> impl Future<Output = ()> + use<> {
+        let quit = Arc::clone(&self.quit);
+        async move { quit.notified().await }
     }
 
     /// Adds one.
@@ -77,6 +95,13 @@ impl Sinks {
                 *due = now + sink.period();
                 sink.standing(standing, clock);
             }
+        }
+    }
+
+    /// The end of the report is about to be written.
+    pub(super) fn closing(&mut self) {
+        for (sink, _) in &mut self.all {
+            sink.closing();
         }
     }
 

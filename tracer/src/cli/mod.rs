@@ -73,6 +73,7 @@ Examples:
   tracer --remote-port 5432 --slower-than 100
                                          slow handshakes and closes with a database
   tracer --host 10.0.0.0/8 --interval 10 figures per remote host every 10 s
+  tracer --top --port 443                the same live, on the whole screen
   tracer -f json --output trace.jsonl    every connection, for programs
   tracer --duration 60 --report run.html a page to keep, about a minute
   tracer --test-alert --on-alert ./page  does the program that is to be told of floods work?
@@ -183,6 +184,10 @@ pub struct OutputOptions {
     /// Text for people, or JSON Lines for programs
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
+    /// Full-screen live view: hosts, floods, latencies, stuck and ended connections; ? shows the
+    /// keys
+    #[arg(long)]
+    pub top: bool,
     /// Append to this file instead of writing to stdout; SIGHUP reopens it
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -370,6 +375,9 @@ impl Options {
         if let Some(message) = self.instead.contradiction(self) {
             return Some(message);
         }
+        if let Some(message) = self.top_contradiction() {
+            return Some(message.to_owned());
+        }
         let OutputOptions { on_alert, test_alert, .. } = &self.output;
         if on_alert.is_some() && !test_alert && self.syn.interfaces() == Interfaces::None {
             return Some(
@@ -391,6 +399,32 @@ impl Options {
             return Some("--test-alert sends nothing by --otlp".to_owned());
         }
         None
+    }
+
+    /// What `--top` can't be combined with.
+    fn top_contradiction(&self) -> Option<&'static str> {
+        let OutputOptions { top, format, output, test_alert, .. } = &self.output;
+        let beside_a_file = *top && output.is_none();
+        match () {
+            () if *top && *test_alert => {
+                Some("--test-alert traces nothing: there is nothing for --top to show")
+            }
+            () if *top && self.instead.check => {
+                Some("--check traces nothing: there is nothing for --top to show")
+            }
+            () if beside_a_file && *format == Format::Json => Some(
+                "--top shows a screen on stdout where --format json would write: give --output \
+                 FILE for the records, or leave one of them out",
+            ),
+            () if beside_a_file && self.show.interval.is_some() => Some(
+                "--interval needs --output FILE beside --top, which shows the last second and the \
+                 last 10 s by itself",
+            ),
+            () if beside_a_file && self.show.states => {
+                Some("--states needs --output FILE beside --top, which does not show transitions")
+            }
+            () => None,
+        }
     }
 
     /// Every filter in force, for the `start` record.

@@ -473,3 +473,21 @@ fn the_definition_is_sound() {
         );
     }
 }
+
+#[test]
+fn the_live_view_has_stdout_for_itself() {
+    assert!(!of(&[]).output.top && of(&["--top"]).output.top);
+    for (args, word) in [
+        (&["--top", "--format", "json"][..], "give --output FILE"),
+        (&["--top", "--interval", "3"], "--interval needs --output FILE"),
+        (&["--top", "--states"], "--states needs --output FILE"),
+        (&["--top", "--test-alert"], "nothing for --top to show"),
+        (&["--top", "--check"], "nothing for --top to show"),
+    ] {
+        let error = Options::of(args).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(word) && error.exit_code() == 2, "{text}");
+    }
+    let _ = of(&["--top", "--format", "json", "--interval", "3", "--states", "--output", "f"]);
+    let _ = of(&["--top", "--duration", "9", "--count", "3", "--on-alert", "/bin/true"]);
+}

@@ -4,6 +4,7 @@
 use histogram::{Config, Histogram32};
 
 use super::record::Quantiles;
+use super::spread::Spread;
 
 /// So many durations are kept as they are before a histogram takes over.
 const FEW: usize = 32;
@@ -91,6 +92,21 @@ impl Durations {
             Held::Many(many) => Some(many),
             Held::Few(_) => None,
         }
+    }
+
+    /// How they spread over wide steps.
+    pub(crate) fn spread(&self) -> Spread {
+        let mut spread = Spread::default();
+        match &self.held {
+            Held::Few(few) => few.iter().for_each(|ns| spread.add(*ns, 1)),
+            Held::Many(many) => {
+                for bucket in many.iter().filter(|bucket| bucket.count() > 0) {
+                    let middle = bucket.start() + (bucket.end() - bucket.start()) / 2;
+                    spread.add(middle.min(self.max), bucket.count());
+                }
+            }
+        }
+        spread
     }
 
     /// Its percentiles (nearest rank); `None` if it is empty.

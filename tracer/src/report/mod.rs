@@ -9,6 +9,7 @@ use crate::core::record::{End, Host, OpenConnection, Record};
 pub mod check;
 pub mod clock;
 pub mod escape;
+pub mod held;
 pub mod json;
 pub mod losses;
 pub mod progress;
@@ -22,6 +23,7 @@ pub mod writer;
 pub(crate) mod samples;
 
 pub use clock::WallClock;
+pub use held::Held;
 pub use json::Json;
 pub use progress::Progress;
 pub use start::{Hook, Limits, Start};

@@ -48,6 +48,9 @@ pub trait Sink {
         Duration::from_secs(1)
     }
 
+    /// The end of the report is about to be written: whoever has the terminal gives it back.
+    fn closing(&mut self) {}
+
     /// The run is over, at most `patience` may be spent on the way out. Comes last, once.
     ///
     /// # Errors

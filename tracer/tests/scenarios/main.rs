@@ -46,5 +46,6 @@ mod queues;
 mod report;
 mod reset;
 mod support;
+mod top;
 mod troubleshooting;
 mod unanswered;

@@ -245,6 +245,7 @@ pub(crate) fn number(value: f64) -> String {
     format!("{:.places$}", value + 0.0)
 }
 
+/// A share of 1 in percent; what is no number is `-`.
 pub(crate) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if !percent.is_finite() {

@@ -15,7 +15,7 @@ use crate::core::record::{
 };
 
 pub(crate) mod alert;
-mod cell;
+pub(crate) mod cell;
 mod check;
 mod layout;
 mod line;
@@ -26,8 +26,10 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use alert::{number, percent};
 pub use check::check;
 pub use notice::start_notice;
+pub(crate) use notice::wrap;
 
 use layout::Layout;
 use line::Line;

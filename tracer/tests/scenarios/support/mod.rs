@@ -24,6 +24,7 @@ pub(crate) mod raw;
 pub(crate) mod scrape;
 pub(crate) mod sock;
 pub(crate) mod terminal;
+pub(crate) mod tmux;
 pub(crate) mod tracer;
 pub(crate) mod wire;
 
