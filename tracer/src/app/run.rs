@@ -42,6 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// What failed, why, and what to do, for the user.
 pub fn run(options: &Options) -> Result<()> {
+    if let Some(done) = super::instead::run(options) {
+        return done;
+    }
     if options.output.test_alert {
         return test_alert(options);
     }
@@ -64,11 +67,7 @@ async fn trace(options: &Options) -> Result<()> {
     host::raise_memlock(running.version)?;
     let own_netns = netns::own_inode().context("cannot tell tracer's own network namespace")?;
     let filters = options.filters.kernel(own_netns);
-    let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
-        .ok()
-        .flatten()
-        .map_or(4096, |size| size as u64);
-    let (ring_size, note) = options.limits.ring(page_size);
+    let (ring_size, note) = options.limits.ring(setup::page_size());
     if let Some(note) = note {
         log::info!("{note}");
     }
@@ -91,6 +90,7 @@ async fn trace(options: &Options) -> Result<()> {
     let alerts = AlertRunner::new(options)?;
     let sinks = Sinks::open(options)?;
 
+    let run_stats = setup::run_stats(options)?;
     let mut kernel = Kernel::load(&setup::load_config(options, &filters, ring_size, own_netns))?;
     let host_hooks = kernel.hooks().to_vec();
     let mut hooks = host_hooks.clone();
@@ -144,6 +144,7 @@ async fn trace(options: &Options) -> Result<()> {
         setup::shown(options),
         options.show.count,
     )?;
+    pipeline.show_progress(setup::progress(options));
     pipeline.tell_of_alerts(alerts);
     pipeline.tell(sinks);
     pipeline.watch_floods(floods);
@@ -172,8 +173,7 @@ async fn trace(options: &Options) -> Result<()> {
     let mut next_check = Instant::now() + LOSS_CHECK;
     let closed = pipeline.writer().closed();
     tokio::pin!(closed);
-    // Whoever is told besides the report is told to the end, even if nobody reads the report.
-    let mut why_closed = None;
+    let mut gone = None;
 
     while !pipeline.finished() {
         let wake = tokio::select! {
@@ -241,6 +241,7 @@ async fn trace(options: &Options) -> Result<()> {
                 let mut totals = pipeline.totals();
                 complete(&mut totals, counters, missed, hook_netns.is_some());
                 totals.duration = now().since(started);
+                totals.program_runs = run_stats.as_ref().map(|_| kernel.program_runs());
                 let hooks = hooks_now(&host_hooks, &devices);
                 pipeline.standing(&totals, &hooks);
             }
@@ -253,13 +254,15 @@ async fn trace(options: &Options) -> Result<()> {
                 pipeline.report().resize(terminal::width(std::io::stdout().as_fd()));
             }
             Wake::Signal(Signal::Stop) | Wake::Deadline => break,
+            // Others are told all the same how it ended.
             Wake::OutputClosed(why) => {
-                why_closed = Some(why);
+                gone = Some(why);
                 break;
             }
         }
         if Instant::now() >= next_check {
             next_check = Instant::now() + LOSS_CHECK;
+            pipeline.progress(Duration::from_nanos(now().since(started)));
             if let Some(logger) = &mut logger {
                 logger.flush();
             }
@@ -291,8 +294,9 @@ async fn trace(options: &Options) -> Result<()> {
     let (counters, missed) = kernel.totals()?;
     complete(&mut end, counters, missed, hook_netns.is_some());
     end.duration = ended.since(started);
+    end.program_runs = run_stats.as_ref().map(|_| kernel.program_runs());
     pipeline.finish(ended, end, &hooks, PATIENCE)?;
-    if let Some(why) = why_closed {
+    if let Some(why) = gone {
         return output_closed(why);
     }
     tokio::select! {

@@ -9,6 +9,7 @@ use crate::cli::Options;
 use crate::core::record::Record;
 use crate::report::{Start, WallClock};
 use crate::sinks::page::Page;
+use crate::sinks::prometheus::Prometheus;
 use crate::sinks::{Sink, Standing};
 
 /// All of them, and when each is to be told next how things stand.
@@ -30,6 +31,9 @@ impl Sinks {
             let page = Page::open(path)?;
             sinks.needed_later.extend(page.needed_later());
             sinks.add(page);
+        }
+        if let Some(addr) = options.metrics.listen {
+            sinks.add(Prometheus::open(addr, &options.metrics.config(&options.filters))?);
         }
         Ok(sinks)
     }

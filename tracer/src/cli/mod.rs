@@ -4,6 +4,7 @@
 //! attached; its errors are one sentence and end with exit status 2.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,19 +14,24 @@ use clap::{Args, ColorChoice, CommandFactory, Parser, ValueEnum};
 use crate::core::event::Comm;
 use crate::core::record::{Outcome, Role};
 use crate::filter::{Described, Family, KernelFilters, PortRange, Prefix};
+use crate::metrics;
 
+pub mod generate;
+pub mod instead;
 pub mod values;
 
 #[cfg(test)]
 mod tests;
 
+use instead::InsteadOptions;
 use values::{Netns, StuckAfter};
 
 /// What the user asked for.
 #[derive(Parser, Clone, Debug)]
 #[command(
     name = "tracer",
-    version,
+    version = instead::VERSION,
+    disable_version_flag = true,
     about = "Shows how TCP connections on this host begin and end: how long handshakes and closes \
              take, who is slow, what fails.",
     after_help = EXAMPLES,
@@ -44,9 +50,15 @@ pub struct Options {
     /// Where the reports go.
     #[command(flatten)]
     pub output: OutputOptions,
+    /// Figures for a monitoring system.
+    #[command(flatten)]
+    pub metrics: MetricsOptions,
     /// Operating limits.
     #[command(flatten)]
     pub limits: LimitOptions,
+    /// What is to be done instead of tracing.
+    #[command(flatten)]
+    pub instead: InsteadOptions,
 }
 
 const EXAMPLES: &str = "\
@@ -59,6 +71,7 @@ Examples:
   tracer -f json --output trace.jsonl    every connection, for programs
   tracer --duration 60 --report run.html a page to keep, about a minute
   tracer --test-alert --on-alert ./page  does the program that is to be told of floods work?
+  tracer --check                         what would work on this machine, and what not?
 
 Needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN. SIGUSR1 prints the open connections and
 the summary so far, SIGHUP reopens the --output file.";
@@ -183,6 +196,34 @@ pub struct OutputOptions {
     /// How much tracer says about itself, on stderr
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     pub log_level: LogLevel,
+}
+
+/// Options of the figures for a monitoring system.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Metrics")]
+pub struct MetricsOptions {
+    /// Serve OpenMetrics for Prometheus at http://ADDR:PORT/metrics; without ADDR on 127.0.0.1
+    #[arg(long = "metrics", value_name = "[ADDR:]PORT", value_parser = values::listen_address)]
+    pub listen: Option<SocketAddr>,
+    /// How many local ports have figures of their own, besides those that --port or --local-port
+    /// name one by one; the others share the port `other`
+    #[arg(long, value_name = "N", default_value_t = 20,
+          value_parser = clap::value_parser!(u16).range(..=1000))]
+    pub metrics_ports: u16,
+    /// Have the kernel count and time the runs of its BPF programs: of every one on the host, each
+    /// run of which takes longer for it
+    #[arg(long)]
+    pub hook_stats: bool,
+}
+
+impl MetricsOptions {
+    /// What bounds the number of series.
+    #[must_use]
+    pub fn config(&self, filters: &FilterOptions) -> metrics::Config {
+        let ranges = filters.local_ports.iter().chain(&filters.ports);
+        let named = ranges.filter(|range| range.first() == range.last()).map(|port| port.first());
+        metrics::Config { named_ports: named.collect(), ports: self.metrics_ports.into() }
+    }
 }
 
 /// Options that bound memory and time.
@@ -320,6 +361,9 @@ impl Options {
         }
         if *xdp_mode != XdpMode::Auto && matches!(syn_hook, SynHook::Tcx | SynHook::Off) {
             return Some("--xdp-mode needs --syn-hook xdp or auto".to_owned());
+        }
+        if let Some(message) = self.instead.contradiction(self) {
+            return Some(message);
         }
         let OutputOptions { on_alert, test_alert, .. } = &self.output;
         if on_alert.is_some() && !test_alert && self.syn.interfaces() == Interfaces::None {

@@ -280,8 +280,22 @@ pub struct End {
     pub connections_evicted: u64,
     /// Records that a slow reader of the output missed.
     pub output_dropped: u64,
+    /// Runs of every kernel program since it was loaded; `None` where they are not counted
+    /// (`--hook-stats`).
+    pub program_runs: Option<Vec<ProgramRuns>>,
     /// Length of the run, nanoseconds.
     pub duration: u64,
+}
+
+/// Runs of one of tracer's kernel programs since it was loaded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProgramRuns {
+    /// The program's name in tracer's object.
+    pub program: String,
+    /// How many.
+    pub runs: u64,
+    /// How long all of them took, nanoseconds.
+    pub took: u64,
 }
 
 /// Where an alert is in its life.
@@ -323,6 +337,22 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Every verdict, in the order of the documentation.
+    pub const ALL: [Self; 12] = [
+        Self::Spoofed,
+        Self::SingleSource,
+        Self::Distributed,
+        Self::Prefix,
+        Self::PortScan,
+        Self::FlashCrowd,
+        Self::AcceptQueueOverload,
+        Self::Backscatter,
+        Self::Filtered,
+        Self::Forwarded,
+        Self::LossyPath,
+        Self::QueuePressure,
+    ];
+
     /// The name users see.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -69,10 +69,21 @@ impl WallClock {
         at.as_nanosecond() + i128::from(self.zone.to_offset(at).seconds()) * 1_000_000_000
     }
 
+    /// Seconds since 1970.
+    #[must_use]
+    pub fn unix_seconds(&self, at: MonoNs) -> f64 {
+        self.unix_ns(at) as f64 / 1e9
+    }
+
+    /// Nanoseconds since 1970.
+    #[must_use]
+    pub const fn unix_ns(&self, at: MonoNs) -> i128 {
+        self.offset.saturating_add(at.0 as i128)
+    }
+
     fn timestamp(&self, at: MonoNs) -> Timestamp {
         // Out of range only for a clock set to beyond the year 9999.
-        Timestamp::from_nanosecond(self.offset.saturating_add(i128::from(at.0)))
-            .unwrap_or(Timestamp::MAX)
+        Timestamp::from_nanosecond(self.unix_ns(at)).unwrap_or(Timestamp::MAX)
     }
 }
 

@@ -16,10 +16,11 @@ use super::{Report, Scope};
 use crate::core::event::MonoNs;
 use crate::core::record::{
     CloseInitiator, Connection, End, HandshakeSource, Host, ObservedFrom, OpenConnection, Outcome,
-    Record, Role, StateChange,
+    ProgramRuns, Record, Role, StateChange,
 };
 
 mod alert;
+mod check;
 mod line;
 
 #[cfg(test)]
@@ -27,8 +28,8 @@ mod tests;
 
 use alert::AlertLine;
 use line::{
-    ConnectionLine, EndLine, EndedLine, HostLine, HostName, OpenLine, PhasesLine, QuantilesLine,
-    StartLine, StateLine,
+    ConnectionLine, EndLine, EndedLine, HostLine, HostName, OpenLine, PhasesLine, ProgramRunsLine,
+    QuantilesLine, StartLine, StateLine,
 };
 
 /// Reports for programs.
@@ -224,6 +225,7 @@ impl Report for Json {
             handshakes_failed,
             connections_evicted,
             output_dropped,
+            program_runs,
             duration,
         } = end;
         let line = EndLine {
@@ -238,6 +240,15 @@ impl Report for Json {
             handshakes_failed: *handshakes_failed,
             connections_evicted: *connections_evicted,
             output_dropped: *output_dropped,
+            program_runs: program_runs.as_ref().map(|all| {
+                all.iter()
+                    .map(|ProgramRuns { program, runs, took }| ProgramRunsLine {
+                        program,
+                        runs: *runs,
+                        took_us: micros(*took),
+                    })
+                    .collect()
+            }),
             duration_us: micros(*duration),
         };
         write_line(&line, out);

@@ -6,6 +6,7 @@
 //! summaries count all.
 
 pub mod page;
+pub mod prometheus;
 
 use std::time::Duration;
 

@@ -15,6 +15,7 @@
 )]
 
 mod again;
+mod check;
 mod close;
 mod core_vm;
 mod cost;
@@ -30,14 +31,18 @@ mod flood_verdicts;
 mod formats;
 mod half_open;
 mod handshake;
+mod hostile;
 mod lifecycle;
 mod load;
+mod metrics;
 mod middle;
 mod netdev;
 mod owner;
 mod page;
+mod progress;
 mod queues;
 mod report;
 mod reset;
 mod support;
+mod troubleshooting;
 mod unanswered;

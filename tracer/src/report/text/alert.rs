@@ -103,6 +103,10 @@ impl Text {
                  now",
                 number(*syn_rate)
             ),
+            // Some begin when they are told: there is no time yet in which to count.
+            AlertEvent::Start if at == since => {
+                format!("{} {what}/s, since {since_when:.0}", number(*syn_rate))
+            }
             AlertEvent::Start | AlertEvent::Update => format!(
                 "{} {what}/s, {syn_count} in {lasted}, since {since_when:.0}",
                 number(*syn_rate)
@@ -309,6 +313,14 @@ mod tests {
         );
         let backscatter = Alert { verdict: Verdict::Backscatter, ..samples::notice() };
         assert!(shown(Some(80), false, backscatter).contains("100 SYN-ACK/s, 200 in"));
+    }
+
+    #[test]
+    fn what_begins_now_has_no_count_yet() {
+        let notice = samples::notice();
+        let now = Alert { since: notice.at, syn_count: 0, ..notice };
+        let shown = shown(Some(80), false, now);
+        assert!(shown.contains("\n    100 SYN/s, since 03:12:44\n"), "{shown}");
     }
 
     #[test]

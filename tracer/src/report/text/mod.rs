@@ -16,6 +16,7 @@ use crate::core::record::{
 
 pub(crate) mod alert;
 mod cell;
+mod check;
 mod layout;
 mod line;
 mod notice;
@@ -25,6 +26,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+pub use check::check;
 pub use notice::start_notice;
 
 use layout::Layout;

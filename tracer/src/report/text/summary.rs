@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 use super::cell::{self, cell};
 use super::notice::wrap;
 use super::*;
-use crate::core::record::Quantiles;
+use crate::core::record::{ProgramRuns, Quantiles};
 use crate::report::losses::{losses, unparsed};
 use crate::report::units::Human;
 
@@ -390,6 +390,7 @@ pub(super) fn end(text: &Text, end: &End, out: &mut BytesMut) {
         syns_repeated,
         handshakes_failed,
         output_dropped,
+        program_runs,
         duration,
         events: _,
         events_lost: _,
@@ -436,5 +437,17 @@ pub(super) fn end(text: &Text, end: &End, out: &mut BytesMut) {
     }
     if let Some(sentence) = unparsed(end) {
         put(&sentence, PLAIN);
+    }
+    if let Some(programs) = program_runs {
+        let each: Vec<_> = programs
+            .iter()
+            .filter(|program| program.runs > 0)
+            .map(|ProgramRuns { program, runs, took }| {
+                format!("{program} {runs} × {}ns", took / runs)
+            })
+            .collect();
+        let total = Human(programs.iter().map(|program| program.took).sum());
+        let each = if each.is_empty() { "none ran".to_owned() } else { each.join(", ") };
+        put(&format!("Kernel programs: {total} in all; {each}"), PLAIN);
     }
 }

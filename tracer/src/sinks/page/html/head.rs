@@ -88,6 +88,8 @@ pub(super) fn totals(run: &Run<'_>) -> Markup {
         handshakes_failed,
         connections_evicted: _,
         output_dropped: _,
+        // Among the hooks.
+        program_runs: _,
         duration: _,
     } = run.end;
     let failed: u64 = super::outcomes::failed(run.figures);
