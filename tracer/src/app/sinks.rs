@@ -27,13 +27,13 @@ impl Sinks {
     /// What can't be opened, and why.
     pub(super) fn open(options: &Options) -> Result<Self> {
         let mut sinks = Self::default();
+        if let Some(addr) = options.metrics.listen {
+            sinks.add(Prometheus::open(addr, &options.metrics.config(&options.filters))?);
+        }
         if let Some(path) = &options.output.report {
             let page = Page::open(path)?;
             sinks.needed_later.extend(page.needed_later());
             sinks.add(page);
-        }
-        if let Some(addr) = options.metrics.listen {
-            sinks.add(Prometheus::open(addr, &options.metrics.config(&options.filters))?);
         }
         Ok(sinks)
     }

@@ -63,7 +63,8 @@ impl Generated {
         // The generators offer hidden options as well.
         let all = Options::command();
         let shown = all.get_arguments().filter(|arg| !arg.is_hide_set()).cloned();
-        let mut command = clap::Command::new("tracer").disable_version_flag(true).args(shown);
+        let mut command = clap::Command::new("tracer").version(super::instead::VERSION);
+        command = command.disable_version_flag(true).args(shown);
         clap_complete::generate(shell, &mut command, "tracer", &mut text);
         Ok(text)
     }

@@ -61,14 +61,6 @@ impl WallClock {
         Local(at, self.zone.to_offset(at))
     }
 
-    /// Nanoseconds since 1970 as the local calendar counts them, for what is round by the local
-    /// clock.
-    #[must_use]
-    pub fn local_ns(&self, at: MonoNs) -> i128 {
-        let at = self.timestamp(at);
-        at.as_nanosecond() + i128::from(self.zone.to_offset(at).seconds()) * 1_000_000_000
-    }
-
     /// Seconds since 1970.
     #[must_use]
     pub fn unix_seconds(&self, at: MonoNs) -> f64 {
@@ -79,6 +71,14 @@ impl WallClock {
     #[must_use]
     pub const fn unix_ns(&self, at: MonoNs) -> i128 {
         self.offset.saturating_add(at.0 as i128)
+    }
+
+    /// Nanoseconds since 1970 as the local calendar counts them, for what is round by the local
+    /// clock.
+    #[must_use]
+    pub fn local_ns(&self, at: MonoNs) -> i128 {
+        let at = self.timestamp(at);
+        at.as_nanosecond() + i128::from(self.zone.to_offset(at).seconds()) * 1_000_000_000
     }
 
     fn timestamp(&self, at: MonoNs) -> Timestamp {

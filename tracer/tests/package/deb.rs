@@ -201,6 +201,8 @@ fn what_is_installed_traces() {
         machine.install();
         let version = machine.sh("tracer -V");
         assert!(version.starts_with(concat!("tracer ", env!("CARGO_PKG_VERSION"), " (commit ")));
+        let check = machine.sh("tracer --check --iface lo");
+        assert!(check.contains("\nTracing works here"), "{check}");
         let args = ["--format", "json", "--iface", "lo", "--netns", "self"];
         let mut tracer = Running::start(machine.command("/usr/bin/tracer").args(args));
         tracer.wait_for("start record", |record| record["type"] == "start");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::support::hostile::{COMMS, Form, check, connections};
+use crate::support::scrape::{endpoint, scrape};
 use crate::support::terminal::Program;
 use crate::support::tracer::command;
 use crate::support::{Tracer, scenario, wait_until};
@@ -51,6 +52,20 @@ fn lines_in_a_pipe_and_on_terminals() {
             check(Form::Text, text.as_bytes());
             assert_eq!(ended(&text), COMMS.len(), "{text}");
         }
+    });
+}
+
+#[test]
+fn metrics() {
+    scenario(|lab| {
+        let at = endpoint().to_string();
+        let tracer = Tracer::start(lab, &["--role", "client", "--metrics", &at]);
+        connections(lab);
+        tracer.wait_connections(COMMS.len());
+        let text = scrape(&lab.b);
+        assert!(text.contains("tracer_connections"), "{text}");
+        check(Form::Nameless, text.as_bytes());
+        tracer.stop().fine();
     });
 }
 

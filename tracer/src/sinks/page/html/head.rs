@@ -88,7 +88,6 @@ pub(super) fn totals(run: &Run<'_>) -> Markup {
         handshakes_failed,
         connections_evicted: _,
         output_dropped: _,
-        // Among the hooks.
         program_runs: _,
         duration: _,
     } = run.end;
