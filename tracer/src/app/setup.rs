@@ -29,6 +29,10 @@ pub(super) fn check_kernel(kernel: &Kernel) -> Result<()> {
 
 /// The line that says how far a run of limited duration has come.
 pub(super) fn progress(options: &Options) -> Option<Progress> {
+    if options.output.top {
+        // The live view has the terminal, and says it itself.
+        return None;
+    }
     let text = options.output.format == cli::Format::Text;
     Progress::new(options.show.duration?, text, options.output.output.is_none())
 }

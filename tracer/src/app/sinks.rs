@@ -20,10 +20,10 @@ use crate::top::stderr::Captured;
 #[derive(Default)]
 pub(super) struct Sinks {
     all: Vec<(Box<dyn Sink>, Instant)>,
-    /// One of them wants the run to end.
-    quit: Arc<Notify>,
     /// Capabilities that they need for as long as the run lasts.
     needed_later: CapsHashSet,
+    /// One of them wants the run to end.
+    quit: Arc<Notify>,
 }
 
 impl Sinks {
@@ -47,18 +47,22 @@ impl Sinks {
             sinks.needed_later.extend(page.needed_later());
             sinks.add(page);
         }
+        #[cfg(feature = "otlp")]
+        if let Some(otlp) = crate::sinks::otlp::Otlp::open(options)? {
+            sinks.add(otlp);
+        }
         Ok(sinks)
+    }
+
+    /// What they need after the start, besides what all of tracer does.
+    pub(super) fn needed_later(&self) -> &CapsHashSet {
+        &self.needed_later
     }
 
     /// Waits until one of them wants the run to end.
     pub(super) fn quit(&self) -> impl Future<Output = ()> + use<> {
         let quit = Arc::clone(&self.quit);
         async move { quit.notified().await }
-    }
-
-    /// What they need after the start, besides what all of tracer does.
-    pub(super) fn needed_later(&self) -> &CapsHashSet {
-        &self.needed_later
     }
 
     /// Adds one.

@@ -18,12 +18,14 @@ use crate::metrics;
 
 pub mod generate;
 pub mod instead;
+pub mod otlp;
 pub mod values;
 
 #[cfg(test)]
 mod tests;
 
 use instead::InsteadOptions;
+use otlp::OtlpOptions;
 use values::{Netns, StuckAfter};
 
 /// What the user asked for.
@@ -50,6 +52,9 @@ pub struct Options {
     /// Where the reports go.
     #[command(flatten)]
     pub output: OutputOptions,
+    /// What is sent to an OpenTelemetry Collector.
+    #[command(flatten)]
+    pub otlp: OtlpOptions,
     /// Figures for a monitoring system.
     #[command(flatten)]
     pub metrics: MetricsOptions,
@@ -390,20 +395,17 @@ impl Options {
         if *test_alert && self.output.report.is_some() {
             return Some("--test-alert traces nothing: there is nothing to --report".to_owned());
         }
+        if *test_alert && self.otlp.otlp.is_some() {
+            return Some("--test-alert sends nothing by --otlp".to_owned());
+        }
         None
     }
 
     /// What `--top` can't be combined with.
     fn top_contradiction(&self) -> Option<&'static str> {
-        let OutputOptions { top, format, output, test_alert, .. } = &self.output;
+        let OutputOptions { top, format, output, .. } = &self.output;
         let beside_a_file = *top && output.is_none();
         match () {
-            () if *top && *test_alert => {
-                Some("--test-alert traces nothing: there is nothing for --top to show")
-            }
-            () if *top && self.instead.check => {
-                Some("--check traces nothing: there is nothing for --top to show")
-            }
             () if beside_a_file && *format == Format::Json => Some(
                 "--top shows a screen on stdout where --format json would write: give --output \
                  FILE for the records, or leave one of them out",

@@ -20,6 +20,17 @@ pub enum Role {
     Server,
 }
 
+impl Role {
+    /// The name users see and type.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+}
+
 /// Where `handshake` comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum HandshakeSource {
@@ -33,6 +44,19 @@ pub enum HandshakeSource {
     Capture,
 }
 
+impl HandshakeSource {
+    /// The name users see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Syn => "syn",
+            Self::State => "state",
+            Self::Srtt => "srtt",
+            Self::Capture => "capture",
+        }
+    }
+}
+
 /// Who closed first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CloseInitiator {
@@ -42,6 +66,18 @@ pub enum CloseInitiator {
     Remote,
     /// Both FINs crossed.
     Both,
+}
+
+impl CloseInitiator {
+    /// The name users see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Remote => "remote",
+            Self::Both => "both",
+        }
+    }
 }
 
 /// How a connection ended.
@@ -106,6 +142,17 @@ pub enum ObservedFrom {
     Start,
     /// It was open when tracing began.
     Middle,
+}
+
+impl ObservedFrom {
+    /// The name users see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Middle => "middle",
+        }
+    }
 }
 
 /// Time spent in each state, nanoseconds.
@@ -305,6 +352,18 @@ pub enum AlertEvent {
     Start,
     Update,
     End,
+}
+
+impl AlertEvent {
+    /// The name users see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Update => "update",
+            Self::End => "end",
+        }
+    }
 }
 
 /// What is held to be going on.

@@ -5,6 +5,8 @@
 //! What hides records from the report (`--failed`, `--slower-than`, ...) hides them from no sink:
 //! summaries count all.
 
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod page;
 pub mod prometheus;
 

@@ -183,6 +183,20 @@ fn count_threads() -> anyhow::Result<usize> {
     Ok(std::fs::read_dir("/proc/self/task").context("can't count the process's threads")?.count())
 }
 
+/// For a thread that does nothing but talk to strangers: gives up every capability it has, and the
+/// priority that [`raise_priority`] gave. The process's other threads keep theirs.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn drop_all_in_this_thread() -> anyhow::Result<()> {
+    // SAFETY: takes plain numbers; on Linux who 0 is the calling thread (setpriority(2), notes).
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
+    if result != 0 {
+        log::debug!("cannot lower the priority: {}", std::io::Error::last_os_error());
+    }
+    drop_in_this_thread(&CapsHashSet::new())
+}
+
 fn drop_in_this_thread(keep: &CapsHashSet) -> anyhow::Result<()> {
     nix::sys::prctl::set_no_new_privs().context("can't set no_new_privs")?;
     let what =

@@ -12,6 +12,7 @@ use scraper::{ElementRef, Html, Selector};
 use tempfile::TempDir;
 
 use crate::support::raw::{ACK, SYN};
+use crate::support::scrape;
 use crate::support::sock::{Talk as _, accept, set_tcp_option};
 use crate::support::tracer::command;
 use crate::support::{Child, Lab, Raw, Run, Tracer, Value, alone, pause};
@@ -110,12 +111,15 @@ fn every_format_shows_the_same_numbers() {
         while !text.stderr().contains("tracing") {
             pause(20);
         }
-        let json = Tracer::start(lab, &["--report", page.to_str().expect("UTF-8")]);
+        let report = page.to_str().expect("UTF-8");
+        let metrics = scrape::PORT.to_string();
+        let json = Tracer::start(lab, &["--report", report, "--metrics", &metrics]);
         // Both have listed their sockets.
         pause(300);
         let kept = traffic(lab);
         // The last samples of the half-open connections have been taken.
         pause(1_500);
+        let scraped = scrape::scrape(&lab.b);
         // At the same moment, or nearly so: nothing happens in between.
         text.signal(Signal::SIGINT);
         let json = json.stop();
@@ -138,6 +142,7 @@ fn every_format_shows_the_same_numbers() {
             assert_eq!(said, Some(count.to_string().as_str()), "{name}\n{}", json.dump());
         }
         agree("the page", &said, &of_page(&page), 80);
+        agree("the metrics", &said, &of_metrics(&scraped), 14);
         let (mut counts, durations) = of_text(&text);
         // A handshake that is under way just when a tracer looks is half-open for that one.
         let peaks = counts.extract_if(.., |name, _| name.ends_with("half_open_peak"));
@@ -242,6 +247,37 @@ fn of_page(path: &Path) -> Figures {
     figures.insert("outcome/closed".to_owned(), sum("closed").to_string());
     figures.insert("failed".to_owned(), sum("failed").to_string());
     figures.insert("syns".to_owned(), sum("syns").to_string());
+    figures
+}
+
+/// What Prometheus gets; it knows no hosts.
+fn of_metrics(text: &str) -> Figures {
+    let mut figures = Figures::new();
+    let mut outcomes: BTreeMap<&str, f64> = BTreeMap::new();
+    for line in text.lines().filter(|line| line.starts_with("tracer_connections_total{")) {
+        let outcome = line.split("outcome=\"").nth(1).and_then(|rest| rest.split('"').next());
+        let count = line.rsplit(' ').next().and_then(|count| count.parse::<f64>().ok());
+        *outcomes.entry(outcome.expect("an outcome")).or_default() += count.expect("a count");
+    }
+    let failed: f64 = outcomes.iter().filter(|(name, _)| **name != "closed").map(|(_, n)| n).sum();
+    figures.insert("failed".to_owned(), failed.to_string());
+    for (outcome, count) in outcomes.into_iter().filter(|(_, count)| *count > 0.0) {
+        figures.insert(format!("outcome/{outcome}"), count.to_string());
+    }
+    for (name, prefix) in [
+        ("connections", "tracer_connections_total{"),
+        ("open", "tracer_connections_open "),
+        ("events_lost", "tracer_events_lost_total "),
+        ("syns", "tracer_syn_total "),
+        ("syns_repeated", "tracer_syn_repeated_total "),
+        ("syns_unparsed", "tracer_syn_unparsed_total "),
+        ("handshakes_failed", "tracer_handshakes_failed_total "),
+        ("connections_evicted", "tracer_connections_evicted_total "),
+        ("output_dropped", "tracer_output_dropped_total "),
+    ] {
+        let sum = scrape::sum(text, prefix).unwrap_or_else(|| panic!("no {prefix} in\n{text}"));
+        figures.insert(name.to_owned(), sum.to_string());
+    }
     figures
 }
 

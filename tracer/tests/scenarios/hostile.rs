@@ -82,3 +82,19 @@ fn filters_on_stderr_and_in_the_start_record() {
         run.fine();
     });
 }
+
+#[test]
+fn the_report_page() {
+    scenario(|lab| {
+        let folder = tempfile::TempDir::new().expect("a directory");
+        let path = folder.path().join("run.html");
+        let report = path.to_str().expect("UTF-8");
+        let args = ["--role", "client", "--comm", "zq\u{1b}[31m<zq", "--report", report];
+        Tracer::start(lab, &args).stop().fine();
+        check(Form::Html, &std::fs::read(&path).expect("the filter's page"));
+        let tracer = Tracer::start(lab, &["--role", "client", "--report", report]);
+        connections(lab);
+        tracer.stop_after(COMMS.len()).fine();
+        check(Form::Html, &std::fs::read(&path).expect("the page"));
+    });
+}

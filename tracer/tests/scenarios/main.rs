@@ -37,6 +37,8 @@ mod load;
 mod metrics;
 mod middle;
 mod netdev;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod owner;
 mod page;
 mod progress;

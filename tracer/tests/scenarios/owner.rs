@@ -311,7 +311,7 @@ fn server_in_cgroup(lab: &Lab, name: &str) -> Run {
 }
 
 /// One connection to a server in a cgroup of this name, from a client outside.
-fn cgroup_connection(lab: &Lab, name: &str, args: &[&str]) -> (Tracer, Child, Cgroup) {
+pub(crate) fn cgroup_connection(lab: &Lab, name: &str, args: &[&str]) -> (Tracer, Child, Cgroup) {
     let cgroup = Cgroup::new(name);
     let tracer = Tracer::start(lab, args);
     let (addr, procs) = (lab.b4_port(8080), cgroup.path().join("cgroup.procs"));

@@ -16,6 +16,8 @@ pub(crate) mod isolate;
 pub(crate) mod lab;
 pub(crate) mod load;
 pub(crate) mod netns;
+#[cfg(feature = "otlp")]
+pub(crate) mod otlp;
 pub(crate) mod page;
 pub(crate) mod patient;
 pub(crate) mod raw;

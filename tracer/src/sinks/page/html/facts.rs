@@ -3,7 +3,8 @@
 use maud::{Markup, html};
 
 use super::Run;
-use super::value::{grouped, name, unknown};
+use super::value::{count, duration, grouped, name, unknown};
+use crate::core::record::ProgramRuns;
 use crate::report::units::Bytes;
 use crate::report::{Hook, Limits};
 
@@ -29,10 +30,37 @@ pub(super) fn section(run: &Run<'_>) -> Markup {
                     tbody { @for hook in run.hooks { (row(hook)) } }
                 }
             }
+            @if let Some(programs) = &run.end.program_runs { (costs(programs)) }
             h3 { "Limits" }
             p { "Ring buffer " (Bytes(run.start.ring_size)) ", at most "
                 (grouped(u64::from(*max_connections))) " connections at a time and "
                 (grouped(u64::from(*max_hosts))) " remote hosts with figures of their own." }
+        }
+    }
+}
+
+/// What tracer's own programs cost, with `--hook-stats`.
+fn costs(programs: &[ProgramRuns]) -> Markup {
+    html! {
+        h3 { "What the hooks cost" }
+        div.scroll tabindex="0" role="region" aria-label="What the hooks cost" {
+            table.costs {
+                thead { tr {
+                    th scope="col" { "Program" } th.n scope="col" { "runs" }
+                    th.n scope="col" { "time in all" } th.n scope="col" { "each" }
+                } }
+                tbody { @for ProgramRuns { program, runs, took } in programs {
+                    tr {
+                        th scope="row" { code { (name(program.as_bytes())) } }
+                        td.n { (count(*runs)) }
+                        td.n { (duration(*took)) }
+                        td.n { @match took.checked_div(*runs) {
+                            Some(each) => { (grouped(each)) " ns" },
+                            None => (unknown()),
+                        } }
+                    }
+                } }
+            }
         }
     }
 }
