@@ -24,12 +24,15 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
     tool("ip", &["iproute2"]),
     tool("tc", &["iproute2"]),
     tool("ss", &["iproute2"]),
+    tool("nstat", &["iproute2"]),
     tool("nft", &["nftables"]),
     tool("tcpdump", &["tcpdump"]),
     tool("tshark", &["tshark"]),
     tool("bpftool", &["bpftool", "linux-tools-generic"]),
     tool("tmux", &["tmux"]),
     tool("curl", &["curl"]),
+    tool("jq", &["jq"]),
+    tool("chromium", &["chromium"]),
     tool("nginx", &["nginx-light", "nginx"]),
     tool("ps", &["procps"]),
     tool("sysctl", &["procps"]),
@@ -46,6 +49,32 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
 
 /// What `cargo xtask detect` makes traffic with.
 pub(crate) const FOR_DETECT: &[Tool] = &[tool("ip", &["iproute2"]), tool("nft", &["nftables"])];
+
+/// What `cargo xtask dist` packs with.
+pub(crate) const FOR_DIST: &[Tool] = &[
+    tool("tar", &["tar"]),
+    tool("gzip", &["gzip"]),
+    tool("xz", &["xz-utils"]),
+    tool("strip", &["binutils"]),
+    tool("dpkg-shlibdeps", &["dpkg-dev"]),
+];
+
+/// What the packages are tried with.
+pub(crate) const FOR_PACKAGES: &[Tool] = &[
+    tool("dpkg", &["dpkg"]),
+    tool("ip", &["iproute2"]),
+    tool("unshare", &["util-linux"]),
+    tool("setpriv", &["util-linux"]),
+    tool("bash", &["bash"]),
+    tool("zsh", &["zsh"]),
+    tool("fish", &["fish"]),
+    tool("man", &["man-db"]),
+    tool("groff", &["groff"]),
+    tool("col", &["bsdextrautils", "bsdmainutils"]),
+    tool("readelf", &["binutils"]),
+    tool("strace", &["strace"]),
+    tool("systemd-analyze", &["systemd"]),
+];
 
 /// What the virtual machines need: the emulator, and tools to take packages apart.
 pub(crate) const FOR_VMS: &[Tool] = &[

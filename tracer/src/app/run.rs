@@ -42,6 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// What failed, why, and what to do, for the user.
 pub fn run(options: &Options) -> Result<()> {
+    if let Some(done) = super::instead::run(options) {
+        return done;
+    }
     if options.output.test_alert {
         return test_alert(options);
     }
@@ -64,11 +67,7 @@ async fn trace(options: &Options) -> Result<()> {
     host::raise_memlock(running.version)?;
     let own_netns = netns::own_inode().context("cannot tell tracer's own network namespace")?;
     let filters = options.filters.kernel(own_netns);
-    let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
-        .ok()
-        .flatten()
-        .map_or(4096, |size| size as u64);
-    let (ring_size, note) = options.limits.ring(page_size);
+    let (ring_size, note) = options.limits.ring(setup::page_size());
     if let Some(note) = note {
         log::info!("{note}");
     }
@@ -124,7 +123,8 @@ async fn trace(options: &Options) -> Result<()> {
     }
     // What is asked for from here on is asked for later as well, with what is kept.
     privileges::raise_priority();
-    privileges::drop_privileges(&output.needed_later())?;
+    let needed_later = &output.needed_later() | sinks.needed_later();
+    privileges::drop_privileges(&needed_later)?;
     // Attached first and asked afterwards, so that no connection falls in between.
     let snapshot = netns::snapshot_all(filters.netns);
     let snapshot_at = now();
@@ -144,6 +144,7 @@ async fn trace(options: &Options) -> Result<()> {
         setup::shown(options),
         options.show.count,
     )?;
+    pipeline.show_progress(setup::progress(options));
     pipeline.tell_of_alerts(alerts);
     pipeline.tell(sinks);
     pipeline.watch_floods(floods);
@@ -261,6 +262,7 @@ async fn trace(options: &Options) -> Result<()> {
         }
         if Instant::now() >= next_check {
             next_check = Instant::now() + LOSS_CHECK;
+            pipeline.progress(Duration::from_nanos(now().since(started)));
             if let Some(logger) = &mut logger {
                 logger.flush();
             }

@@ -10,6 +10,7 @@ use crate::core::flood;
 use crate::core::{self, Config, Selection, Shown, StuckAfter};
 use crate::filter::KernelFilters;
 use crate::kernel::{LoadConfig, RunStats};
+use crate::report::Progress;
 use crate::system::hook_policy::{self, Policy};
 use crate::system::host::{Kernel, KernelVersion};
 
@@ -24,6 +25,20 @@ pub(super) fn check_kernel(kernel: &Kernel) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The line that says how far a run of limited duration has come.
+pub(super) fn progress(options: &Options) -> Option<Progress> {
+    let text = options.output.format == cli::Format::Text;
+    Progress::new(options.show.duration?, text, options.output.output.is_none())
+}
+
+/// Bytes of a page of memory.
+pub(super) fn page_size() -> u64 {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .map_or(4096, |size| size as u64)
 }
 
 /// The interfaces that are to have the SYN hook: tracer's own namespace's. While another is traced

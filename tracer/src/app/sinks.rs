@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use caps::CapsHashSet;
 
 use crate::cli::Options;
 use crate::core::record::Record;
 use crate::report::{Start, WallClock};
+use crate::sinks::page::Page;
 use crate::sinks::prometheus::Prometheus;
 use crate::sinks::{Sink, Standing};
 
@@ -14,6 +16,8 @@ use crate::sinks::{Sink, Standing};
 #[derive(Default)]
 pub(super) struct Sinks {
     all: Vec<(Box<dyn Sink>, Instant)>,
+    /// Capabilities that they need for as long as the run lasts.
+    needed_later: CapsHashSet,
 }
 
 impl Sinks {
@@ -26,11 +30,21 @@ impl Sinks {
         if let Some(addr) = options.metrics.listen {
             sinks.add(Prometheus::open(addr, &options.metrics.config(&options.filters))?);
         }
+        if let Some(path) = &options.output.report {
+            let page = Page::open(path)?;
+            sinks.needed_later.extend(page.needed_later());
+            sinks.add(page);
+        }
         #[cfg(feature = "otlp")]
         if let Some(otlp) = crate::sinks::otlp::Otlp::open(options)? {
             sinks.add(otlp);
         }
         Ok(sinks)
+    }
+
+    /// What they need after the start, besides what all of tracer does.
+    pub(super) fn needed_later(&self) -> &CapsHashSet {
+        &self.needed_later
     }
 
     /// Adds one.

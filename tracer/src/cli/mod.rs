@@ -16,12 +16,15 @@ use crate::core::record::{Outcome, Role};
 use crate::filter::{Described, Family, KernelFilters, PortRange, Prefix};
 use crate::metrics;
 
+pub mod generate;
+pub mod instead;
 pub mod otlp;
 pub mod values;
 
 #[cfg(test)]
 mod tests;
 
+use instead::InsteadOptions;
 use otlp::OtlpOptions;
 use values::{Netns, StuckAfter};
 
@@ -29,7 +32,8 @@ use values::{Netns, StuckAfter};
 #[derive(Parser, Clone, Debug)]
 #[command(
     name = "tracer",
-    version,
+    version = instead::VERSION,
+    disable_version_flag = true,
     about = "Shows how TCP connections on this host begin and end: how long handshakes and closes \
              take, who is slow, what fails.",
     after_help = EXAMPLES,
@@ -57,6 +61,9 @@ pub struct Options {
     /// Operating limits.
     #[command(flatten)]
     pub limits: LimitOptions,
+    /// What is to be done instead of tracing.
+    #[command(flatten)]
+    pub instead: InsteadOptions,
 }
 
 const EXAMPLES: &str = "\
@@ -67,7 +74,9 @@ Examples:
                                          slow handshakes and closes with a database
   tracer --host 10.0.0.0/8 --interval 10 figures per remote host every 10 s
   tracer -f json --output trace.jsonl    every connection, for programs
+  tracer --duration 60 --report run.html a page to keep, about a minute
   tracer --test-alert --on-alert ./page  does the program that is to be told of floods work?
+  tracer --check                         what would work on this machine, and what not?
 
 Needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN. SIGUSR1 prints the open connections and
 the summary so far, SIGHUP reopens the --output file.";
@@ -177,6 +186,9 @@ pub struct OutputOptions {
     /// Append to this file instead of writing to stdout; SIGHUP reopens it
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Write one HTML page about the whole run into this file, at its end
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
     /// Colour: on a terminal unless NO_COLOR is set, always, or never
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
@@ -355,6 +367,9 @@ impl Options {
         if *xdp_mode != XdpMode::Auto && matches!(syn_hook, SynHook::Tcx | SynHook::Off) {
             return Some("--xdp-mode needs --syn-hook xdp or auto".to_owned());
         }
+        if let Some(message) = self.instead.contradiction(self) {
+            return Some(message);
+        }
         let OutputOptions { on_alert, test_alert, .. } = &self.output;
         if on_alert.is_some() && !test_alert && self.syn.interfaces() == Interfaces::None {
             return Some(
@@ -368,6 +383,9 @@ impl Options {
                 "--test-alert traces nothing: it can't be combined with --duration or --count"
                     .to_owned(),
             );
+        }
+        if *test_alert && self.output.report.is_some() {
+            return Some("--test-alert traces nothing: there is nothing to --report".to_owned());
         }
         if *test_alert && self.otlp.otlp.is_some() {
             return Some("--test-alert sends nothing by --otlp".to_owned());

@@ -425,11 +425,40 @@ fn every_filter_is_described() {
 
 #[test]
 fn help_and_version_are_no_errors() {
-    for args in [["--help"], ["-h"], ["--version"], ["-V"]] {
+    for args in [["--help"], ["-h"], ["-V"]] {
         assert_eq!(Options::of(&args).unwrap_err().exit_code(), 0);
     }
-    let version = Options::of(&["--version"]).unwrap_err().render().to_string();
-    assert_eq!(version, concat!("tracer ", env!("CARGO_PKG_VERSION"), "\n"));
+    let version = Options::of(&["-V"]).unwrap_err().render().to_string();
+    assert_eq!(version, format!("tracer {}\n", instead::VERSION));
+    // What the kernel offers is asked for later.
+    assert!(of(&["--version"]).instead.version);
+}
+
+#[test]
+fn the_version_names_the_commit() {
+    let (version, commit) = instead::VERSION.split_once(" (commit ").unwrap();
+    assert_eq!(version, env!("CARGO_PKG_VERSION"));
+    let commit = commit.strip_suffix(')').unwrap();
+    let of_git = commit.split_once(", ").is_some_and(|(hash, date)| {
+        let hash = hash.strip_suffix("-dirty").unwrap_or(hash);
+        hash.len() == 12 && hash.bytes().all(|b| b.is_ascii_hexdigit()) && date.len() == 10
+    });
+    // Who builds a package may have named it otherwise.
+    let given = std::env::var_os("TRACER_COMMIT").is_some();
+    assert!(of_git || commit == "unknown" || given, "{commit}");
+}
+
+#[test]
+fn what_is_done_instead_of_tracing_is_one_thing() {
+    for (args, word) in [
+        (&["--check", "--test-alert"][..], "--test-alert can't be combined with --check"),
+        (&["--check", "--generate", "man"], "--generate can't be combined with --check"),
+        (&["--check", "--duration", "3"], "--check traces nothing"),
+        (&["--check", "--count", "3"], "--check traces nothing"),
+    ] {
+        assert!(error(args).contains(word), "{args:?}: {}", error(args));
+    }
+    assert!(of(&["--check", "--format", "json", "--iface", "lo"]).instead.check);
 }
 
 #[test]

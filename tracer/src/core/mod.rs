@@ -25,7 +25,7 @@ mod listeners;
 mod maybe;
 mod outcome;
 mod payload;
-mod quantiles;
+pub(crate) mod quantiles;
 mod reconcile;
 pub mod record;
 mod requests;

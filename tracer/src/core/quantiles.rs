@@ -14,7 +14,7 @@ const MAX_POWER: u8 = 48;
 
 /// A set of durations.
 #[derive(Clone)]
-pub(super) struct Durations {
+pub(crate) struct Durations {
     held: Held,
     count: u64,
     max: u64,
@@ -35,7 +35,7 @@ impl Default for Durations {
 
 impl Durations {
     /// Adds one, in nanoseconds.
-    pub(super) fn record(&mut self, ns: u64) {
+    pub(crate) fn record(&mut self, ns: u64) {
         self.count += 1;
         self.max = self.max.max(ns);
         match &mut self.held {
@@ -58,7 +58,7 @@ impl Durations {
     }
 
     /// Adds those of another set.
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         match &other.held {
             Held::Few(few) => {
                 for ns in few {
@@ -94,7 +94,7 @@ impl Durations {
     }
 
     /// Its percentiles (nearest rank); `None` if it is empty.
-    pub(super) fn quantiles(&self) -> Option<Quantiles> {
+    pub(crate) fn quantiles(&self) -> Option<Quantiles> {
         if self.count == 0 {
             return None;
         }

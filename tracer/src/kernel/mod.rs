@@ -3,6 +3,7 @@
 //! aya stays behind this module.
 
 pub mod decode;
+pub mod features;
 pub mod flood;
 pub mod hooks;
 pub mod layout;

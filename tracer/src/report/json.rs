@@ -20,6 +20,7 @@ use crate::core::record::{
 };
 
 mod alert;
+mod check;
 mod line;
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 #[cfg(feature = "otlp")]
 pub mod otlp;
+pub mod page;
 pub mod prometheus;
 
 use std::time::Duration;

@@ -163,6 +163,19 @@ pub fn drop_privileges(keep: &CapsHashSet) -> anyhow::Result<()> {
     drop_in_this_thread(keep)
 }
 
+/// Whether [`drop_privileges`] would do: tried on a thread that ends with the try.
+///
+/// # Errors
+/// The kernel refuses, or no thread can be started.
+pub fn try_dropping(keep: &CapsHashSet) -> anyhow::Result<()> {
+    let keep = keep.clone();
+    let trial = std::thread::Builder::new()
+        .name("privileges".into())
+        .spawn(move || drop_in_this_thread(&keep))
+        .context("can't start a thread")?;
+    trial.join().unwrap_or_else(|_| bail!("the thread that tried it has died"))
+}
+
 /// How long to wait for threads that are ending.
 const PATIENCE_MS: u32 = 500;
 

@@ -14,8 +14,9 @@ use crate::core::record::{
     StateChange,
 };
 
-mod alert;
+pub(crate) mod alert;
 mod cell;
+mod check;
 mod layout;
 mod line;
 mod notice;
@@ -25,6 +26,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+pub use check::check;
 pub use notice::start_notice;
 
 use layout::Layout;
