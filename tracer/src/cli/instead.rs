@@ -42,9 +42,6 @@ impl InsteadOptions {
         if let Some(second) = asked.next() {
             return Some(format!("{second} can't be combined with {first}"));
         }
-        if options.output.top {
-            return Some(format!("{first} traces nothing: there is nothing to show with --top"));
-        }
         let show = &options.show;
         (self.check && (show.duration.is_some() || show.count.is_some())).then(|| {
             "--check traces nothing: it can't be combined with --duration or --count".to_owned()

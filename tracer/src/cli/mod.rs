@@ -403,9 +403,15 @@ impl Options {
 
     /// What `--top` can't be combined with.
     fn top_contradiction(&self) -> Option<&'static str> {
-        let OutputOptions { top, format, output, .. } = &self.output;
+        let OutputOptions { top, format, output, test_alert, .. } = &self.output;
         let beside_a_file = *top && output.is_none();
         match () {
+            () if *top && *test_alert => {
+                Some("--test-alert traces nothing: there is nothing for --top to show")
+            }
+            () if *top && self.instead.check => {
+                Some("--check traces nothing: there is nothing for --top to show")
+            }
             () if beside_a_file && *format == Format::Json => Some(
                 "--top shows a screen on stdout where --format json would write: give --output \
                  FILE for the records, or leave one of them out",

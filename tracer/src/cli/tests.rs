@@ -481,8 +481,8 @@ fn the_live_view_has_stdout_for_itself() {
         (&["--top", "--format", "json"][..], "give --output FILE"),
         (&["--top", "--interval", "3"], "--interval needs --output FILE"),
         (&["--top", "--states"], "--states needs --output FILE"),
-        (&["--top", "--test-alert"], "nothing to show with --top"),
-        (&["--top", "--check"], "nothing to show with --top"),
+        (&["--top", "--test-alert"], "nothing for --top to show"),
+        (&["--top", "--check"], "nothing for --top to show"),
     ] {
         let error = Options::of(args).unwrap_err();
         let text = error.to_string();

@@ -309,7 +309,7 @@ fn a_flood_is_shown_above_everything() {
         let screen = desk.tmux.wait("the flood", |screen| screen.contains(&banner));
         assert!(screen.contains("most 10.200.0.1/32"), "{screen}");
         desk.tmux.wait("its source", |screen| {
-            row(screen, source).is_some_and(|row| row.contains(" single_s"))
+            row(screen, source).is_some_and(|row| row.ends_with("single_source"))
         });
         desk.tmux.say("a");
         desk.tmux.wait("all of it", |screen| screen.contains("one address sends most of it"));
@@ -360,6 +360,6 @@ fn without_a_terminal_it_says_so() {
         fails(&["--top", "--format", "json"], 2, "--output");
         fails(&["--top", "--interval", "3"], 2, "--interval needs --output");
         fails(&["--top", "--states"], 2, "--states needs --output");
-        fails(&["--top", "--test-alert"], 2, "nothing to show with --top");
+        fails(&["--top", "--test-alert"], 2, "nothing for --top to show");
     });
 }
