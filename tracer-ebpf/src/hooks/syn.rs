@@ -45,33 +45,39 @@ impl Packet for Window {
 }
 
 #[xdp(frags)]
+#[inline(always)]
 pub(crate) fn tracer_syn_xdp(ctx: XdpContext) -> u32 {
     from_xdp(&ctx, Link::Ethernet)
 }
 
 #[xdp(frags)]
+#[inline(always)]
 pub(crate) fn tracer_syn_xdpl3(ctx: XdpContext) -> u32 {
     from_xdp(&ctx, Link::RawIp)
 }
 
 /// For kernels before 5.18, which refuse to load a program that says it bears multi-buffer packets.
 #[xdp]
+#[inline(always)]
 pub(crate) fn tracer_syn_xdp1(ctx: XdpContext) -> u32 {
     from_xdp(&ctx, Link::Ethernet)
 }
 
 /// As [`tracer_syn_xdp1`].
 #[xdp]
+#[inline(always)]
 pub(crate) fn tracer_syn_xdp1l3(ctx: XdpContext) -> u32 {
     from_xdp(&ctx, Link::RawIp)
 }
 
 #[classifier]
+#[inline(always)]
 pub(crate) fn tracer_syn_tcx(ctx: TcContext) -> i32 {
     from_tcx(&ctx, Link::Ethernet)
 }
 
 #[classifier]
+#[inline(always)]
 pub(crate) fn tracer_syn_tcxl3(ctx: TcContext) -> i32 {
     from_tcx(&ctx, Link::RawIp)
 }
