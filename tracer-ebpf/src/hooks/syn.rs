@@ -123,17 +123,17 @@ enum Look {
 /// window.
 #[inline(always)]
 fn look(window: &Window, link: Link, ifindex: u32, more: bool) -> Look {
-    let located = packet::locate(window, link);
-    let found = match located {
-        Ok(at) => control(window, at),
+    let looked = match packet::locate(window, link) {
+        // Apart, so that what is the same for all addresses of a family is calculated by the compiler.
+        Ok(at) if !at.v6 => control(window, Located { v6: false, ..at }, ifindex),
+        Ok(at) => {
+            cold_path();
+            control(window, Located { v6: true, ..at }, ifindex)
+        }
         Err(reject) => Err(reject),
     };
-    match found {
-        Ok(Some(segment)) => {
-            handle(&segment, ifindex);
-            Look::Done
-        }
-        Ok(None) | Err(Reject::NotTcp) => Look::Done,
+    match looked {
+        Ok(()) | Err(Reject::NotTcp) => Look::Done,
         Err(Reject::Unparsed) if more => {
             cold_path();
             Look::NeedsMore
@@ -146,17 +146,19 @@ fn look(window: &Window, link: Link, ifindex: u32, more: bool) -> Look {
     }
 }
 
-/// The segment if it opens, answers or resets a connection; most do none and cost no more than this.
+/// Sees to a segment that opens, answers or resets a connection; most do none and cost no more than this.
 #[inline(always)]
-fn control(window: &Window, at: Located) -> Result<Option<packet::Segment>, Reject> {
+fn control(window: &Window, at: Located, ifindex: u32) -> Result<(), Reject> {
     let flags = packet::flags(window, at).ok_or(Reject::Unparsed)?;
     // Linux drops SYN with FIN or RST (tcp_rcv_state_process, TCP_LISTEN). With ACK or without.
     let syn = flags & (tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST) == tcp_flags::SYN;
     let rst = flags & (tcp_flags::SYN | tcp_flags::RST) == tcp_flags::RST;
     if !syn && !rst {
-        return Ok(None);
+        return Ok(());
     }
-    packet::segment(window, at).map(Some)
+    let segment = packet::segment(window, at)?;
+    handle(&segment, ifindex);
+    Ok(())
 }
 
 #[inline(always)]
