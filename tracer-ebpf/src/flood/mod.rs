@@ -70,14 +70,14 @@ pub(crate) struct Places {
     register: distinct::Place,
 }
 
-/// Finds a SYN's elements; `None` on a CPU that has none.
+/// Finds a SYN's elements; `None` on a CPU that has none. `share`: [`hash::share`] of its source.
 #[inline(always)]
-pub(crate) fn places(key: &hash::Key, subject: &Subject) -> Option<Places> {
+pub(crate) fn places(key: &hash::Key, share: u64, subject: &Subject) -> Option<Places> {
     let here = Here::now()?;
     // SAFETY: a map value; the field is the SYN hook's of this CPU.
     let last = unsafe { &mut (*here.element).now.destination };
     let slot = destination::of_syn(&here, key, last, subject);
-    let hash = hash::single(key, slot, subject.remote_addr);
+    let hash = hash::single_with(key, share, slot);
     Some(Places {
         here,
         slot,

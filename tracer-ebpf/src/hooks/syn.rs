@@ -13,6 +13,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use tracer_common::{
+    hash,
     packet::{self, Header, Link, Located, Packet, Reject, tcp_flags},
     record::{RecordKind, RequestRecord},
     syn_table::Seen,
@@ -213,8 +214,9 @@ fn answering(segment: &packet::Segment, subject: &Subject, ifindex: u32) {
 fn opening(segment: &packet::Segment, subject: &Subject, ifindex: u32) {
     // Asked for once, so that what the hashes have in common is calculated once.
     let key = key();
-    let Some(place) = syn_table::place(key, subject) else { return };
-    let Some(places) = flood::places(key, subject) else {
+    let share = hash::share(key, subject.remote_addr);
+    let Some(place) = syn_table::place_with(key, share, subject) else { return };
+    let Some(places) = flood::places(key, share, subject) else {
         cold_path();
         return uncounted(&place, segment, ifindex);
     };
@@ -222,7 +224,7 @@ fn opening(segment: &packet::Segment, subject: &Subject, ifindex: u32) {
     // SAFETY: takes no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let behind = places.behind();
-    behind.settle(now, |last, seen| {
+    behind.settle(&place, now, |last, seen| {
         late(seen);
         flood::amend(last.slot, last.source, seen);
     });
