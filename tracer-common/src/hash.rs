@@ -160,6 +160,22 @@ pub(crate) mod tests {
         }
     }
 
+    #[test]
+    fn what_is_shared_gives_the_same_hashes() {
+        for seed in 0..100 {
+            let key = key(seed);
+            for (one, other) in [(v4(1), v4(2)), (v6(1), v4(2)), (v6(2), v6(1))] {
+                let share = share(&key, one);
+                let numbers = [80 << 16 | 40_000, seed as u32];
+                assert_eq!(
+                    pair_with(&key, share, other, numbers),
+                    pair(&key, [one, other], numbers)
+                );
+                assert_eq!(single_with(&key, share, 7), single(&key, 7, one));
+            }
+        }
+    }
+
     /// Of pairs of messages that differ in one bit, as many agree in the ten highest bits as chance
     /// has it, whatever the bit: no difference can be chosen that makes two collide.
     #[test]

@@ -263,9 +263,11 @@ impl Slot {
             return Posted::Displaced;
         }
         match self.detail {
+            TAKEN_FIRST => Posted::Taken(Seen::First),
             TAKEN_REPEATED => Posted::Taken(Seen::Repeated),
             TAKEN_OTHER_DEVICE => Posted::Taken(Seen::OtherDevice),
-            _ => Posted::Taken(Seen::First),
+            // Half written over.
+            _ => Posted::Displaced,
         }
     }
 }
@@ -292,6 +294,8 @@ const _: () = {
     assert!(size_of::<Slot>() == 16 && size_of::<Line>() == 64);
     assert!(size_of::<LastSyn>() == 64);
     assert!(MAX_AGE_NS < TIME_MASK && LINES.is_power_of_two());
+    // The largest element that older kernels allow an array (`KMALLOC_MAX_SIZE`).
+    assert!(size_of::<Table>() <= 4 << 20);
 };
 
 #[cfg(test)]
@@ -362,6 +366,16 @@ mod tests {
         assert!(!held(&Slot::default(), tag(1000, 1), 2 * SECOND));
         let arrival = slot.arrival(tag(1000, 1), 2 * SECOND).expect("held");
         assert_eq!((arrival.ts_ns, arrival.isn, arrival.repeats), (SECOND, 42, 0));
+    }
+
+    #[test]
+    fn a_slot_bears_the_tag_of_its_syn_only() {
+        let slot = Slot::new(tag(1000, 1), SECOND, 42, 3);
+        assert!(slot.bears(tag(1000, 1)));
+        assert!(!slot.bears(tag(1001, 1)) && !Slot::default().bears(tag(1000, 1)));
+        // However old: what is to be done with it is decided by what it holds.
+        let (seen, next) = meet(&slot, tag(1000, 1), 2 * MAX_AGE_NS, 2 * MAX_AGE_NS, 42, 3);
+        assert_eq!((seen, next.map(|next| next.bears(tag(1000, 1)))), (Seen::First, Some(true)));
     }
 
     #[test]
@@ -444,7 +458,6 @@ mod tests {
     fn what_became_of_a_posted_syn() {
         let mine = Slot::new(tag(1000, 1), SECOND, 42, 3);
         let other = Slot::new(tag(2000, 1), SECOND, 42, 3);
-        assert_eq!(mine.posted(&mine), Posted::There);
         assert_eq!(other.posted(&mine), Posted::Displaced);
         assert_eq!(Slot::default().posted(&mine), Posted::Displaced);
         for (detail, seen) in [

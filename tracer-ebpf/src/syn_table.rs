@@ -22,17 +22,6 @@ static SYNS: Array<Table> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// way from memory until the next one comes.
 const BUSY_NS: u64 = 100_000;
 
-#[inline(always)]
-const fn tuple(subject: &Subject) -> Tuple {
-    Tuple {
-        local_addr: subject.local_addr,
-        remote_addr: subject.remote_addr,
-        local_port: subject.local_port,
-        remote_port: subject.remote_port,
-        netns: subject.netns,
-    }
-}
-
 /// Other CPUs write slots at the same time: read every word once. A torn slot does not pass its
 /// own check.
 #[inline(always)]
@@ -58,19 +47,32 @@ pub(crate) struct Place {
 /// Finds a SYN's place.
 #[inline(always)]
 pub(crate) fn place(key: &Key, subject: &Subject) -> Option<Place> {
-    place_with(key, hash::share(key, subject.remote_addr), subject)
+    Some(Place::of(table()?, tag(key, hash::share(key, subject.remote_addr), subject)))
 }
 
-/// The same from the [`hash::share`] of the remote address.
+/// The table.
 #[inline(always)]
-pub(crate) fn place_with(key: &Key, share: u64, subject: &Subject) -> Option<Place> {
-    let tag = Tag::with(key, share, &tuple(subject));
-    Some(Place::of(SYNS.get_ptr_mut(0)?, tag))
+pub(crate) fn table() -> Option<*mut Table> {
+    SYNS.get_ptr_mut(0)
+}
+
+/// A SYN's tag, from the [`hash::share`] of its remote address.
+#[inline(always)]
+pub(crate) fn tag(key: &Key, share: u64, subject: &Subject) -> Tag {
+    let tuple = Tuple {
+        local_addr: subject.local_addr,
+        remote_addr: subject.remote_addr,
+        local_port: subject.local_port,
+        remote_port: subject.remote_port,
+        netns: subject.netns,
+    };
+    Tag::with(key, share, &tuple)
 }
 
 impl Place {
+    /// In the table.
     #[inline(always)]
-    fn of(table: *mut Table, tag: Tag) -> Self {
+    pub(crate) fn of(table: *mut Table, tag: Tag) -> Self {
         // The mask is what shows the verifier that it is within.
         let line = (tag.line() & (LINES - 1)) as usize;
         // SAFETY: within the table.
