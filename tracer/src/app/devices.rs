@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
+use tracer_common::packet::Link;
+
 use crate::cli::Interfaces;
 use crate::kernel::syn_hook::{Attachment, Mode};
 use crate::kernel::{HookStatus, Kernel};
@@ -18,11 +21,19 @@ pub(super) struct Devices {
     attached: BTreeMap<u32, Attachment>,
     /// Their names.
     names: BTreeMap<u32, String>,
+    /// What became of every interface that was to have its hook.
+    statuses: BTreeMap<u32, HookStatus>,
 }
 
 impl Devices {
     pub(super) fn new(wanted: Interfaces, policy: Policy) -> Self {
-        Self { wanted, policy, attached: BTreeMap::new(), names: BTreeMap::new() }
+        Self {
+            wanted,
+            policy,
+            attached: BTreeMap::new(),
+            names: BTreeMap::new(),
+            statuses: BTreeMap::new(),
+        }
     }
 
     /// Whether any interface has its hook.
@@ -40,10 +51,16 @@ impl Devices {
         self.names.values().cloned().collect()
     }
 
+    /// What became of every interface that is there and was to have its hook.
+    pub(super) fn statuses(&self) -> impl Iterator<Item = &HookStatus> {
+        self.statuses.values()
+    }
+
     /// Detaches everywhere.
     pub(super) fn clear(&mut self) {
         self.attached.clear();
         self.names.clear();
+        self.statuses.clear();
     }
 
     /// Named interfaces that do not exist.
@@ -74,6 +91,9 @@ impl Devices {
                 if let Some(name) = self.names.get_mut(&interface.index) {
                     name.clone_from(&interface.name);
                 }
+                if let Some(status) = self.statuses.get_mut(&interface.index) {
+                    status.interface = Some(interface.name.clone());
+                }
                 self.consider(kernel, interface)
             }
             // What is attached to an interface that is down stays attached.
@@ -81,6 +101,7 @@ impl Devices {
             Change::Gone { index, .. } => {
                 self.attached.remove(index);
                 self.names.remove(index);
+                self.statuses.remove(index);
                 None
             }
         }
@@ -99,10 +120,48 @@ impl Devices {
         if !self.wants(interface) || self.attached.contains_key(&interface.index) {
             return None;
         }
-        Some(self.attach(kernel, interface))
+        let status = self.attach(kernel, interface);
+        self.statuses.insert(interface.index, status.clone());
+        Some(status)
     }
 
     fn attach(&mut self, kernel: &mut Kernel, interface: &Interface) -> HookStatus {
+        let Interface { name, index, .. } = interface;
+        let (status, attachment) =
+            self.attempt(interface, |link, mode| kernel.attach_syn_hook(name, *index, link, mode));
+        if let Some(attachment) = attachment {
+            self.attached.insert(*index, attachment);
+            self.names.insert(*index, name.clone());
+        }
+        status
+    }
+
+    /// What [`Self::attach_all`] would do; attaches nothing for longer than a moment. Without the
+    /// kernel side it says what would be tried first.
+    pub(super) fn probe_all(
+        &self,
+        mut kernel: Option<&mut Kernel>,
+        interfaces: &[Interface],
+    ) -> Vec<HookStatus> {
+        let wanted = interfaces.iter().filter(|interface| self.wants(interface));
+        wanted
+            .map(|interface| {
+                let Interface { name, index, .. } = interface;
+                let (status, _) = self.attempt(interface, |link, mode| match &mut kernel {
+                    Some(kernel) => kernel.try_syn_hook(name, *index, link, mode),
+                    None => Ok(()),
+                });
+                status
+            })
+            .collect()
+    }
+
+    /// Tries what the policy plans for an interface, until something succeeds.
+    fn attempt<T>(
+        &self,
+        interface: &Interface,
+        mut one: impl FnMut(Link, Mode) -> Result<T>,
+    ) -> (HookStatus, Option<T>) {
         let refused = |mode, reason| HookStatus {
             name: NAME,
             mode,
@@ -114,7 +173,7 @@ impl Devices {
             .and_then(|attempts| interface.link().map(|link| (link, attempts)));
         let (link, attempts) = match planned {
             Ok(planned) => planned,
-            Err(reason) => return refused("none", reason),
+            Err(reason) => return (refused("none", reason), None),
         };
         let mut refusals = Vec::new();
         let mut last = Mode::Tcx;
@@ -125,25 +184,24 @@ impl Devices {
                 Hook::Tcx => Mode::Tcx,
             };
             last = mode;
-            match kernel.attach_syn_hook(&interface.name, interface.index, link, mode) {
-                Ok(attachment) => {
-                    self.attached.insert(interface.index, attachment);
-                    self.names.insert(interface.index, interface.name.clone());
+            match one(link, mode) {
+                Ok(done) => {
                     let mut reason = attempt.why;
                     if !refusals.is_empty() {
                         reason = format!("{reason} ({})", refusals.join("; "));
                     }
-                    return HookStatus {
+                    let status = HookStatus {
                         name: NAME,
                         mode: mode.name(),
                         interface: Some(interface.name.clone()),
                         attached: true,
                         reason: Some(reason),
                     };
+                    return (status, Some(done));
                 }
                 Err(error) => refusals.push(format!("{error:#}")),
             }
         }
-        refused(last.name(), refusals.join("; "))
+        (refused(last.name(), refusals.join("; ")), None)
     }
 }

@@ -1,13 +1,16 @@
 //! Wires the parts together: kernel side, core, reports and the system around them.
 
 mod alert;
+mod check;
 mod devices;
 mod flood;
+mod instead;
 mod output;
 mod pipeline;
 mod run;
 mod setup;
 mod signals;
+mod sinks;
 mod start;
 
 pub use run::run;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use super::pipeline::now;
 use crate::cli::{Format, Options};
 use crate::report::terminal;
-use crate::report::{Json, Report, Screen, Text, WallClock, Writer};
+use crate::report::{Held, Json, Report, Screen, Text, WallClock, Writer};
 use crate::system::host::ClockOffset;
 use crate::system::privileges;
 
@@ -45,6 +45,10 @@ impl Output {
                 };
                 Box::new(Text::new(clock, screen))
             }
+        };
+        let report = match options.output.top && options.output.output.is_none() {
+            true => Box::new(Held::new(report)),
+            false => report,
         };
         Ok(Self { report, file: options.output.output.clone() })
     }

@@ -12,13 +12,15 @@ use tracer_common::record::SynSummary;
 
 use super::alert::{self, AlertRunner};
 use super::flood::{self, Floods};
+use super::sinks::Sinks;
 use crate::core::event::{Event, ExistingSocket, MonoNs};
 use crate::core::flood::Want;
 use crate::core::flood::sample::Sample;
 use crate::core::record::{End, Record};
 use crate::core::{Core, Shown};
 use crate::kernel::decode::decode;
-use crate::report::{Report, Scope, Start, Writer, text};
+use crate::report::{Hook, Progress, Report, Scope, Start, Writer, text};
+use crate::sinks::Standing;
 use crate::system::cgroup::Cgroups;
 use crate::system::netns::Snapshot;
 
@@ -49,6 +51,9 @@ pub(super) struct Pipeline {
     writer: Writer,
     /// The program of `--on-alert`.
     alerts: Option<AlertRunner>,
+    sinks: Sinks,
+    /// How far a run of limited duration has come, on a terminal.
+    progress: Option<Progress>,
     shown: Shown,
     /// Connection records still to be shown; `None`: any number.
     remaining: Option<u64>,
@@ -98,6 +103,8 @@ impl Pipeline {
             report,
             writer,
             alerts: None,
+            progress: None,
+            sinks: Sinks::default(),
             shown,
             remaining: count,
             records: Vec::new(),
@@ -120,12 +127,50 @@ impl Pipeline {
         self.alerts = alerts;
     }
 
+    /// Tells `sinks` as well, from now on.
+    pub(super) fn tell(&mut self, sinks: Sinks) {
+        self.sinks = sinks;
+    }
+
+    /// When someone is to be told how things stand, if there is anyone.
+    pub(super) fn standing_due(&self) -> Option<Instant> {
+        self.sinks.next_due()
+    }
+
+    /// Tells those whose time has come how things stand.
+    pub(super) fn standing(&mut self, totals: &End, hooks: &[Hook]) {
+        let standing = Standing { at: self.handled, totals, hooks, core: &self.core };
+        self.sinks.standing(&standing, self.report.clock());
+    }
+
+    /// Draws `progress` now and then, from now on.
+    pub(super) fn show_progress(&mut self, progress: Option<Progress>) {
+        self.progress = progress;
+    }
+
+    /// Draws how far the run has come.
+    pub(super) fn progress(&mut self, elapsed: Duration) {
+        let connections = self.core.totals().connections;
+        let progress = self.progress.as_mut();
+        if let Some(line) = progress.and_then(|progress| progress.draw(elapsed, connections)) {
+            self.writer.push(line.as_bytes(), 0);
+        }
+    }
+
+    /// Takes the line away that records would be written into.
+    fn make_room(&mut self) {
+        if let Some(erase) = self.progress.as_mut().and_then(Progress::before_records) {
+            self.writer.push(erase.as_bytes(), 0);
+        }
+    }
+
     /// The `start` record; for text the same in words, on stderr.
     pub(super) fn start(&mut self, start: &Start, width: Option<usize>) {
         if let Some(width) = width {
             eprint!("{}", text::start_notice(start, width, std::io::stdout().is_terminal()));
         }
         self.report.start(start, &mut self.out);
+        self.sinks.start(start, self.report.clock());
         self.rendered += 1;
         self.flush();
     }
@@ -320,36 +365,36 @@ impl Pipeline {
 
     fn render(&mut self) {
         for record in self.records.drain(..) {
-            match &record {
+            let shown = match &record {
                 Record::Connection(connection) => {
-                    if !self.shown.shows(connection) || self.remaining == Some(0) {
-                        continue;
-                    }
-                    if let Some(remaining) = &mut self.remaining {
+                    let shown = self.shown.shows(connection) && self.remaining != Some(0);
+                    if shown && let Some(remaining) = &mut self.remaining {
                         *remaining -= 1;
                     }
+                    shown
                 }
-                Record::Stuck(stuck) => {
-                    if !self.shown.shows_open(&stuck.connection) {
-                        continue;
-                    }
-                }
+                Record::Stuck(stuck) => self.shown.shows_open(&stuck.connection),
                 // Whatever the filters say.
                 Record::Alert(alert) => {
                     if let Some(alerts) = &mut self.alerts {
                         alerts.alert(alert, self.report.clock());
                     }
+                    true
                 }
-                Record::State(_) => {}
+                Record::State(_) => true,
+            };
+            self.sinks.record(&record, shown, self.report.clock());
+            if shown {
+                self.report.record(&record, &mut self.out);
+                self.rendered += 1;
             }
-            self.report.record(&record, &mut self.out);
-            self.rendered += 1;
         }
     }
 
     /// Hands what has been rendered to the writer.
     pub(super) fn flush(&mut self) {
         if !self.out.is_empty() {
+            self.make_room();
             self.writer.push(&self.out, std::mem::take(&mut self.rendered));
             self.out.clear();
         }
@@ -414,9 +459,18 @@ impl Pipeline {
     ///
     /// # Errors
     /// The reader did not take it in time.
-    pub(super) fn finish(mut self, now: MonoNs, end: End, patience: Duration) -> Result<()> {
+    pub(super) fn finish(
+        mut self,
+        now: MonoNs,
+        end: End,
+        hooks: &[Hook],
+        patience: Duration,
+    ) -> Result<()> {
         log::debug!("{} summaries of SYNs came through the ring", self.summaries);
+        self.sinks.closing();
         let deadline = Instant::now() + patience;
+        self.make_room();
+        self.progress = None;
         self.render_summary(now, Scope::Run);
         let records = std::mem::take(&mut self.rendered);
         self.writer.push_wait(&self.out, records, deadline);
@@ -424,6 +478,8 @@ impl Pipeline {
         let end = End { output_dropped: self.writer.dropped(), ..end };
         self.report.end(&end, &mut self.out);
         self.writer.push_wait(&self.out, 1, deadline);
+        let standing = Standing { at: now, totals: &end, hooks, core: &self.core };
+        let told = self.sinks.end(&standing, self.report.clock(), patience);
         if let Some(alerts) = self.alerts.take() {
             alerts.finish(alert::PATIENCE);
         }
@@ -434,6 +490,6 @@ impl Pipeline {
                 patience.as_secs()
             );
         }
-        Ok(())
+        told
     }
 }

@@ -14,18 +14,20 @@ use super::output::Output;
 use super::pipeline::{Pipeline, now};
 use super::setup;
 use super::signals::{Signal, Signals};
-use super::start::{cannot, start_record};
-use crate::cli::{Format, Options};
+use super::sinks::Sinks;
+use super::start::{cannot, described, start_record};
+use crate::cli::{Format, Options, OutputOptions};
 use crate::core::Core;
 use crate::core::event::MonoNs;
 use crate::core::record::End;
 use crate::kernel::{HookStatus, Kernel};
-use crate::report::terminal;
 use crate::report::writer::Closed;
+use crate::report::{Hook, terminal};
 use crate::system::host::{self, ClockOffset};
 use crate::system::interfaces::Watch;
 use crate::system::netns::{self, Snapshot};
 use crate::system::privileges;
+use crate::top::stderr::Captured;
 
 /// How often the ring is looked at while there is something in it.
 const BUSY_TICK: Duration = Duration::from_millis(20);
@@ -41,6 +43,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// What failed, why, and what to do, for the user.
 pub fn run(options: &Options) -> Result<()> {
+    if let Some(done) = super::instead::run(options) {
+        return done;
+    }
     if options.output.test_alert {
         return test_alert(options);
     }
@@ -63,11 +68,7 @@ async fn trace(options: &Options) -> Result<()> {
     host::raise_memlock(running.version)?;
     let own_netns = netns::own_inode().context("cannot tell tracer's own network namespace")?;
     let filters = options.filters.kernel(own_netns);
-    let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
-        .ok()
-        .flatten()
-        .map_or(4096, |size| size as u64);
-    let (ring_size, note) = options.limits.ring(page_size);
+    let (ring_size, note) = options.limits.ring(setup::page_size());
     if let Some(note) = note {
         log::info!("{note}");
     }
@@ -86,11 +87,21 @@ async fn trace(options: &Options) -> Result<()> {
     }
     let mut signals = Signals::new()?;
     let output = Output::open(options)?;
+    // Before anybody inherits it who may say something while the live view is shown.
+    let captured = match options.output.top {
+        true => Captured::redirect().context("cannot collect what goes to stderr")?,
+        false => None,
+    };
     // A process apart, which must not inherit what is opened and attached from here on.
     let alerts = AlertRunner::new(options)?;
+    let sinks = Sinks::open(options, captured)?;
+    let quit = sinks.quit();
+    tokio::pin!(quit);
 
+    let run_stats = setup::run_stats(options)?;
     let mut kernel = Kernel::load(&setup::load_config(options, &filters, ring_size, own_netns))?;
-    let mut hooks = kernel.hooks().to_vec();
+    let host_hooks = kernel.hooks().to_vec();
+    let mut hooks = host_hooks.clone();
     let syn_hooks = devices.attach_all(&mut kernel, &interfaces);
     if options.syn.insists() && !devices.any() {
         let why: Vec<_> = syn_hooks
@@ -120,7 +131,8 @@ async fn trace(options: &Options) -> Result<()> {
     }
     // What is asked for from here on is asked for later as well, with what is kept.
     privileges::raise_priority();
-    privileges::drop_privileges(&output.needed_later())?;
+    let needed_later = &output.needed_later() | sinks.needed_later();
+    privileges::drop_privileges(&needed_later)?;
     // Attached first and asked afterwards, so that no connection falls in between.
     let snapshot = netns::snapshot_all(filters.netns);
     let snapshot_at = now();
@@ -140,7 +152,9 @@ async fn trace(options: &Options) -> Result<()> {
         setup::shown(options),
         options.show.count,
     )?;
+    pipeline.show_progress(setup::progress(options));
     pipeline.tell_of_alerts(alerts);
+    pipeline.tell(sinks);
     pipeline.watch_floods(floods);
     let mut start = start_record(options, &running.release, &hooks, cannot, ring_size, started);
     start.cannot.extend(pipeline.cgroup_problem().map(str::to_owned));
@@ -167,6 +181,7 @@ async fn trace(options: &Options) -> Result<()> {
     let mut next_check = Instant::now() + LOSS_CHECK;
     let closed = pipeline.writer().closed();
     tokio::pin!(closed);
+    let mut gone = None;
 
     while !pipeline.finished() {
         let wake = tokio::select! {
@@ -174,9 +189,11 @@ async fn trace(options: &Options) -> Result<()> {
             signal = signals.next() => Wake::Signal(signal),
             why = &mut closed => Wake::OutputClosed(why),
             () = until(deadline) => Wake::Deadline,
+            () = &mut quit => Wake::Quit,
             () = next(&mut interval) => Wake::Interval,
             change = watch.next(), if watching => Wake::Change(change),
             wake = flood_wake(&mut flood_clock) => Wake::Flood(wake),
+            () = until(pipeline.standing_due().map(Into::into)) => Wake::Standing,
             Some(answer) = answers.recv() => Wake::Reconcile(answer),
             // Last: a flood of events must not keep a signal, the deadline or the look at what was
             // lost waiting.
@@ -228,19 +245,34 @@ async fn trace(options: &Options) -> Result<()> {
                     pipeline.flood_sample(&sample);
                 }
             }
+            Wake::Standing => {
+                let (counters, missed) = kernel.totals()?;
+                let mut totals = pipeline.totals();
+                complete(&mut totals, counters, missed, hook_netns.is_some());
+                totals.duration = now().since(started);
+                totals.program_runs = run_stats.as_ref().map(|_| kernel.program_runs());
+                let hooks = hooks_now(&host_hooks, &devices);
+                pipeline.standing(&totals, &hooks);
+            }
             Wake::Signal(Signal::Summary) => {
                 pipeline.drain_present();
                 pipeline.summary(now());
             }
+            Wake::Signal(Signal::Reopen) if hung_up(options) => break,
             Wake::Signal(Signal::Reopen) => pipeline.writer().reopen(),
             Wake::Signal(Signal::Resize) => {
                 pipeline.report().resize(terminal::width(std::io::stdout().as_fd()));
             }
-            Wake::Signal(Signal::Stop) | Wake::Deadline => break,
-            Wake::OutputClosed(why) => return output_closed(why),
+            Wake::Signal(Signal::Stop) | Wake::Deadline | Wake::Quit => break,
+            // Others are told all the same how it ended.
+            Wake::OutputClosed(why) => {
+                gone = Some(why);
+                break;
+            }
         }
         if Instant::now() >= next_check {
             next_check = Instant::now() + LOSS_CHECK;
+            pipeline.progress(Duration::from_nanos(now().since(started)));
             if let Some(logger) = &mut logger {
                 logger.flush();
             }
@@ -262,6 +294,7 @@ async fn trace(options: &Options) -> Result<()> {
         }
     }
 
+    let hooks = hooks_now(&host_hooks, &devices);
     devices.clear();
     kernel.detach();
     while pipeline.drain() {}
@@ -271,12 +304,22 @@ async fn trace(options: &Options) -> Result<()> {
     let (counters, missed) = kernel.totals()?;
     complete(&mut end, counters, missed, hook_netns.is_some());
     end.duration = ended.since(started);
-    pipeline.finish(ended, end, PATIENCE)?;
+    end.program_runs = run_stats.as_ref().map(|_| kernel.program_runs());
+    pipeline.finish(ended, end, &hooks, PATIENCE)?;
+    if let Some(why) = gone {
+        return output_closed(why);
+    }
     tokio::select! {
         biased;
         why = &mut closed => output_closed(why),
         () = std::future::ready(()) => Ok(()),
     }
+}
+
+/// Whether SIGHUP is no log rotation but means that nobody looks at the live view any more.
+fn hung_up(options: &Options) -> bool {
+    let OutputOptions { top, output, .. } = &options.output;
+    *top && (output.is_none() || terminal::has_gone())
 }
 
 fn output_closed(why: Closed) -> Result<()> {
@@ -298,11 +341,15 @@ enum Wake {
     Ring,
     Interval,
     Deadline,
+    /// The user wants to end.
+    Quit,
     OutputClosed(Closed),
     Signal(Signal),
     Change(Result<crate::system::interfaces::Change>),
     Reconcile((MonoNs, Snapshot)),
     Flood(FloodWake),
+    /// Someone is to be told how things stand.
+    Standing,
 }
 
 async fn until(deadline: Option<Instant>) {
@@ -379,6 +426,11 @@ fn matching(mut snapshot: Snapshot, filters: &crate::filter::KernelFilters) -> S
             || filters.matches(socket.local, socket.remote, socket.netns)
     });
     snapshot
+}
+
+/// Every hook as it is now.
+fn hooks_now(host: &[HookStatus], devices: &Devices) -> Vec<Hook> {
+    host.iter().chain(devices.statuses()).map(described).collect()
 }
 
 fn log_device(status: &HookStatus) {

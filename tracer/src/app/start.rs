@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::setup;
 use crate::cli::Options;
-use crate::cli::values::STUCK_STATES;
+use crate::core::StuckAfter;
 use crate::core::event::MonoNs;
 use crate::kernel::HookStatus;
 use crate::report::{Hook, Limits, Start};
@@ -20,7 +20,7 @@ pub(super) fn start_record(
     started: MonoNs,
 ) -> Start {
     let thresholds = setup::stuck_after(options);
-    let stuck_after = STUCK_STATES
+    let stuck_after = StuckAfter::STATES
         .into_iter()
         .map(|state| (state, thresholds.of(state).map(Duration::from_nanos)))
         .collect();
@@ -28,16 +28,7 @@ pub(super) fn start_record(
         time: started,
         version: env!("CARGO_PKG_VERSION"),
         kernel: release.to_owned(),
-        hooks: hooks
-            .iter()
-            .map(|hook| Hook {
-                name: hook.name.to_owned(),
-                mode: Some(hook.mode.to_owned()),
-                interface: hook.interface.clone(),
-                attached: hook.attached,
-                reason: hook.reason.clone(),
-            })
-            .collect(),
+        hooks: hooks.iter().map(described).collect(),
         filters: options.describe_filters(),
         ring_size: u64::from(ring_size),
         limits: Limits {
@@ -46,6 +37,17 @@ pub(super) fn start_record(
             stuck_after,
         },
         cannot,
+    }
+}
+
+/// A hook, for the reports.
+pub(super) fn described(hook: &HookStatus) -> Hook {
+    Hook {
+        name: hook.name.to_owned(),
+        mode: Some(hook.mode.to_owned()),
+        interface: hook.interface.clone(),
+        attached: hook.attached,
+        reason: hook.reason.clone(),
     }
 }
 

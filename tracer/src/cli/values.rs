@@ -1,12 +1,14 @@
 //! What stands behind an option's `=`: the values that are more than a number or a word.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use tracer_common::state::TcpState;
 
+use crate::core;
 use crate::core::event::Comm;
 use crate::core::record::Outcome;
 
@@ -45,6 +47,22 @@ impl fmt::Display for Netns {
     }
 }
 
+/// An address to listen on; a port alone, with or without a colon, is one of the loopback's.
+///
+/// # Errors
+/// What to write instead.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text);
+    if let Ok(port) = port.parse() {
+        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    }
+    text.parse().map_err(|_| {
+        "give a port, or an address and a port: 9464, 10.0.0.7:9464, [::1]:9464; 0.0.0.0:9464 and \
+         [::]:9464 are all of the host's addresses"
+            .to_owned()
+    })
+}
+
 /// One `--stuck-after`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StuckAfter {
@@ -53,16 +71,6 @@ pub enum StuckAfter {
     /// Threshold of one state; `None`: never stuck in it.
     State(TcpState, Option<Duration>),
 }
-
-/// The states a connection can be stuck in.
-pub const STUCK_STATES: [TcpState; 6] = [
-    TcpState::SynSent,
-    TcpState::CloseWait,
-    TcpState::FinWait1,
-    TcpState::FinWait2,
-    TcpState::LastAck,
-    TcpState::Closing,
-];
 
 /// The thresholds in force where none is given, as the help says them.
 pub const STUCK_DEFAULTS: &str =
@@ -78,11 +86,13 @@ impl FromStr for StuckAfter {
         let (name, after) =
             text.split_once('=').ok_or("give STATE=SECS, for example CLOSE_WAIT=30, or `off`")?;
         let wanted = name.to_ascii_uppercase().replace('-', "_");
-        let state =
-            STUCK_STATES.into_iter().find(|state| state.name() == wanted).ok_or_else(|| {
+        let state = core::StuckAfter::STATES
+            .into_iter()
+            .find(|state| state.name() == wanted)
+            .ok_or_else(|| {
                 format!(
                     "`{name}` is no state to be stuck in; those are {}",
-                    STUCK_STATES.map(TcpState::name).join(", ")
+                    core::StuckAfter::STATES.map(TcpState::name).join(", ")
                 )
             })?;
         let after = match after {

@@ -88,6 +88,16 @@ impl StuckAfter {
         closing: None,
     };
 
+    /// The states a connection can be stuck in.
+    pub const STATES: [TcpState; 6] = [
+        TcpState::SynSent,
+        TcpState::CloseWait,
+        TcpState::FinWait1,
+        TcpState::FinWait2,
+        TcpState::LastAck,
+        TcpState::Closing,
+    ];
+
     /// The threshold of a state; `None` for states in which nobody gets stuck, or when it is off.
     #[must_use]
     pub const fn of(&self, state: TcpState) -> Option<u64> {

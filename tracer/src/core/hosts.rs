@@ -1,5 +1,7 @@
 //! What happened with each remote host.
 
+pub(super) mod ranked;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -311,6 +313,12 @@ impl Hosts {
             rows.push(others.row(None, interval, self.hook));
         }
         rows
+    }
+
+    /// Half-open connections of all hosts now; `None` without a SYN hook.
+    pub(super) fn half_open(&self) -> Option<u64> {
+        let all = self.by_host.values().chain(self.others.as_deref());
+        self.hook.then(|| all.map(|figures| figures.syns.half.count()).sum())
     }
 
     /// Begins a new span of time.

@@ -20,6 +20,17 @@ pub enum Role {
     Server,
 }
 
+impl Role {
+    /// The name users see and type.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+}
+
 /// Where `handshake` comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum HandshakeSource {
@@ -33,6 +44,19 @@ pub enum HandshakeSource {
     Capture,
 }
 
+impl HandshakeSource {
+    /// The name users see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Syn => "syn",
+            Self::State => "state",
+            Self::Srtt => "srtt",
+            Self::Capture => "capture",
+        }
+    }
+}
+
 /// Who closed first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CloseInitiator {
@@ -42,6 +66,18 @@ pub enum CloseInitiator {
     Remote,
     /// Both FINs crossed.
     Both,
+}
+
+impl CloseInitiator {
+    /// The name users see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Remote => "remote",
+            Self::Both => "both",
+        }
+    }
 }
 
 /// How a connection ended.
@@ -106,6 +142,17 @@ pub enum ObservedFrom {
     Start,
     /// It was open when tracing began.
     Middle,
+}
+
+impl ObservedFrom {
+    /// The name users see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Middle => "middle",
+        }
+    }
 }
 
 /// Time spent in each state, nanoseconds.
@@ -280,8 +327,22 @@ pub struct End {
     pub connections_evicted: u64,
     /// Records that a slow reader of the output missed.
     pub output_dropped: u64,
+    /// Runs of every kernel program since it was loaded; `None` where they are not counted
+    /// (`--hook-stats`).
+    pub program_runs: Option<Vec<ProgramRuns>>,
     /// Length of the run, nanoseconds.
     pub duration: u64,
+}
+
+/// Runs of one of tracer's kernel programs since it was loaded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProgramRuns {
+    /// The program's name in tracer's object.
+    pub program: String,
+    /// How many.
+    pub runs: u64,
+    /// How long all of them took, nanoseconds.
+    pub took: u64,
 }
 
 /// Where an alert is in its life.
@@ -291,6 +352,18 @@ pub enum AlertEvent {
     Start,
     Update,
     End,
+}
+
+impl AlertEvent {
+    /// The name users see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Update => "update",
+            Self::End => "end",
+        }
+    }
 }
 
 /// What is held to be going on.
@@ -323,6 +396,22 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Every verdict, in the order of the documentation.
+    pub const ALL: [Self; 12] = [
+        Self::Spoofed,
+        Self::SingleSource,
+        Self::Distributed,
+        Self::Prefix,
+        Self::PortScan,
+        Self::FlashCrowd,
+        Self::AcceptQueueOverload,
+        Self::Backscatter,
+        Self::Filtered,
+        Self::Forwarded,
+        Self::LossyPath,
+        Self::QueuePressure,
+    ];
+
     /// The name users see.
     #[must_use]
     pub const fn name(self) -> &'static str {

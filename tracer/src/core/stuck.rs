@@ -1,9 +1,12 @@
 //! Connections that stay too long in a state that should pass.
 
+use tracer_common::state::TcpState;
+
 use super::Core;
+use super::config::StuckAfter;
 use super::connection::Conn;
 use super::event::MonoNs;
-use super::record::Record;
+use super::record::{OpenConnection, Record};
 use super::table::Id;
 
 const SECOND: u64 = 1_000_000_000;
@@ -92,6 +95,58 @@ impl Core {
             }
         }
         self.stuck.next = next;
+    }
+}
+
+impl Core {
+    /// How many connections have been in each state in which one can get stuck for longer than its
+    /// threshold; states without a threshold are left out. Goes through the whole table.
+    #[must_use]
+    pub fn stuck_by_state(&self, now: MonoNs) -> Vec<(TcpState, u64)> {
+        let thresholds = &self.config.stuck_after;
+        let mut counts: Vec<_> = StuckAfter::STATES
+            .into_iter()
+            .filter_map(|state| Some((state, thresholds.of(state)?, 0)))
+            .collect();
+        for conn in self.table.iter().filter(|conn| conn.ended_at().is_none()) {
+            let doubtful = self.lost_at.is_some_and(|lost| conn.confirmed < lost);
+            if let Some((_, after, count)) =
+                counts.iter_mut().find(|(state, ..)| *state == conn.state)
+                && now.since(conn.since) >= *after
+                && !doubtful
+                && self.selected(conn)
+            {
+                *count += 1;
+            }
+        }
+        counts.into_iter().map(|(state, _, count)| (state, count)).collect()
+    }
+}
+
+impl Core {
+    /// The connections that have been in such a state for longer than its threshold: the `most`
+    /// that have been there longest, these first, and how many there are in all. Goes through the
+    /// whole table if any connection is in such a state.
+    #[must_use]
+    pub fn stuck_now(&self, now: MonoNs, most: usize) -> (Vec<OpenConnection>, usize) {
+        if self.stuck.watched == 0 {
+            return (Vec::new(), 0);
+        }
+        let thresholds = &self.config.stuck_after;
+        let mut stuck: Vec<_> = self
+            .table
+            .iter()
+            .filter(|conn| {
+                thresholds.of(conn.state).is_some_and(|after| now.since(conn.since) >= after)
+                    && self.lost_at.is_none_or(|lost| conn.confirmed >= lost)
+                    && self.selected(conn)
+            })
+            .collect();
+        let count = stuck.len();
+        stuck.sort_unstable_by_key(|conn| (conn.since, conn.cookie));
+        stuck.truncate(most);
+        let described = |conn: &Conn| conn.describe_open(now, self.cgroups.name(conn.cgroup));
+        (stuck.into_iter().map(described).collect(), count)
     }
 }
 

@@ -33,6 +33,28 @@ fn a_connection_nobody_closes_is_reported_once_and_when_its_age_doubles() {
 }
 
 #[test]
+fn those_that_are_stuck_now_are_counted_by_state() {
+    let mut world = World::new();
+    let mut sock = leaking(&mut world);
+    let waiting = |world: &World, seconds: u64| {
+        let counts = world.core.stuck_by_state(time(seconds * SECOND));
+        assert_eq!(counts.len(), StuckAfter::STATES.len());
+        assert!(counts.iter().all(|(state, count)| *state == CloseWait || *count == 0));
+        counts.into_iter().find(|(state, _)| *state == CloseWait).map(|(_, count)| count)
+    };
+    assert_eq!(waiting(&world, 60), Some(0));
+    assert_eq!(waiting(&world, 61), Some(1));
+    let (now, count) = world.core.stuck_now(time(61 * SECOND), 9);
+    assert_eq!((now.len(), count, now[0].state), (1, 1, CloseWait));
+    assert_eq!(now[0].in_state, 60 * SECOND);
+    assert_eq!(world.core.stuck_now(time(61 * SECOND), 0), (Vec::new(), 1));
+    assert_eq!(world.core.stuck_now(time(60 * SECOND), 9), (Vec::new(), 0));
+    world.at(70 * SECOND).go(&mut sock, LastAck);
+    assert_eq!(waiting(&world, 71), Some(0));
+    assert_eq!(world.core.stuck_now(time(71 * SECOND), 9), (Vec::new(), 0));
+}
+
+#[test]
 fn ages_missed_while_nobody_looked_are_not_made_up_for() {
     let mut world = World::new();
     leaking(&mut world);

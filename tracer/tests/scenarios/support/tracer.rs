@@ -229,7 +229,9 @@ impl Tracer {
             reader.join().expect("the reader of stderr");
         }
         self.done = true;
-        Run { records: self.records(), stderr: self.stderr(), status: status.expect("a status") }
+        let lines = self.lines().whole.join("\n");
+        let status = status.expect("a status");
+        Run { records: self.records(), lines, stderr: self.stderr(), status }
     }
 }
 
@@ -259,6 +261,8 @@ impl Drop for Tracer {
 pub(crate) struct Run {
     /// Every record in order.
     pub(crate) records: Vec<Value>,
+    /// The same as it was written.
+    pub(crate) lines: String,
     /// Notices.
     pub(crate) stderr: String,
     /// How it ended.

@@ -1,0 +1,163 @@
+//! Floods and notices from their start to their end.
+
+use crate::core::event::MonoNs;
+use crate::core::record::{Alert, AlertEvent, Severity};
+
+/// So many are kept.
+pub(in crate::sinks::page) const MOST: usize = 100;
+
+/// One flood or notice.
+#[derive(Clone, PartialEq, Debug)]
+pub(in crate::sinks::page) struct Incident {
+    /// What was said of it last.
+    pub(in crate::sinks::page) last: Alert,
+    /// When it was over; `None`: it was not when the run ended.
+    pub(in crate::sinks::page) ended: Option<MonoNs>,
+    /// The highest rate that was told, per second.
+    pub(in crate::sinks::page) peak_rate: f64,
+    /// The most half-open connections that were told.
+    pub(in crate::sinks::page) peak_half_open: Option<u64>,
+}
+
+impl Incident {
+    /// An `update` or `end` that tells of the same.
+    fn is_told_by(&self, alert: &Alert) -> bool {
+        let Alert { netns, listener, verdict, since, .. } = &self.last;
+        self.ended.is_none()
+            && (*netns, *listener, *since) == (alert.netns, alert.listener, alert.since)
+            && verdict.is_flood() == alert.verdict.is_flood()
+            // A flood's verdict may change; a notice of another kind is another notice.
+            && (verdict.is_flood() || *verdict == alert.verdict)
+    }
+
+    fn weight(&self) -> (bool, Option<Severity>, u64) {
+        (self.last.verdict.is_flood(), self.last.severity, self.last.syn_count)
+    }
+}
+
+/// All of them, or the heaviest.
+#[derive(Clone, Debug, Default)]
+pub(in crate::sinks::page) struct Incidents {
+    kept: Vec<Incident>,
+    floods: u64,
+    notices: u64,
+}
+
+impl Incidents {
+    /// Takes in what was told.
+    pub(super) fn told(&mut self, alert: &Alert) {
+        let ended = (alert.event == AlertEvent::End).then_some(alert.at);
+        if alert.event == AlertEvent::Start {
+            self.count(alert);
+        } else if let Some(incident) = self.kept.iter_mut().rev().find(|i| i.is_told_by(alert)) {
+            incident.ended = ended;
+            incident.peak_rate = incident.peak_rate.max(alert.syn_rate);
+            incident.peak_half_open = incident.peak_half_open.max(alert.half_open);
+            // An `end` tells of the quiet after it: what spoke for the verdict was told before.
+            let evidence = match alert.event {
+                AlertEvent::End => std::mem::take(&mut incident.last.evidence),
+                _ => alert.evidence.clone(),
+            };
+            incident.last = Alert { evidence, ..alert.clone() };
+            return;
+        } else if self.kept.len() >= MOST {
+            // Of one that was not kept.
+            return;
+        }
+        if self.kept.len() >= MOST {
+            let lightest = (0..self.kept.len()).min_by_key(|n| self.kept[*n].weight());
+            if let Some(lightest) = lightest {
+                self.kept.remove(lightest);
+            }
+        }
+        self.kept.push(Incident {
+            last: alert.clone(),
+            ended,
+            peak_rate: alert.syn_rate,
+            peak_half_open: alert.half_open,
+        });
+    }
+
+    fn count(&mut self, alert: &Alert) {
+        if alert.verdict.is_flood() {
+            self.floods += 1;
+        } else {
+            self.notices += 1;
+        }
+    }
+
+    /// In the order in which they began.
+    pub(in crate::sinks::page) fn kept(&self) -> &[Incident] {
+        &self.kept
+    }
+
+    /// Floods that began.
+    pub(in crate::sinks::page) const fn floods(&self) -> u64 {
+        self.floods
+    }
+
+    /// Notices that began.
+    pub(in crate::sinks::page) const fn notices(&self) -> u64 {
+        self.notices
+    }
+
+    /// How many are not kept.
+    pub(in crate::sinks::page) fn left_out(&self) -> u64 {
+        (self.floods + self.notices).saturating_sub(self.kept.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::record::Verdict;
+    use crate::report::samples::{self, S};
+
+    fn told(event: AlertEvent, at: u64, alert: &Alert) -> Alert {
+        Alert { event, at: samples::at(at * S), ..alert.clone() }
+    }
+
+    #[test]
+    fn start_update_and_end_are_one() {
+        let flood = samples::flood();
+        let mut incidents = Incidents::default();
+        incidents.told(&told(AlertEvent::Start, 44, &flood));
+        let worse = Alert { verdict: Verdict::SingleSource, syn_rate: 20_000.0, ..flood.clone() };
+        incidents.told(&told(AlertEvent::Update, 50, &worse));
+        let over = Alert { syn_rate: 0.0, half_open: Some(0), evidence: Vec::new(), ..worse };
+        incidents.told(&told(AlertEvent::End, 60, &over));
+        let [one] = incidents.kept() else { panic!("{incidents:?}") };
+        assert_eq!(one.ended, Some(samples::at(60 * S)));
+        assert_eq!(one.last.verdict, Verdict::SingleSource);
+        assert_eq!((one.peak_rate, one.peak_half_open), (20_000.0, Some(256)));
+        assert_eq!(one.last.evidence, flood.evidence);
+        assert_eq!((incidents.floods(), incidents.notices()), (1, 0));
+    }
+
+    #[test]
+    fn a_notice_at_the_same_place_is_another() {
+        let flood = samples::flood();
+        let mut incidents = Incidents::default();
+        incidents.told(&told(AlertEvent::Start, 44, &flood));
+        let notice = Alert { verdict: Verdict::QueuePressure, severity: None, ..flood.clone() };
+        incidents.told(&told(AlertEvent::Start, 44, &notice));
+        incidents.told(&told(AlertEvent::End, 50, &flood));
+        let ended: Vec<_> = incidents.kept().iter().map(|one| one.ended.is_some()).collect();
+        assert_eq!(ended, [true, false]);
+    }
+
+    #[test]
+    fn of_too_many_the_heaviest_are_kept() {
+        let mut incidents = Incidents::default();
+        incidents.told(&told(AlertEvent::Start, 1, &samples::flood()));
+        for n in 0..500 {
+            let notice = Alert { syn_count: n, since: samples::at(n), ..samples::notice() };
+            incidents.told(&told(AlertEvent::Start, n, &notice));
+            incidents.told(&told(AlertEvent::End, n + 1, &notice));
+        }
+        assert_eq!(incidents.kept().len(), MOST);
+        assert!(incidents.kept()[0].last.verdict.is_flood());
+        assert_eq!(incidents.kept().last().map(|one| one.last.syn_count), Some(499));
+        assert_eq!((incidents.floods(), incidents.notices(), incidents.left_out()), (1, 500, 401));
+    }
+}
