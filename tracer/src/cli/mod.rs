@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use clap::{Args, ColorChoice, CommandFactory, Parser, ValueEnum};
 
 use crate::core::event::Comm;
-use crate::core::record::{Outcome, Role};
+use crate::core::record::Outcome;
 use crate::filter::{Described, Family, KernelFilters, PortRange, Prefix};
 use crate::metrics;
 
@@ -20,6 +20,7 @@ pub mod generate;
 pub mod instead;
 pub mod otlp;
 pub mod values;
+pub mod words;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ mod tests;
 use instead::InsteadOptions;
 use otlp::OtlpOptions;
 use values::{Netns, StuckAfter};
+pub use words::{Format, LogLevel, RoleName, SynHook, XdpMode};
 
 /// What the user asked for.
 #[derive(Parser, Clone, Debug)]
@@ -265,73 +267,6 @@ pub struct LimitOptions {
         "Report a connection that sits in such a state for longer; STATE=off or `off` for never; \
          may be repeated [default: {}]", values::STUCK_DEFAULTS.replace(',', " ")))]
     pub stuck_after: Vec<StuckAfter>,
-}
-
-/// `--role`.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "the words the user types")]
-pub enum RoleName {
-    Client,
-    Server,
-}
-
-impl From<RoleName> for Role {
-    fn from(name: RoleName) -> Self {
-        match name {
-            RoleName::Client => Self::Client,
-            RoleName::Server => Self::Server,
-        }
-    }
-}
-
-/// `--syn-hook`.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "the words the user types")]
-pub enum SynHook {
-    Auto,
-    Xdp,
-    Tcx,
-    Off,
-}
-
-/// `--xdp-mode`.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "the words the user types")]
-pub enum XdpMode {
-    Auto,
-    Native,
-    Generic,
-}
-
-/// `--format`.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "the words the user types")]
-pub enum Format {
-    Text,
-    Json,
-}
-
-/// `--log-level`.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "the words the user types")]
-pub enum LogLevel {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-impl From<LogLevel> for log::LevelFilter {
-    fn from(level: LogLevel) -> Self {
-        match level {
-            LogLevel::Error => Self::Error,
-            LogLevel::Warn => Self::Warn,
-            LogLevel::Info => Self::Info,
-            LogLevel::Debug => Self::Debug,
-            LogLevel::Trace => Self::Trace,
-        }
-    }
 }
 
 /// `--iface`, decided.

@@ -11,6 +11,8 @@ use nix::sys::signal::Signal;
 use scraper::{ElementRef, Html, Selector};
 use tempfile::TempDir;
 
+#[cfg(feature = "otlp")]
+use crate::support::otlp::Receiver;
 use crate::support::raw::{ACK, SYN};
 use crate::support::scrape;
 use crate::support::sock::{Talk as _, accept, set_tcp_option};
@@ -113,7 +115,14 @@ fn every_format_shows_the_same_numbers() {
         }
         let report = page.to_str().expect("UTF-8");
         let metrics = scrape::PORT.to_string();
-        let json = Tracer::start(lab, &["--report", report, "--metrics", &metrics]);
+        let mut args = vec!["--report", report, "--metrics", &metrics];
+        #[cfg(feature = "otlp")]
+        let receiver = Receiver::start(lab);
+        #[cfg(feature = "otlp")]
+        let endpoint = receiver.endpoint();
+        #[cfg(feature = "otlp")]
+        args.extend(["--otlp", &endpoint]);
+        let json = Tracer::start(lab, &args);
         // Both have listed their sockets.
         pause(300);
         let kept = traffic(lab);
@@ -143,6 +152,8 @@ fn every_format_shows_the_same_numbers() {
         }
         agree("the page", &said, &of_page(&page), 80);
         agree("the metrics", &said, &of_metrics(&scraped), 14);
+        #[cfg(feature = "otlp")]
+        agree("OTLP", &said, &of_otlp(&receiver), 14);
         let (mut counts, durations) = of_text(&text);
         // A handshake that is under way just when a tracer looks is half-open for that one.
         let peaks = counts.extract_if(.., |name, _| name.ends_with("half_open_peak"));
@@ -277,6 +288,37 @@ fn of_metrics(text: &str) -> Figures {
     ] {
         let sum = scrape::sum(text, prefix).unwrap_or_else(|| panic!("no {prefix} in\n{text}"));
         figures.insert(name.to_owned(), sum.to_string());
+    }
+    figures
+}
+
+/// What an OpenTelemetry receiver gets: the last metrics, and connections as logs.
+#[cfg(feature = "otlp")]
+fn of_otlp(receiver: &Receiver) -> Figures {
+    let metrics = receiver.metrics();
+    let mut figures = Figures::new();
+    for (name, metric) in [
+        ("connections", "tracer.connections"),
+        ("open", "tracer.connections_open"),
+        ("events_lost", "tracer.events_lost"),
+        ("syns", "tracer.syn"),
+        ("syns_repeated", "tracer.syn_repeated"),
+        ("syns_unparsed", "tracer.syn_unparsed"),
+        ("handshakes_failed", "tracer.handshakes_failed"),
+        ("connections_evicted", "tracer.connections_evicted"),
+        ("output_dropped", "tracer.output_dropped"),
+    ] {
+        figures.insert(name.to_owned(), metrics.sum(metric, &[]).to_string());
+    }
+    let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
+    for log in receiver.logs().iter().filter(|log| log["event_name"] == "tracer.connection") {
+        let outcome = log["tracer.outcome"].as_str().expect("an outcome");
+        *outcomes.entry(outcome.to_owned()).or_default() += 1;
+    }
+    for (outcome, logs) in outcomes {
+        let counted = metrics.sum("tracer.connections", &[("outcome", &outcome)]);
+        assert_eq!(counted, logs, "{outcome}: metrics and logs");
+        figures.insert(format!("outcome/{outcome}"), logs.to_string());
     }
     figures
 }
