@@ -9,6 +9,7 @@
 )]
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -258,10 +259,14 @@ fn the_daemon_set_gives_what_tracer_needs_and_no_more() {
         assert_eq!(mount["readOnly"], true, "{mount}");
     }
     // tracer takes the arguments, and serves where the probe and Prometheus ask.
-    let args = container["args"].as_array().unwrap().iter().map(text);
-    let args = args.map(|arg| arg.replace("$(NODE_ADDRESS)", "192.0.2.7"));
-    let options = Options::from_args(["tracer".to_owned()].into_iter().chain(args)).unwrap();
-    let port = options.metrics.listen.expect("--metrics").port();
+    let listens = |node: &str| {
+        let args = container["args"].as_array().unwrap().iter().map(text);
+        let args = args.map(|arg| arg.replace("$(NODE_ADDRESS)", node));
+        let options = Options::from_args(["tracer".to_owned()].into_iter().chain(args)).unwrap();
+        options.metrics.listen.expect("--metrics")
+    };
+    let port = listens("192.0.2.7").port();
+    assert_eq!(listens("2001:db8::7"), SocketAddr::new("2001:db8::7".parse().unwrap(), port));
     let ports = container["ports"].as_array().unwrap();
     assert_eq!(ports[0]["containerPort"], port);
     assert_eq!(ports[0]["hostPort"], port);

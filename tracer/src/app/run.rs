@@ -182,6 +182,8 @@ async fn trace(options: &Options) -> Result<()> {
     let closed = pipeline.writer().closed();
     tokio::pin!(closed);
     let mut gone = None;
+    // What ends the run early, after what is known by then has been told.
+    let mut failed = None;
 
     while !pipeline.finished() {
         let wake = tokio::select! {
@@ -198,10 +200,10 @@ async fn trace(options: &Options) -> Result<()> {
             // Last: a flood of events must not keep a signal, the deadline or the look at what was
             // lost waiting.
             () = tokio::task::yield_now(), if more => Wake::Ring,
-            result = pipeline.filling() => {
-                result?;
-                Wake::Ring
-            }
+            result = pipeline.filling() => match result {
+                Ok(()) => Wake::Ring,
+                Err(error) => Wake::Failed(error),
+            },
             _ = tick.tick() => Wake::Ring,
         };
         match wake {
@@ -246,7 +248,13 @@ async fn trace(options: &Options) -> Result<()> {
                 }
             }
             Wake::Standing => {
-                let (counters, missed) = kernel.totals()?;
+                let (counters, missed) = match kernel.totals() {
+                    Ok(totals) => totals,
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                };
                 let mut totals = pipeline.totals();
                 complete(&mut totals, counters, missed, hook_netns.is_some());
                 totals.duration = now().since(started);
@@ -262,6 +270,10 @@ async fn trace(options: &Options) -> Result<()> {
             Wake::Signal(Signal::Reopen) => pipeline.writer().reopen(),
             Wake::Signal(Signal::Resize) => {
                 pipeline.report().resize(terminal::width(std::io::stdout().as_fd()));
+            }
+            Wake::Failed(error) => {
+                failed = Some(error);
+                break;
             }
             Wake::Signal(Signal::Stop) | Wake::Deadline | Wake::Quit => break,
             // Others are told all the same how it ended.
@@ -280,7 +292,13 @@ async fn trace(options: &Options) -> Result<()> {
                 let at = now();
                 pipeline.report().clock().set(at, i128::from(offset.realtime_ns(at.0)));
             }
-            let (counters, missed) = kernel.totals()?;
+            let (counters, missed) = match kernel.totals() {
+                Ok(totals) => totals,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            };
             if loss.due(counters, missed) {
                 pipeline.events_were_lost(now());
                 let snapshots = snapshots.clone();
@@ -301,11 +319,16 @@ async fn trace(options: &Options) -> Result<()> {
     let ended = now();
     pipeline.settle();
     let mut end = pipeline.totals();
-    let (counters, missed) = kernel.totals()?;
-    complete(&mut end, counters, missed, hook_netns.is_some());
+    match kernel.totals() {
+        Ok((counters, missed)) => complete(&mut end, counters, missed, hook_netns.is_some()),
+        Err(error) => failed = failed.or(Some(error)),
+    }
     end.duration = ended.since(started);
     end.program_runs = run_stats.as_ref().map(|_| kernel.program_runs());
     pipeline.finish(ended, end, &hooks, PATIENCE)?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
     if let Some(why) = gone {
         return output_closed(why);
     }
@@ -348,6 +371,8 @@ enum Wake {
     Change(Result<crate::system::interfaces::Change>),
     Reconcile((MonoNs, Snapshot)),
     Flood(FloodWake),
+    /// The ring can't be waited for.
+    Failed(anyhow::Error),
     /// Someone is to be told how things stand.
     Standing,
 }

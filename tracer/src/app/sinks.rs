@@ -16,6 +16,9 @@ use crate::sinks::{Sink, Standing};
 use crate::top::Top;
 use crate::top::stderr::Captured;
 
+/// At most one part in so many of the time is spent on telling how things stand.
+const SHARE: u32 = 20;
+
 /// All of them, and when each is to be told next how things stand.
 #[derive(Default)]
 pub(super) struct Sinks {
@@ -87,13 +90,15 @@ impl Sinks {
         self.all.iter().map(|(_, due)| *due).min()
     }
 
-    /// Tells those whose time has come.
+    /// Tells those whose time has come. Who takes long is told less often, so that the ring is read
+    /// in between whatever was asked for.
     pub(super) fn standing(&mut self, standing: &Standing<'_>, clock: &WallClock) {
-        let now = Instant::now();
         for (sink, due) in &mut self.all {
-            if *due <= now {
-                *due = now + sink.period();
+            let began = Instant::now();
+            if *due <= began {
                 sink.standing(standing, clock);
+                let took = began.elapsed();
+                *due = began + took + sink.period().max(took * SHARE);
             }
         }
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::record::Role;
 
 fn of(args: &[&str]) -> Options {
     Options::of(args).unwrap_or_else(|error| panic!("{args:?}: {error}"))
@@ -277,6 +278,7 @@ fn a_port_alone_is_one_of_the_loopbacks() {
     for (typed, addr) in [
         ("9464", "127.0.0.1:9464"),
         (":9464", "127.0.0.1:9464"),
+        ("fd00::1:9464", "[fd00::1]:9464"),
         ("0.0.0.0:80", "0.0.0.0:80"),
         ("[::1]:1", "[::1]:1"),
     ] {

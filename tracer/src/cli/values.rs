@@ -56,7 +56,12 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(port) = port.parse() {
         return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
     }
-    text.parse().map_err(|_| {
+    // An IPv6 address without brackets, as Kubernetes hands it out, ends at the last colon.
+    let bare = || {
+        let (addr, port) = text.rsplit_once(':')?;
+        Some(SocketAddr::new(addr.parse().ok()?, port.parse().ok()?))
+    };
+    text.parse().ok().or_else(bare).ok_or_else(|| {
         "give a port, or an address and a port: 9464, 10.0.0.7:9464, [::1]:9464; 0.0.0.0:9464 and \
          [::]:9464 are all of the host's addresses"
             .to_owned()

@@ -12,8 +12,10 @@ use tracer_common::state::TcpState;
 use super::event::{CgroupName, MonoNs, Owner};
 
 mod alert;
+mod incident;
 
 pub use alert::{Alert, AlertEvent, Evidence, Network, Queue, Severity, TopSource, Verdict};
+pub(crate) use incident::{GoingOn, IncidentKey, Told};
 
 /// Which end of the connection this host's socket is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]

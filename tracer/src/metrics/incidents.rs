@@ -1,38 +1,18 @@
 //! Floods and notices as series that come and go.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::catalogue;
 use super::family::{Family, Number, Series, Value};
 use crate::core::event::MonoNs;
-use crate::core::record::{Alert, AlertEvent, Severity, Verdict};
+use crate::core::record::{Alert, AlertEvent, GoingOn, Severity, Told, Verdict};
 
 /// Most listeners at a time with series of their own; those beyond share the listener `other`.
 pub(super) const MOST_LISTENERS: usize = 32;
 /// How long a series stays at 0 after its incident: a few scrapes, so that none misses its end.
 const LINGER: u64 = 300_000_000_000;
-
-/// Names an incident: it may change its verdict while it goes on, but not its kind.
-type Key = (Option<SocketAddr>, MonoNs, Class);
-
-/// What may become what. A listener's flood turns out to be filtered or forwarded traffic.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Class {
-    Uncompleted,
-    Notice(Verdict),
-}
-
-impl Class {
-    fn of(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Filtered | Verdict::Forwarded => Self::Uncompleted,
-            _ if verdict.is_flood() => Self::Uncompleted,
-            _ => Self::Notice(verdict),
-        }
-    }
-}
 
 /// One that goes on.
 struct Incident {
@@ -61,10 +41,10 @@ impl Listener {
 /// Those that go on, and those that went.
 #[derive(Default)]
 pub(super) struct Incidents {
-    active: HashMap<Key, Incident>,
+    active: GoingOn<Incident>,
     /// Every series shown: until when, if it is over.
     shown: BTreeMap<(Listener, Verdict), Option<MonoNs>>,
-    /// How many began, by verdict.
+    /// How many became a flood or a notice, by their first verdict as such.
     begun: BTreeMap<Verdict, u64>,
     now: MonoNs,
 }
@@ -73,24 +53,29 @@ impl Incidents {
     /// Takes in an alert.
     pub(super) fn alert(&mut self, alert: &Alert) {
         self.now = self.now.max(alert.at);
-        let key = (alert.listener, alert.since, Class::of(alert.verdict));
-        if alert.event == AlertEvent::Start {
-            *self.begun.entry(alert.verdict).or_default() += 1;
-        }
-        let before = self.active.remove(&key);
+        let known = self.active.take(alert);
+        let before = known.as_ref().map(|told| told.of.series);
         if alert.event != AlertEvent::End {
             let series = (self.listener(alert.listener), alert.verdict);
-            self.active.insert(key, Incident { series, severity: alert.severity });
+            let incident = Incident { series, severity: alert.severity };
+            let mut told = match known {
+                Some(told) => told.with(incident),
+                None => Told::new(alert.verdict, incident),
+            };
+            if told.becomes(alert.verdict) {
+                *self.begun.entry(alert.verdict).or_default() += 1;
+            }
+            self.active.put(alert, told);
             self.shown.insert(series, None);
         }
         if let Some(before) = before {
-            self.settle(before.series);
+            self.settle(before);
         }
     }
 
     /// Nothing may be going on in a series any more.
     fn settle(&mut self, series: (Listener, Verdict)) {
-        if !self.active.values().any(|incident| incident.series == series) {
+        if !self.active.all().any(|incident| incident.series == series) {
             self.shown.insert(series, Some(MonoNs(self.now.0.saturating_add(LINGER))));
         }
     }
@@ -141,7 +126,7 @@ impl Incidents {
         };
         // The worst, where several share a series.
         let mut severities: BTreeMap<_, Severity> = BTreeMap::new();
-        for incident in self.active.values() {
+        for incident in self.active.all() {
             if let Some(severity) = incident.severity {
                 let worst = severities.entry(incident.series).or_insert(severity);
                 *worst = severity.max(*worst);
@@ -171,4 +156,76 @@ fn labelled((listener, verdict): (Listener, Verdict), value: Number) -> Series {
     let listener = listener.label().map(|label| ("listener", label));
     let labels = listener.into_iter().chain([("verdict", verdict.name().into())]).collect();
     Series { labels, value: Value::Gauge(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    fn value(incidents: &Incidents, family: &str, verdict: Verdict) -> Option<f64> {
+        let mut all = Vec::new();
+        incidents.families(&mut all);
+        let family = all.into_iter().find(|one| one.descriptor.name == family)?;
+        let series = family.series.into_iter().find(|series| {
+            series.labels.iter().any(|(name, value)| *name == "verdict" && value == verdict.name())
+        })?;
+        match series.value {
+            Value::Counter(number) | Value::Gauge(number) => Some(number.as_f64()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_notice_that_becomes_a_flood_counts_once_as_each() {
+        let mut incidents = Incidents::default();
+        let changes = [
+            (AlertEvent::Start, Verdict::Filtered),
+            (AlertEvent::Update, Verdict::Spoofed),
+            (AlertEvent::Update, Verdict::Forwarded),
+            (AlertEvent::Update, Verdict::Prefix),
+            (AlertEvent::Update, Verdict::Prefix),
+        ];
+        for (event, verdict) in changes {
+            incidents.alert(&Alert { event, verdict, ..samples::flood() });
+        }
+        let counted = |family, verdict| value(&incidents, family, verdict);
+        assert_eq!(counted("tracer_floods", Verdict::Spoofed), Some(1.0));
+        assert_eq!(counted("tracer_floods", Verdict::Prefix), Some(0.0));
+        assert_eq!(counted("tracer_notices", Verdict::Filtered), Some(1.0));
+        assert_eq!(counted("tracer_notices", Verdict::Forwarded), Some(0.0));
+        assert_eq!(counted("tracer_flood_active", Verdict::Prefix), Some(1.0));
+        assert_eq!(counted("tracer_flood_active", Verdict::Spoofed), Some(0.0));
+        assert_eq!(counted("tracer_notice_active", Verdict::Filtered), Some(0.0));
+        let end = Alert { event: AlertEvent::End, verdict: Verdict::Prefix, ..samples::flood() };
+        incidents.alert(&end);
+        assert_eq!(value(&incidents, "tracer_flood_active", Verdict::Prefix), Some(0.0));
+        assert_eq!(value(&incidents, "tracer_floods", Verdict::Spoofed), Some(1.0));
+    }
+
+    #[test]
+    fn the_end_of_one_is_not_that_of_another_of_the_same_moment() {
+        let forwarded = |event, netns, listener| Alert {
+            event,
+            netns,
+            listener,
+            verdict: Verdict::Forwarded,
+            severity: None,
+            ..samples::flood()
+        };
+        // Two strangers cannot be told apart; two namespaces can.
+        for (listener, namespaces) in [(None, [1, 1]), (samples::flood().listener, [1, 2])] {
+            let mut incidents = Incidents::default();
+            for netns in namespaces {
+                incidents.alert(&forwarded(AlertEvent::Start, netns, listener));
+            }
+            let [one, two] = namespaces;
+            for (netns, active) in [(one, 1.0), (two, 0.0)] {
+                incidents.alert(&forwarded(AlertEvent::End, netns, listener));
+                let shown = value(&incidents, "tracer_notice_active", Verdict::Forwarded);
+                assert_eq!(shown, Some(active), "{listener:?}");
+            }
+            assert_eq!(value(&incidents, "tracer_notices", Verdict::Forwarded), Some(2.0));
+        }
+    }
 }

@@ -1,10 +1,10 @@
 //! Floods, and what looks like one: what goes on now, and what was over a moment ago.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::view::Incident;
 use crate::core::event::MonoNs;
-use crate::core::record::{Alert, AlertEvent, Network, Verdict};
+use crate::core::record::{Alert, AlertEvent, IncidentKey, Network, Verdict};
 
 /// How long one that is over stays in sight, nanoseconds.
 const LINGER: u64 = 30_000_000_000;
@@ -17,16 +17,19 @@ pub(super) struct Incidents {
     all: Vec<Incident>,
 }
 
-/// What tells one incident from another: the verdict of a flood may change.
-fn identity(alert: &Alert) -> (u32, Option<SocketAddr>, Option<Verdict>) {
-    (alert.netns, alert.listener, (!alert.verdict.is_flood()).then_some(alert.verdict))
-}
-
 impl Incidents {
     pub(super) fn tell(&mut self, alert: &Alert) {
         let over = alert.event == AlertEvent::End;
         let told = Incident { alert: Box::new(alert.clone()), over };
-        self.all.retain(|known| identity(&known.alert) != identity(alert));
+        let going_on = self.all.iter().enumerate().filter(|(_, known)| !known.over);
+        let keys =
+            going_on.map(|(n, Incident { alert, .. })| (n, IncidentKey::of(alert), alert.verdict));
+        if let Some(known) = IncidentKey::pick(alert, keys) {
+            self.all.remove(known);
+        }
+        // What was at its place before is over, and of no more interest.
+        let key = IncidentKey::of(alert);
+        self.all.retain(|known| !key.shares_its_place_with(&IncidentKey::of(&known.alert)));
         // The one that matters least makes room.
         self.all.truncate(MOST - 1);
         self.all.push(told);
@@ -88,6 +91,8 @@ fn within(network: &Network, host: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::report::samples::{self, S};
 
@@ -115,6 +120,60 @@ mod tests {
         let now = incidents.now(samples::at(89 * S));
         assert_eq!((now.len(), now[1].over), (2, true));
         assert_eq!(incidents.now(samples::at(90 * S)).len(), 1);
+    }
+
+    fn shown(incidents: &mut Incidents) -> Vec<(Verdict, bool)> {
+        let now = incidents.now(samples::at(50 * S));
+        now.iter().map(|incident| (incident.alert.verdict, incident.over)).collect()
+    }
+
+    #[test]
+    fn a_notice_that_becomes_a_flood_is_one_banner_and_ends() {
+        use AlertEvent::{End, Start, Update};
+        for listener in [samples::flood().listener, None] {
+            let mut incidents = Incidents::default();
+            let mut tell = |event, verdict| {
+                let at = samples::at(50 * S);
+                incidents.tell(&Alert { event, verdict, listener, at, ..samples::flood() });
+                shown(&mut incidents)
+            };
+            assert_eq!(tell(Start, Verdict::Filtered), [(Verdict::Filtered, false)]);
+            assert_eq!(tell(Update, Verdict::Spoofed), [(Verdict::Spoofed, false)]);
+            assert_eq!(tell(Update, Verdict::Forwarded), [(Verdict::Forwarded, false)]);
+            assert_eq!(tell(End, Verdict::Forwarded), [(Verdict::Forwarded, true)]);
+        }
+    }
+
+    #[test]
+    fn strangers_of_one_moment_end_one_by_one() {
+        use AlertEvent::{End, Start};
+        let mut incidents = Incidents::default();
+        let mut tell = |event, verdict| {
+            let at = samples::at(50 * S);
+            let stranger = Alert { listener: None, severity: None, ..samples::flood() };
+            incidents.tell(&Alert { event, verdict, at, ..stranger });
+            shown(&mut incidents)
+        };
+        tell(Start, Verdict::Filtered);
+        tell(Start, Verdict::Forwarded);
+        assert_eq!(
+            tell(End, Verdict::Filtered),
+            [(Verdict::Forwarded, false), (Verdict::Filtered, true)]
+        );
+        let over = tell(End, Verdict::Forwarded);
+        assert!(over.len() == 2 && over.iter().all(|(_, over)| *over), "{over:?}");
+    }
+
+    #[test]
+    fn the_next_at_a_listener_takes_the_place_of_the_last() {
+        let mut incidents = Incidents::default();
+        incidents.tell(&samples::flood());
+        let next = Alert { since: samples::at(49 * S), ..samples::flood() };
+        incidents.tell(&Alert { verdict: Verdict::Filtered, severity: None, ..next.clone() });
+        assert_eq!(shown(&mut incidents), [(Verdict::Filtered, false)]);
+        let elsewhere = Alert { netns: next.netns + 1, ..next };
+        incidents.tell(&elsewhere);
+        assert_eq!(shown(&mut incidents).len(), 2);
     }
 
     #[test]

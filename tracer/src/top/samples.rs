@@ -86,8 +86,17 @@ impl Samples {
         self.samples.push_back(sample);
         if self.samples.len() > MOST {
             self.samples.pop_front();
-            if let Some((_, count)) = self.seconds.front_mut() {
-                *count -= 1;
+            self.forget_one();
+        }
+    }
+
+    /// The oldest sample has gone. A second of which nothing is left goes with it, so that every
+    /// one in `seconds` has samples.
+    fn forget_one(&mut self) {
+        if let Some((_, count)) = self.seconds.front_mut() {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.seconds.pop_front();
             }
         }
     }
@@ -245,5 +254,26 @@ mod tests {
         let counted: u64 = samples.latencies(3, 4, Of::Everyone).handshake.steps.iter().sum();
         assert_eq!(counted, MOST as u64);
         assert_eq!(size_of::<Sample>(), 12);
+    }
+
+    #[test]
+    fn a_second_may_push_out_all_of_the_one_before() {
+        const FEW: usize = 3;
+        let mut samples = Samples::default();
+        for _ in 0..FEW {
+            samples.add(3, (0, 0), Some(1), None);
+        }
+        for n in 0..MOST + 10 {
+            samples.add(4, (0, 0), Some(2), None);
+            let counted: usize = samples.seconds.iter().map(|(_, count)| count).sum();
+            assert_eq!(counted, samples.samples.len());
+            assert_eq!(counted, (FEW + n + 1).min(MOST));
+        }
+        assert_eq!(samples.seconds, [(4, MOST)]);
+        assert_eq!(samples.latencies(3, 4, Of::Everyone), Latencies::default());
+        samples.add(5, (0, 0), Some(3), None);
+        assert_eq!(samples.seconds, [(4, MOST - 1), (5, 1)]);
+        samples.forget(40);
+        assert!(samples.samples.is_empty() && samples.seconds.is_empty());
     }
 }

@@ -134,11 +134,14 @@ impl Exporter {
             let now = Instant::now();
             if state.counts.dropped > 0 && !self.said.dropped {
                 self.said.dropped = true;
+                // Whoever fills the queue must not wait for a reader of stderr.
+                drop(state);
                 log::warn!(
                     "OTLP: {} takes records more slowly than they come; those for which there is \
                      no room are dropped and counted",
                     self.client.url(Signal::Logs)
                 );
+                continue;
             }
             let over = until.map(|until| Over {
                 until,

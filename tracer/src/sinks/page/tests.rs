@@ -1,7 +1,7 @@
 //! The file: made at the start, written at the end, in one step.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 
 use tempfile::TempDir;
 
@@ -49,21 +49,109 @@ fn a_run_that_fails_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_link_stays_a_link() {
+fn a_link_is_replaced_and_what_it_leads_to_left_alone() {
     let folder = TempDir::new().unwrap();
-    let (path, link) = (folder.path().join("run.html"), folder.path().join("latest.html"));
-    fs::write(&path, "").unwrap();
-    symlink("run.html", &link).unwrap();
-    run(&mut Page::open(&link).unwrap()).unwrap();
-    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert!(fs::read_to_string(&path).unwrap().contains("</html>"));
+    let (other, link) = (folder.path().join("shadow"), folder.path().join("run.html"));
+    for leads_to in [other.as_path(), Path::new("shadow"), Path::new("nowhere")] {
+        fs::write(&other, "secret").unwrap();
+        fs::set_permissions(&other, fs::Permissions::from_mode(0o640)).unwrap();
+        symlink(leads_to, &link).unwrap();
+        run(&mut Page::open(&link).unwrap()).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_file());
+        assert!(fs::read_to_string(&link).unwrap().contains("</html>"));
+        assert_eq!(fs::read_to_string(&other).unwrap(), "secret");
+        assert_eq!(fs::metadata(&other).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(names(&folder).len(), 2);
+        fs::remove_file(&link).unwrap();
+    }
+}
+
+#[test]
+fn a_link_planted_during_the_run_is_replaced_as_well() {
+    let folder = TempDir::new().unwrap();
+    let (other, path) = (folder.path().join("shadow"), folder.path().join("run.html"));
+    fs::write(&other, "secret").unwrap();
+    let mut page = Page::open(&path).unwrap();
+    symlink(&other, &path).unwrap();
+    run(&mut page).unwrap();
+    assert!(fs::symlink_metadata(&path).unwrap().is_file());
+    assert_eq!(fs::read_to_string(&other).unwrap(), "secret");
+}
+
+#[test]
+fn a_directory_exchanged_during_the_run_gets_nothing() {
+    let folder = TempDir::new().unwrap();
+    let [named, moved, other] = ["named", "moved", "other"].map(|name| folder.path().join(name));
+    fs::create_dir(&named).unwrap();
+    fs::create_dir(&other).unwrap();
+    let mut page = Page::open(&named.join("run.html")).unwrap();
+    fs::rename(&named, &moved).unwrap();
+    symlink(&other, &named).unwrap();
+    run(&mut page).unwrap();
+    assert!(moved.join("run.html").is_file());
+    assert_eq!(fs::read_dir(&other).unwrap().count(), 0);
+}
+
+#[test]
+fn a_file_that_is_replaced_keeps_its_mode() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("run.html");
+    for mode in [0o600, 0o640, 0o644, 0o400] {
+        let _ = fs::remove_file(&path);
+        fs::write(&path, "an older one").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let mut page = Page::open(&path).unwrap();
+        // Nor may anybody else open it before it has its name.
+        for entry in fs::read_dir(folder.path()).unwrap() {
+            let now = entry.unwrap().metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(now, mode, "{now:o}");
+        }
+        run(&mut page).unwrap();
+        let kept = fs::metadata(&path).unwrap();
+        assert!(kept.len() > 1000);
+        assert_eq!(kept.permissions().mode() & 0o777, mode, "{mode:o}");
+    }
+}
+
+/// Only root can give files away; nobody else has anything to keep.
+#[test]
+fn a_file_that_is_replaced_keeps_its_owner_unless_anyone_could_have_planted_it() {
+    const OTHER: u32 = 12_345;
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("run.html");
+    let ours = fs::metadata(folder.path()).unwrap().uid();
+    let may_give = nix::unistd::geteuid().is_root();
+    for (of_folder, owner) in [(0o755, OTHER), (0o1777, ours)] {
+        let _ = fs::remove_file(&path);
+        fs::write(&path, "an older one").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o606)).unwrap();
+        assert_eq!(chown(&path, Some(OTHER), Some(OTHER)).is_ok(), may_give);
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(of_folder)).unwrap();
+        run(&mut Page::open(&path).unwrap()).unwrap();
+        let kept = fs::metadata(&path).unwrap();
+        assert!(kept.len() > 1000);
+        assert_eq!(kept.uid(), if may_give { owner } else { ours });
+        assert_eq!(kept.permissions().mode() & 0o777 & !0o606, 0);
+    }
 }
 
 #[test]
 fn what_can_not_be_written_is_said_at_the_start() {
     let folder = TempDir::new().unwrap();
+    let links = TempDir::new().unwrap();
+    let link = |name: &str, leads_to: &str| {
+        symlink(leads_to, links.path().join(name)).unwrap();
+        links.path().join(name)
+    };
     for (path, why) in [
         (folder.path().to_owned(), "it is a directory: name a file"),
+        ("/".into(), "it is a directory: name a file"),
+        ("..".into(), "it is a directory: name a file"),
+        ("".into(), "it is a directory: name a file"),
+        (folder.path().join("run.html/"), "this names no file"),
+        (link("folder", "/"), "it is a directory: name a file"),
+        (link("null", "/dev/null"), "it is no regular file: name a file"),
+        ("/dev/stdout".into(), "name a file"),
         (folder.path().join("missing/run.html"), "No such file or directory"),
         ("/dev/null".into(), "it is no regular file: name a file"),
         ("/proc/run.html".into(), "cannot write the report /proc/run.html"),
@@ -72,6 +160,7 @@ fn what_can_not_be_written_is_said_at_the_start() {
         assert!(error.contains("cannot write the report") && error.contains(why), "{error}");
     }
     assert!(names(&folder).is_empty());
+    assert_eq!(names(&links).len(), 2);
 }
 
 #[test]

@@ -21,6 +21,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::exposition::Format;
 use super::shared::Shared;
+use crate::system::privileges;
 
 /// Most connections at a time. When one more comes the oldest is cut off: a scrape is over in
 /// milliseconds, the oldest of so many is one that stalls.
@@ -61,6 +62,10 @@ impl Server {
         let thread = std::thread::Builder::new()
             .name("tracer-metrics".to_owned())
             .spawn(move || {
+                // It talks to strangers. Sets the priority back as well.
+                if let Err(error) = privileges::drop_all_in_this_thread() {
+                    log::warn!("--metrics: {error:#}");
+                }
                 // SAFETY: takes plain numbers; who 0 is the calling thread (setpriority(2)).
                 unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
                 runtime.block_on(async {

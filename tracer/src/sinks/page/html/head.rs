@@ -61,7 +61,7 @@ pub(super) fn banners(run: &Run<'_>) -> Markup {
         @if notices > 0 {
             p.banner.mild {
                 b { (notices) " notice" (plural(notices)) ". " }
-                a href="#incidents" { "What looked like a flood and was none" }
+                a href="#incidents" { "What looked like a flood" }
             }
         }
         @if dropped > 0 {
