@@ -19,7 +19,7 @@ use crate::{Consent, build, dist, shell, vm, workspace};
 const TEST_THREADS: &str = "--test-threads=2";
 
 /// A whole test binary that takes longer hangs.
-const TEST_LIMIT: Duration = Duration::from_secs(15 * 60);
+const TEST_LIMIT: Duration = Duration::from_secs(25 * 60);
 
 pub(super) fn fmt() -> anyhow::Result<Counts> {
     check(cargo().args(["fmt", "--all", "--check"]), "`cargo fmt --all` puts it right")
