@@ -181,136 +181,119 @@ async fn trace(options: &Options) -> Result<()> {
     let mut next_check = Instant::now() + LOSS_CHECK;
     let closed = pipeline.writer().closed();
     tokio::pin!(closed);
-    let mut gone = None;
-    // What ends the run early, after what is known by then has been told.
-    let mut failed = None;
-
-    while !pipeline.finished() {
-        let wake = tokio::select! {
-            biased;
-            signal = signals.next() => Wake::Signal(signal),
-            why = &mut closed => Wake::OutputClosed(why),
-            () = until(deadline) => Wake::Deadline,
-            () = &mut quit => Wake::Quit,
-            () = next(&mut interval) => Wake::Interval,
-            change = watch.next(), if watching => Wake::Change(change),
-            wake = flood_wake(&mut flood_clock) => Wake::Flood(wake),
-            () = until(pipeline.standing_due().map(Into::into)) => Wake::Standing,
-            Some(answer) = answers.recv() => Wake::Reconcile(answer),
-            // Last: a flood of events must not keep a signal, the deadline or the look at what was
-            // lost waiting.
-            () = tokio::task::yield_now(), if more => Wake::Ring,
-            result = pipeline.filling() => match result {
-                Ok(()) => Wake::Ring,
-                Err(error) => Wake::Failed(error),
-            },
-            _ = tick.tick() => Wake::Ring,
-        };
-        match wake {
-            Wake::Ring => {
-                let before = pipeline.events();
-                more = pipeline.drain();
-                pipeline.tick();
-                if pipeline.burst_due() {
-                    tick_floods(&mut pipeline, &mut flood_clock);
+    // Whatever ends the run, all are told what is known by then.
+    let ended_by: Result<Option<Closed>> = async {
+        while !pipeline.finished() {
+            let wake = tokio::select! {
+                biased;
+                signal = signals.next() => Wake::Signal(signal),
+                why = &mut closed => Wake::OutputClosed(why),
+                () = until(deadline) => Wake::Deadline,
+                () = &mut quit => Wake::Quit,
+                () = next(&mut interval) => Wake::Interval,
+                change = watch.next(), if watching => Wake::Change(change),
+                wake = flood_wake(&mut flood_clock) => Wake::Flood(wake),
+                () = until(pipeline.standing_due().map(Into::into)) => Wake::Standing,
+                Some(answer) = answers.recv() => Wake::Reconcile(answer),
+                // Last: a flood of events must not keep a signal, the deadline or the look at what was
+                // lost waiting.
+                () = tokio::task::yield_now(), if more => Wake::Ring,
+                result = pipeline.filling() => {
+                    result?;
+                    Wake::Ring
                 }
-                let quiet = pipeline.events() == before;
-                if quiet != idle {
-                    idle = quiet;
-                    let period = if idle { IDLE_TICK } else { BUSY_TICK };
-                    tick = tokio::time::interval_at(Instant::now() + period, period);
-                    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-                }
-            }
-            Wake::Interval => {
-                pipeline.drain_present();
-                pipeline.interval(now());
-            }
-            Wake::Change(Ok(change)) => {
-                if let Some(status) = devices.follow(&mut kernel, &change) {
-                    log_device(&status);
-                }
-                pipeline.interfaces(devices.names());
-            }
-            Wake::Change(Err(error)) => {
-                log::warn!("{error:#}; interfaces that come up from now on get no SYN hook");
-                watching = false;
-            }
-            Wake::Reconcile((asked_at, snapshot)) => {
-                pipeline.reconcile(asked_at, &matching(snapshot, &filters));
-                loss.asked = false;
-            }
-            Wake::Flood(FloodWake::Tick) => tick_floods(&mut pipeline, &mut flood_clock),
-            Wake::Flood(FloodWake::Addresses) => pipeline.relist_addresses(),
-            Wake::Flood(FloodWake::Sample(sample)) => {
-                if let Some(sample) = sample {
-                    pipeline.flood_sample(&sample);
-                }
-            }
-            Wake::Standing => {
-                let (counters, missed) = match kernel.totals() {
-                    Ok(totals) => totals,
-                    Err(error) => {
-                        failed = Some(error);
-                        break;
-                    }
-                };
-                let mut totals = pipeline.totals();
-                complete(&mut totals, counters, missed, hook_netns.is_some());
-                totals.duration = now().since(started);
-                totals.program_runs = run_stats.as_ref().map(|_| kernel.program_runs());
-                let hooks = hooks_now(&host_hooks, &devices);
-                pipeline.standing(&totals, &hooks);
-            }
-            Wake::Signal(Signal::Summary) => {
-                pipeline.drain_present();
-                pipeline.summary(now());
-            }
-            Wake::Signal(Signal::Reopen) if hung_up(options) => break,
-            Wake::Signal(Signal::Reopen) => pipeline.writer().reopen(),
-            Wake::Signal(Signal::Resize) => {
-                pipeline.report().resize(terminal::width(std::io::stdout().as_fd()));
-            }
-            Wake::Failed(error) => {
-                failed = Some(error);
-                break;
-            }
-            Wake::Signal(Signal::Stop) | Wake::Deadline | Wake::Quit => break,
-            // Others are told all the same how it ended.
-            Wake::OutputClosed(why) => {
-                gone = Some(why);
-                break;
-            }
-        }
-        if Instant::now() >= next_check {
-            next_check = Instant::now() + LOSS_CHECK;
-            pipeline.progress(Duration::from_nanos(now().since(started)));
-            if let Some(logger) = &mut logger {
-                logger.flush();
-            }
-            if let Ok(offset) = ClockOffset::read() {
-                let at = now();
-                pipeline.report().clock().set(at, i128::from(offset.realtime_ns(at.0)));
-            }
-            let (counters, missed) = match kernel.totals() {
-                Ok(totals) => totals,
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
+                _ = tick.tick() => Wake::Ring,
             };
-            if loss.due(counters, missed) {
-                pipeline.events_were_lost(now());
-                let snapshots = snapshots.clone();
-                let selection = filters.netns;
-                tokio::task::spawn_blocking(move || {
-                    let asked_at = now();
-                    // Nobody waits for the answer any more once the run is over.
-                    let _ = snapshots.blocking_send((asked_at, netns::snapshot_all(selection)));
-                });
+            match wake {
+                Wake::Ring => {
+                    let before = pipeline.events();
+                    more = pipeline.drain();
+                    pipeline.tick();
+                    if pipeline.burst_due() {
+                        tick_floods(&mut pipeline, &mut flood_clock);
+                    }
+                    let quiet = pipeline.events() == before;
+                    if quiet != idle {
+                        idle = quiet;
+                        let period = if idle { IDLE_TICK } else { BUSY_TICK };
+                        tick = tokio::time::interval_at(Instant::now() + period, period);
+                        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                    }
+                }
+                Wake::Interval => {
+                    pipeline.drain_present();
+                    pipeline.interval(now());
+                }
+                Wake::Change(Ok(change)) => {
+                    if let Some(status) = devices.follow(&mut kernel, &change) {
+                        log_device(&status);
+                    }
+                    pipeline.interfaces(devices.names());
+                }
+                Wake::Change(Err(error)) => {
+                    log::warn!("{error:#}; interfaces that come up from now on get no SYN hook");
+                    watching = false;
+                }
+                Wake::Reconcile((asked_at, snapshot)) => {
+                    pipeline.reconcile(asked_at, &matching(snapshot, &filters));
+                    loss.asked = false;
+                }
+                Wake::Flood(FloodWake::Tick) => tick_floods(&mut pipeline, &mut flood_clock),
+                Wake::Flood(FloodWake::Addresses) => pipeline.relist_addresses(),
+                Wake::Flood(FloodWake::Sample(sample)) => {
+                    if let Some(sample) = sample {
+                        pipeline.flood_sample(&sample);
+                    }
+                }
+                Wake::Standing => {
+                    let (counters, missed) = kernel.totals()?;
+                    let mut totals = End {
+                        duration: now().since(started),
+                        program_runs: run_stats.as_ref().map(|_| kernel.program_runs()),
+                        ..pipeline.totals()
+                    };
+                    complete(&mut totals, counters, missed, hook_netns.is_some());
+                    let hooks = hooks_now(&host_hooks, &devices);
+                    pipeline.standing(&totals, &hooks);
+                }
+                Wake::Signal(Signal::Summary) => {
+                    pipeline.drain_present();
+                    pipeline.summary(now());
+                }
+                Wake::Signal(Signal::Reopen) if hung_up(options) => break,
+                Wake::Signal(Signal::Reopen) => pipeline.writer().reopen(),
+                Wake::Signal(Signal::Resize) => {
+                    pipeline.report().resize(terminal::width(std::io::stdout().as_fd()));
+                }
+                Wake::Signal(Signal::Stop) | Wake::Deadline | Wake::Quit => break,
+                Wake::OutputClosed(why) => return Ok(Some(why)),
+            }
+            if Instant::now() >= next_check {
+                next_check = Instant::now() + LOSS_CHECK;
+                pipeline.progress(Duration::from_nanos(now().since(started)));
+                if let Some(logger) = &mut logger {
+                    logger.flush();
+                }
+                if let Ok(offset) = ClockOffset::read() {
+                    let at = now();
+                    pipeline.report().clock().set(at, i128::from(offset.realtime_ns(at.0)));
+                }
+                let (counters, missed) = kernel.totals()?;
+                if loss.due(counters, missed) {
+                    pipeline.events_were_lost(now());
+                    let snapshots = snapshots.clone();
+                    let selection = filters.netns;
+                    tokio::task::spawn_blocking(move || {
+                        let asked_at = now();
+                        // Nobody waits for the answer any more once the run is over.
+                        let _ = snapshots.blocking_send((asked_at, netns::snapshot_all(selection)));
+                    });
+                }
             }
         }
+        Ok(None)
     }
+    .await;
 
     let hooks = hooks_now(&host_hooks, &devices);
     devices.clear();
@@ -318,18 +301,18 @@ async fn trace(options: &Options) -> Result<()> {
     while pipeline.drain() {}
     let ended = now();
     pipeline.settle();
-    let mut end = pipeline.totals();
-    match kernel.totals() {
-        Ok((counters, missed)) => complete(&mut end, counters, missed, hook_netns.is_some()),
-        Err(error) => failed = failed.or(Some(error)),
-    }
-    end.duration = ended.since(started);
-    end.program_runs = run_stats.as_ref().map(|_| kernel.program_runs());
+    let mut end = End {
+        duration: ended.since(started),
+        program_runs: run_stats.as_ref().map(|_| kernel.program_runs()),
+        ..pipeline.totals()
+    };
+    let counted = kernel
+        .totals()
+        .map(|(counters, missed)| complete(&mut end, counters, missed, hook_netns.is_some()));
     pipeline.finish(ended, end, &hooks, PATIENCE)?;
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    if let Some(why) = gone {
+    let ended_by = ended_by?;
+    counted?;
+    if let Some(why) = ended_by {
         return output_closed(why);
     }
     tokio::select! {
@@ -371,8 +354,6 @@ enum Wake {
     Change(Result<crate::system::interfaces::Change>),
     Reconcile((MonoNs, Snapshot)),
     Flood(FloodWake),
-    /// The ring can't be waited for.
-    Failed(anyhow::Error),
     /// Someone is to be told how things stand.
     Standing,
 }
