@@ -1,7 +1,5 @@
 //! `--check`: the steps of a start, each tried and told of, and undone at once.
 
-use std::os::fd::AsFd as _;
-
 use anyhow::{Context as _, Result, bail};
 
 use super::devices::Devices;
@@ -12,7 +10,6 @@ use crate::cli::{Interfaces, Options};
 use crate::filter::KernelFilters;
 use crate::kernel::features::{ACCEPT_TRACEPOINTS, Features, TRACEPOINTS};
 use crate::kernel::{HookStatus, Kernel, layout};
-use crate::report::Screen;
 use crate::report::check::{Check, Finding, Group, Verdict};
 use crate::report::units::Bytes;
 use crate::system::cgroup::Cgroups;
@@ -60,14 +57,6 @@ pub(super) fn check(options: &Options) -> Result<Check> {
     };
     let Findings(findings) = findings;
     Ok(Check { time: now(), version: VERSION, kernel: running.release, findings, cannot })
-}
-
-/// What a terminal, or whatever stdout is, gets as text.
-pub(super) fn screen(options: &Options) -> Screen {
-    match options.output.output {
-        Some(_) => Screen::file(options.output.color),
-        None => Screen::detect(std::io::stdout().as_fd(), options.output.color),
-    }
 }
 
 /// An error that names what is in the way, if anything is.

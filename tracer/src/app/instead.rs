@@ -6,13 +6,12 @@ use std::io::Write as _;
 use anyhow::{Context as _, Result};
 use bytes::BytesMut;
 
-use super::check;
-use super::pipeline::now;
+use super::{check, output};
 use crate::cli::instead::VERSION;
 use crate::cli::{Format, Options};
 use crate::kernel::features::Features;
-use crate::report::{Json, WallClock, text};
-use crate::system::host::{self, ClockOffset};
+use crate::report::{Json, text};
+use crate::system::host;
 
 /// Does what was asked for instead of tracing; `None` where tracing was.
 pub(super) fn run(options: &Options) -> Option<Result<()>> {
@@ -58,12 +57,10 @@ fn version() -> String {
 fn check_machine(options: &Options) -> Result<()> {
     let check = check::check(options)?;
     let text = match options.output.format {
-        Format::Text => text::check(&check, check::screen(options)).into_bytes(),
+        Format::Text => text::check(&check, output::screen(options)).into_bytes(),
         Format::Json => {
-            let at = now();
-            let utc = i128::from(ClockOffset::read()?.realtime_ns(at.0));
             let mut line = BytesMut::new();
-            Json::new(WallClock::new(at, utc, WallClock::system_zone())).check(&check, &mut line);
+            Json::new(output::clock()?).check(&check, &mut line);
             line.to_vec()
         }
     };
