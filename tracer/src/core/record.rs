@@ -124,6 +124,12 @@ impl Outcome {
         Self::Unknown,
     ];
 
+    /// Every outcome but `closed` is a failure.
+    #[must_use]
+    pub fn failed(self) -> bool {
+        self != Self::Closed
+    }
+
     /// The name users see and type.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -173,6 +179,36 @@ pub struct Phases {
     pub close_wait: Option<u64>,
     pub closing: Option<u64>,
     pub last_ack: Option<u64>,
+}
+
+impl Phases {
+    /// The states whose times they are, in the order of a life.
+    pub const STATES: [TcpState; 8] = [
+        TcpState::SynSent,
+        TcpState::SynRecv,
+        TcpState::Established,
+        TcpState::FinWait1,
+        TcpState::FinWait2,
+        TcpState::CloseWait,
+        TcpState::Closing,
+        TcpState::LastAck,
+    ];
+
+    /// The times in the order of [`Self::STATES`].
+    #[must_use]
+    pub const fn in_order(&self) -> [Option<u64>; Self::STATES.len()] {
+        let Self {
+            syn_sent,
+            syn_recv,
+            established,
+            fin_wait1,
+            fin_wait2,
+            close_wait,
+            closing,
+            last_ack,
+        } = *self;
+        [syn_sent, syn_recv, established, fin_wait1, fin_wait2, close_wait, closing, last_ack]
+    }
 }
 
 /// A connection, as far as it is known: at its end, while open, or while stuck.
@@ -231,6 +267,14 @@ pub struct Connection {
     pub observed_from: ObservedFrom,
     /// Events of this connection were lost: what depended on them is `None`.
     pub events_lost: bool,
+}
+
+impl Connection {
+    /// Whether it ended, and otherwise than `closed`.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.outcome.is_some_and(Outcome::failed)
+    }
 }
 
 /// An open connection with the state it is in: `open` and `stuck` records.

@@ -2,7 +2,7 @@
 //! an end costs little and the same whatever came before.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -15,7 +15,7 @@ use super::view::{
 };
 use crate::core::event::MonoNs;
 use crate::core::quantiles::Durations;
-use crate::core::record::{Connection, Host, Outcome, Quantiles, Record, Role};
+use crate::core::record::{Connection, Host, Quantiles, Record, Role};
 use crate::core::spread::Spread;
 use crate::core::{Core, HostOrder};
 use crate::report::WallClock;
@@ -90,7 +90,7 @@ impl Counts {
     fn connection(&mut self, connection: &Connection, shown: bool) {
         self.advance(connection.end);
         let second = self.running;
-        let failed = connection.outcome.is_some_and(|outcome| outcome != Outcome::Closed);
+        let failed = connection.failed();
         self.recent.add(second, failed);
         self.failed += u64::from(failed);
         let host = self.hosts.count(connection.remote.ip(), second, connection);
@@ -385,11 +385,16 @@ fn push(list: &mut VecDeque<Connection>, connection: &Connection) {
     list.push_back(connection.clone());
 }
 
-fn is_of(connection: &Connection, key: Key) -> bool {
+/// Whether a connection between these is one of the host's, or the listener's.
+fn concerns(key: Key, local: SocketAddr, remote: SocketAddr, role: Option<Role>) -> bool {
     match key {
-        Key::Host(host) => connection.remote.ip() == host,
-        Key::Port(port) => connection.local.port() == port && connection.role == Some(Role::Server),
+        Key::Host(host) => remote.ip() == host,
+        Key::Port(port) => local.port() == port && role == Some(Role::Server),
     }
+}
+
+fn is_of(connection: &Connection, key: Key) -> bool {
+    concerns(key, connection.local, connection.remote, connection.role)
 }
 
 fn blank(key: Option<Key>, figures: Figures) -> Row {

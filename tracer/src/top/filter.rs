@@ -90,7 +90,7 @@ pub(super) fn process(comm: Comm, text: &mut String) {
 pub(super) fn outcome_word(outcome: Outcome, text: &mut String) {
     text.push(' ');
     text.push_str(outcome.name());
-    if outcome != Outcome::Closed {
+    if outcome.failed() {
         text.push_str(" failed");
     }
 }

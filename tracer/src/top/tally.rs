@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 
 use super::filter;
 use super::samples::{NOBODY, SECONDS};
-use super::view::{PHASES, PhaseSum, Scope};
+use super::view::{PhaseSum, Scope};
 use crate::core::event::{Comm, MonoNs};
 use crate::core::quantiles::Durations;
 use crate::core::record::{Connection, Outcome, Phases};
@@ -69,7 +69,7 @@ pub(super) struct Tally {
     pub(super) ended: u64,
     pub(super) failed: u64,
     pub(super) outcomes: [u64; Outcome::ALL.len()],
-    pub(super) phases: [PhaseSum; PHASES.len()],
+    pub(super) phases: [PhaseSum; Phases::STATES.len()],
     /// Handshakes and closes; for ports only, the core has those of hosts.
     pub(super) durations: Option<Box<(Durations, Durations)>>,
     /// Processes and ports seen last, newest first.
@@ -85,7 +85,7 @@ impl Tally {
             ended: 0,
             failed: 0,
             outcomes: [0; Outcome::ALL.len()],
-            phases: [PhaseSum::default(); PHASES.len()],
+            phases: [PhaseSum::default(); Phases::STATES.len()],
             durations: durations.then(Box::default),
             comms: [None; KNOWN],
             ports: [0; KNOWN],
@@ -93,7 +93,7 @@ impl Tally {
     }
 
     fn count(&mut self, second: u32, connection: &Connection) {
-        let failed = connection.outcome.is_some_and(|outcome| outcome != Outcome::Closed);
+        let failed = connection.failed();
         self.recent.add(second, failed);
         self.ended += 1;
         self.failed += u64::from(failed);
@@ -102,7 +102,7 @@ impl Tally {
         for (count, _) in counted.filter(|(_, listed)| *listed == outcome) {
             *count += 1;
         }
-        for (sum, took) in self.phases.iter_mut().zip(in_order(&connection.phases)) {
+        for (sum, took) in self.phases.iter_mut().zip(connection.phases.in_order()) {
             if let Some(took) = took {
                 sum.count += 1;
                 sum.total = sum.total.saturating_add(took);
@@ -143,21 +143,6 @@ impl Tally {
             }
         }
     }
-}
-
-/// Times in the order of [`PHASES`].
-pub(super) fn in_order(phases: &Phases) -> [Option<u64>; PHASES.len()] {
-    let Phases {
-        syn_sent,
-        syn_recv,
-        established,
-        fin_wait1,
-        fin_wait2,
-        close_wait,
-        closing,
-        last_ack,
-    } = *phases;
-    [syn_sent, syn_recv, established, fin_wait1, fin_wait2, close_wait, closing, last_ack]
 }
 
 fn put_first<T: Copy + PartialEq>(list: &mut [T; KNOWN], value: T) {

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use crate::core::event::MonoNs;
-use crate::core::record::{Alert, Connection, End, OpenConnection, Outcome, Verdict};
+use crate::core::record::{Alert, Connection, End, OpenConnection, Outcome, Phases, Verdict};
 use crate::core::spread::Spread;
 use crate::report::WallClock;
 
@@ -191,18 +191,6 @@ pub(super) struct PhaseSum {
     pub(super) max: u64,
 }
 
-/// The states of a connection whose times are summed, in the order of a life.
-pub(super) const PHASES: [&str; 8] = [
-    "SYN_SENT",
-    "SYN_RECV",
-    "ESTABLISHED",
-    "FIN_WAIT1",
-    "FIN_WAIT2",
-    "CLOSE_WAIT",
-    "CLOSING",
-    "LAST_ACK",
-];
-
 /// One host or listener in full.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Detail {
@@ -219,7 +207,8 @@ pub(super) struct Detail {
     pub(super) since: MonoNs,
     /// In the order of [`Outcome::ALL`].
     pub(super) outcomes: [u64; Outcome::ALL.len()],
-    pub(super) phases: [PhaseSum; PHASES.len()],
+    /// In the order of [`Phases::STATES`].
+    pub(super) phases: [PhaseSum; Phases::STATES.len()],
     /// Oldest first.
     pub(super) open: Vec<OpenConnection>,
     pub(super) open_count: usize,

@@ -65,9 +65,9 @@ impl Item {
     pub(super) fn to_log(&self) -> LogRecord {
         let (event, at, severity, body, attributes) = match &self.record {
             Record::Connection(connection) => {
-                let severity = match connection.outcome {
-                    Some(Outcome::Closed) | None => SeverityNumber::Info,
-                    Some(_) => SeverityNumber::Warn,
+                let severity = match connection.failed() {
+                    true => SeverityNumber::Warn,
+                    false => SeverityNumber::Info,
                 };
                 let outcome = connection.outcome.map_or("open", Outcome::name);
                 let body = format!("{} {outcome}", ends(connection));
@@ -268,7 +268,7 @@ fn of_connection(connection: &Connection) -> Attributes {
     all.layers(*local);
     all.address("network.local.address", "network.local.port", *local);
     all.address("network.peer.address", "network.peer.port", *remote);
-    let failed = outcome.filter(|outcome| *outcome != Outcome::Closed);
+    let failed = outcome.filter(|outcome| outcome.failed());
     all.add("error.type", failed.map(Outcome::name));
     if let Some(owner) = owner {
         all.add("process.pid", owner.pid);
@@ -291,24 +291,9 @@ fn of_connection(connection: &Connection) -> Attributes {
     all.seconds("tracer.accept.duration", *accept_wait);
     all.add("tracer.close.initiator", close_initiator.map(CloseInitiator::name));
     all.seconds("tracer.close.duration", *close);
-    let Phases {
-        syn_sent,
-        syn_recv,
-        established,
-        fin_wait1,
-        fin_wait2,
-        close_wait,
-        closing,
-        last_ack,
-    } = phases;
-    all.seconds("tracer.phase.syn_sent", *syn_sent);
-    all.seconds("tracer.phase.syn_received", *syn_recv);
-    all.seconds("tracer.phase.established", *established);
-    all.seconds("tracer.phase.fin_wait_1", *fin_wait1);
-    all.seconds("tracer.phase.fin_wait_2", *fin_wait2);
-    all.seconds("tracer.phase.close_wait", *close_wait);
-    all.seconds("tracer.phase.closing", *closing);
-    all.seconds("tracer.phase.last_ack", *last_ack);
+    for (state, took) in Phases::STATES.into_iter().zip(phases.in_order()) {
+        all.seconds(&format!("tracer.phase.{}", state_name(state)), took);
+    }
     all.add("tracer.time_wait", *time_wait);
     all.add("tracer.bytes.sent", *bytes_sent);
     all.add("tracer.bytes.received", *bytes_received);

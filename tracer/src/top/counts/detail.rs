@@ -1,11 +1,8 @@
 //! One host or one listener, looked at closely.
 
-use std::net::SocketAddr;
-
-use super::{Counts, percentiles, run_figures, spread_of};
+use super::{Counts, concerns, percentiles, run_figures, spread_of};
 use crate::core::Core;
 use crate::core::event::MonoNs;
-use crate::core::record::Role;
 use crate::top::samples::Of;
 use crate::top::tally::range;
 use crate::top::view::{CONNECTIONS, Detail, Key, Latencies, Scope};
@@ -18,10 +15,7 @@ impl Counts {
             }
             Key::Port(port) => (self.ports.get(port), Of::Port(self.ports.place_of(port)), None),
         };
-        let wanted = |local: SocketAddr, remote: SocketAddr, role| match key {
-            Key::Host(host) => remote.ip() == host,
-            Key::Port(port) => local.port() == port && role == Some(Role::Server),
-        };
+        let wanted = |local, remote, role| concerns(key, local, remote, role);
         let (open, open_count) = core.open_of(at, CONNECTIONS, wanted);
         let durations = tally.and_then(|tally| tally.durations.as_deref());
         let figures = Scope::ALL.map(|scope| {

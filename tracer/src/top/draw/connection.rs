@@ -5,14 +5,14 @@ use ratatui::text::{Line, Span};
 use super::list::shown;
 use super::style::{Palette, bar, cell, safe};
 use crate::core::record::{
-    CloseInitiator, Connection, HandshakeSource, ObservedFrom, OpenConnection, Outcome, Role,
+    CloseInitiator, Connection, HandshakeSource, ObservedFrom, OpenConnection, Outcome, Phases,
+    Role,
 };
 use crate::report::escape::{Blanks, escape};
 use crate::report::text::cell as text;
 use crate::report::units::{Bytes, Human};
 use crate::top::app::Chosen;
-use crate::top::tally::in_order;
-use crate::top::view::{PHASES, View};
+use crate::top::view::View;
 
 pub(super) fn lines(
     chosen: &Chosen,
@@ -142,10 +142,11 @@ pub(super) fn lines(
         lines
             .push(Line::styled("events lost: what they would have told is not known", palette.bad));
     }
-    let times = in_order(phases);
+    let times = phases.in_order();
     let longest = times.iter().flatten().copied().max().unwrap_or(0);
     let room = width.saturating_sub(16 + 8);
-    let visited = PHASES.iter().zip(times).filter_map(|(phase, took)| Some((phase, took?)));
+    let visited =
+        Phases::STATES.iter().zip(times).filter_map(|(state, took)| Some((state.name(), took?)));
     for (phase, took) in visited {
         lines.push(Line::from(vec![
             cell(phase, 16, false, palette.dim),

@@ -8,10 +8,10 @@ use ratatui::widgets::Paragraph;
 use super::style::{Palette, bar, cell, count};
 use super::table::{SLOW_CLOSE, SLOW_HANDSHAKE, duration, key_name};
 use super::{framed, head, latency, list};
-use crate::core::record::Outcome;
+use crate::core::record::{Outcome, Phases};
 use crate::report::units::Human;
 use crate::top::app::{App, Pane};
-use crate::top::view::{Detail, Figures, Key, PHASES, Scope, View};
+use crate::top::view::{Detail, Figures, Key, Scope, View};
 
 /// Columns of a figure.
 const FIGURE: usize = 7;
@@ -105,13 +105,13 @@ fn breakdown(view: &View, detail: &Detail, frame: &mut Frame<'_>, area: Rect, pa
         let sum = detail.phases.get(at).copied().unwrap_or_default();
         sum.total.checked_div(sum.count)
     };
-    let longest = (0..PHASES.len()).filter_map(mean).max().unwrap_or(0);
+    let longest = (0..detail.phases.len()).filter_map(mean).max().unwrap_or(0);
     let mut lines = Vec::new();
     let room = width.saturating_sub(11 + FIGURE + 1);
-    for (at, phase) in PHASES.iter().enumerate() {
+    for (at, state) in Phases::STATES.iter().enumerate() {
         let Some(mean) = mean(at) else { continue };
         lines.push(Line::from(vec![
-            cell(phase, 11, false, palette.plain),
+            cell(state.name(), 11, false, palette.plain),
             cell(&Human(mean).to_string(), FIGURE, true, palette.plain),
             Span::raw(" "),
             Span::styled(bar(mean, longest, room), palette.bar),

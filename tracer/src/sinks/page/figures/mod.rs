@@ -107,7 +107,7 @@ impl Figures {
         if let Some(counts) = place.and_then(|place| self.outcomes.get_mut(place)) {
             *counts.of_mut(role) += 1;
         }
-        let failed = outcome != Outcome::Closed;
+        let failed = outcome.failed();
         if connection.observed_from == ObservedFrom::Start {
             self.timeline.begun(connection.start);
         }

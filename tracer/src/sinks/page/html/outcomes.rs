@@ -26,7 +26,7 @@ const fn meaning(outcome: Outcome) -> &'static str {
 /// All that did not end `closed`.
 pub(super) fn failed(figures: &Figures) -> u64 {
     let all = Outcome::ALL.iter().zip(&figures.outcomes);
-    all.filter(|(outcome, _)| **outcome != Outcome::Closed)
+    all.filter(|(outcome, _)| outcome.failed())
         .flat_map(|(_, by_role)| by_role.iter())
         .map(|(_, count)| count)
         .sum()
@@ -73,7 +73,7 @@ fn row(
     all: u64,
     whole: u64,
 ) -> Markup {
-    let class = if outcome == Outcome::Closed { "bar closed" } else { "bar failed" };
+    let class = if outcome.failed() { "bar failed" } else { "bar closed" };
     html! {
         tr data-outcome=(outcome.name()) {
             th scope="row" {
@@ -87,7 +87,7 @@ fn row(
                 svg width="100%" height="12" aria-hidden="true" {
                     @let wide = Percent(Percent::of(all, whole).0.max(0.5));
                     rect class=(class) width=(wide) height="12" {}
-                    @if outcome != Outcome::Closed {
+                    @if outcome.failed() {
                         rect.hatch width=(wide) height="12" fill="url(#hatch)" {}
                     }
                 }
