@@ -1,10 +1,8 @@
 //! `--check` and `--version`: what they say is what tracing then does, and nothing stays behind.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Output};
+use std::process::Output;
 
-use crate::support::tracer::{binary, command};
+use crate::support::tracer::{as_nobody, binary, command};
 use crate::support::{Lab, Tracer, Value, scenario};
 
 /// What it found, and how it ended.
@@ -100,27 +98,6 @@ fn what_is_in_the_way_is_named() {
         hidden.args(["--mount", "sh", "-c", hide]).arg(binary());
         Answer::of(&hidden.output().expect("unshare")).fails("type information (BTF)");
     });
-}
-
-/// The binary where anybody may run it, as nobody.
-fn as_nobody(lab: &Lab, args: &[&str]) -> Output {
-    let copy = std::env::temp_dir().join(format!("tracer-check-{}", std::process::id()));
-    std::fs::copy(binary(), &copy).expect("copy the binary");
-    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).expect("chmod");
-    let mut command: Command = lab.b.command(&copy);
-    command.args(args);
-    // SAFETY: plain system calls, after the one that enters the namespace.
-    unsafe {
-        command.pre_exec(|| {
-            nix::unistd::setgroups(&[])?;
-            nix::unistd::setgid(65_534.into())?;
-            nix::unistd::setuid(65_534.into())?;
-            Ok(())
-        });
-    }
-    let output = command.output().expect("start the tracer");
-    std::fs::remove_file(&copy).expect("tidy up");
-    output
 }
 
 #[test]
