@@ -3,6 +3,10 @@
 //! Written for the verifier: fixed-size headers read at bounded offsets, bounded loops, no slices.
 //! What can't be parsed is said so ([`Reject`]), never guessed.
 
+mod detail;
+
+pub use self::detail::{Detail, FastOpen, Options, Timestamps, detail};
+
 use crate::addr::Addr;
 
 /// Where headers are read from.
@@ -54,8 +58,16 @@ pub mod tcp_flags {
     pub const SYN: u8 = 0x02;
     /// RST.
     pub const RST: u8 = 0x04;
+    /// PSH.
+    pub const PSH: u8 = 0x08;
     /// ACK.
     pub const ACK: u8 = 0x10;
+    /// URG.
+    pub const URG: u8 = 0x20;
+    /// ECE (RFC 3168).
+    pub const ECE: u8 = 0x40;
+    /// CWR (RFC 3168).
+    pub const CWR: u8 = 0x80;
 }
 
 /// A TCP header with the addresses it travels between.
@@ -97,7 +109,7 @@ headers! {
         total_len: u16,
         _id: u16,
         fragment: u16,
-        _ttl: u8,
+        ttl: u8,
         protocol: u8,
         _checksum: u16,
         src: u32,
@@ -108,7 +120,7 @@ headers! {
         _flow: [u8; 3],
         payload_len: u16,
         next_header: u8,
-        _hop_limit: u8,
+        hop_limit: u8,
         src: [u32; 4],
         dst: [u32; 4],
     }
@@ -120,7 +132,7 @@ headers! {
         ack: u32,
         data_offset: u8,
         flags: u8,
-        _window: u16,
+        window: u16,
     }
 }
 
