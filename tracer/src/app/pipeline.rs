@@ -381,7 +381,7 @@ impl Pipeline {
                     }
                     true
                 }
-                Record::State(_) => true,
+                Record::State(_) | Record::Segment(_) => true,
             };
             self.sinks.record(&record, shown, self.report.clock());
             if shown {
