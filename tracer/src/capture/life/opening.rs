@@ -30,10 +30,16 @@ impl Conversation {
             return Next::Stay;
         }
         if self.over.is_some() {
-            if mine.has_isn(isn) && sender.twice.is_copy(captured, false) {
-                seen.odd(Oddity::Duplicate);
-                return Next::Stay;
+            if !mine.has_isn(isn) {
+                return Next::Renew;
             }
+            // Some systems go on after a refusal.
+            let copy = sender.twice.is_copy(captured, false);
+            seen.odd(if copy { Oddity::Duplicate } else { Oddity::Retransmission });
+            return Next::Stay;
+        }
+        if self.middle && !self.plausible {
+            // What was seen so far was no connection.
             return Next::Renew;
         }
         if mine.based == Base::Unknown && peers.based == Base::Unknown {
@@ -66,6 +72,10 @@ impl Conversation {
                 if self.ends.of_mut(from).twice.is_copy(captured, false) {
                     seen.odd(Oddity::Duplicate);
                     return Next::Stay;
+                }
+                if rival.again > 0 {
+                    // The third: its sender does not know of the connection, and neither answers.
+                    return Next::Renew;
                 }
                 rival.again = rival.again.saturating_add(1);
                 rival.last = at;
@@ -146,7 +156,7 @@ impl Conversation {
             }
             return Next::Stay;
         }
-        if self.over.is_some() {
+        if self.over.is_some() || (self.middle && !self.plausible) {
             return Next::Renew;
         }
         let new = mine.based == Base::Unknown
@@ -198,11 +208,11 @@ impl Conversation {
     pub(super) fn open_by_ack(&mut self, from: Side, ack: Position, at: MonoNs, seen: &mut Seen) {
         let to = from.peer();
         let fast_open = self.fast_open;
-        let (mine, peers) = (*self.ends.of(from), *self.ends.of(to));
-        if let (Established::Sure(_), Established::Sure(_)) = (mine.established, peers.established)
-        {
+        let established = |side| self.ends.of(side).established;
+        if let (Established::Sure(_), Established::Sure(_)) = (established(from), established(to)) {
             return;
         }
+        let (mine, peers) = (*self.ends.of(from), *self.ends.of(to));
         if peers.synack.is_some() && peers.established == Established::No && ack >= 1 {
             self.ends.of_mut(to).established = Established::Passed(at);
             seen.row = true;
