@@ -59,7 +59,6 @@ pub(super) struct Rival {
     pub(super) side: Side,
     pub(super) syn: Captured,
     pub(super) again: u32,
-    pub(super) last: MonoNs,
 }
 
 impl Rival {

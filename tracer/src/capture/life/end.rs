@@ -122,7 +122,6 @@ pub(super) struct End {
     pub(super) retransmits: u32,
     /// Its SYN without ACK.
     pub(super) syn: Option<MonoNs>,
-    pub(super) syn_last: MonoNs,
     pub(super) syn_again: u32,
     /// Its SYN-ACK.
     pub(super) synack: Option<MonoNs>,
@@ -155,7 +154,6 @@ impl End {
         mss: 0,
         retransmits: 0,
         syn: None,
-        syn_last: MonoNs(0),
         syn_again: 0,
         synack: None,
         synack_again: 0,

@@ -24,7 +24,6 @@ impl Conversation {
                 return Next::Stay;
             }
             sender.syn_again = sender.syn_again.saturating_add(1);
-            sender.syn_last = at;
             seen.odd(Oddity::Retransmission);
             seen.news = true;
             return Next::Stay;
@@ -52,7 +51,6 @@ impl Conversation {
             let sender = self.ends.of_mut(from);
             sender.based = Base::Syn;
             sender.syn = Some(at);
-            sender.syn_last = at;
             note_options(sender, captured);
             seen.odd(Oddity::OutOfOrder);
             return Next::Stay;
@@ -78,11 +76,10 @@ impl Conversation {
                     return Next::Renew;
                 }
                 rival.again = rival.again.saturating_add(1);
-                rival.last = at;
                 seen.odd(Oddity::Retransmission);
             }
             _ => {
-                let rival = Rival { side: from, syn: *captured, again: 0, last: at };
+                let rival = Rival { side: from, syn: *captured, again: 0 };
                 self.rival = Some(Box::new(rival));
                 self.ends.of_mut(from).twice.is_copy(captured, true);
             }
@@ -97,7 +94,6 @@ impl Conversation {
         sender.twice.is_copy(captured, true);
         sender.begin(captured.segment.seq, captured.payload_len);
         sender.syn = Some(captured.at);
-        sender.syn_last = captured.at;
         note_options(sender, captured);
         if captured.options.fast_open.is_some() {
             seen.odd(Oddity::FastOpen);
@@ -116,7 +112,6 @@ impl Conversation {
         self.note_syn(&rival.syn, rival.side, seen);
         let sender = self.ends.of_mut(rival.side);
         sender.syn_again = rival.again;
-        sender.syn_last = rival.last;
         *seen = Seen::default();
     }
 
