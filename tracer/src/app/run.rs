@@ -10,6 +10,7 @@ use tracer_common::counters::Counters;
 use super::alert::{AlertRunner, test_alert};
 use super::devices::Devices;
 use super::flood::{FloodClock, FloodWake, Floods};
+use super::outlet::{Outlet, Slow};
 use super::output::Output;
 use super::pipeline::{Pipeline, now};
 use super::setup;
@@ -143,18 +144,12 @@ async fn trace(options: &Options) -> Result<()> {
     let core = Core::new(setup::core_config(options, started, floods.is_some()));
     let ring = kernel.take_ring().context("the ring buffer is taken")?;
     let (report, writer) = output.start()?;
-    let mut pipeline = Pipeline::new(
-        ring,
-        ring_size,
-        core,
-        report,
-        writer,
-        setup::shown(options),
-        options.show.count,
-    )?;
-    pipeline.show_progress(setup::progress(options));
-    pipeline.tell_of_alerts(alerts);
-    pipeline.tell(sinks);
+    let shown = setup::shown(options);
+    let mut outlet = Outlet::new(report, writer, Slow::Drop, shown, options.show.count);
+    outlet.show_progress(setup::progress(options));
+    outlet.tell_of_alerts(alerts);
+    outlet.tell(sinks);
+    let mut pipeline = Pipeline::new(ring, ring_size, core, outlet)?;
     pipeline.watch_floods(floods);
     let mut start = start_record(options, &running.release, &hooks, cannot, ring_size, started);
     start.cannot.extend(pipeline.cgroup_problem().map(str::to_owned));
@@ -179,7 +174,7 @@ async fn trace(options: &Options) -> Result<()> {
     });
     let deadline = options.show.duration.map(|duration| Instant::now() + duration);
     let mut next_check = Instant::now() + LOSS_CHECK;
-    let closed = pipeline.writer().closed();
+    let closed = pipeline.outlet().writer().closed();
     tokio::pin!(closed);
     // Whatever ends the run, all are told what is known by then.
     let ended_by: Result<Option<Closed>> = async {
@@ -261,9 +256,9 @@ async fn trace(options: &Options) -> Result<()> {
                     pipeline.summary(now());
                 }
                 Wake::Signal(Signal::Reopen) if hung_up(options) => break,
-                Wake::Signal(Signal::Reopen) => pipeline.writer().reopen(),
+                Wake::Signal(Signal::Reopen) => pipeline.outlet().writer().reopen(),
                 Wake::Signal(Signal::Resize) => {
-                    pipeline.report().resize(terminal::width(std::io::stdout().as_fd()));
+                    pipeline.outlet().report().resize(terminal::width(std::io::stdout().as_fd()));
                 }
                 Wake::Signal(Signal::Stop) | Wake::Deadline | Wake::Quit => break,
                 Wake::OutputClosed(why) => return Ok(Some(why)),
@@ -276,7 +271,11 @@ async fn trace(options: &Options) -> Result<()> {
                 }
                 if let Ok(offset) = ClockOffset::read() {
                     let at = now();
-                    pipeline.report().clock().set(at, i128::from(offset.realtime_ns(at.0)));
+                    pipeline
+                        .outlet()
+                        .report()
+                        .clock()
+                        .set(at, i128::from(offset.realtime_ns(at.0)));
                 }
                 let (counters, missed) = kernel.totals()?;
                 if loss.due(counters, missed) {
