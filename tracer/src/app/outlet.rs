@@ -156,7 +156,7 @@ impl Outlet {
                     }
                     true
                 }
-                Record::State(_) => true,
+                Record::State(_) | Record::Segment(_) => true,
             };
             self.sinks.record(&record, shown, self.report.clock());
             if shown {

@@ -151,7 +151,7 @@ impl Metrics {
         match record {
             Record::Connection(connection) => self.ended(connection),
             Record::Alert(alert) => self.incidents.alert(alert),
-            Record::State(_) | Record::Stuck(_) => {}
+            Record::State(_) | Record::Stuck(_) | Record::Segment(_) => {}
         }
     }
 

@@ -59,6 +59,7 @@ impl Json {
             handshake,
             handshake_source,
             synack_rtt,
+            path_rtt: _,
             syn_retransmits,
             synack_retransmits,
             accept_wait,
@@ -164,6 +165,7 @@ impl Report for Json {
             }
             Record::Stuck(stuck) => self.open_line("stuck", stuck, out),
             Record::Alert(alert) => write_line(&AlertLine::new(alert, &self.clock), out),
+            Record::Segment(_) => {}
         }
     }
 

@@ -129,7 +129,7 @@ impl Report for Text {
             Record::State(change) => self.state(change, out),
             Record::Stuck(stuck) => self.stuck(stuck, out),
             // No row of the table.
-            Record::Alert(_) => {}
+            Record::Alert(_) | Record::Segment(_) => {}
         }
     }
 

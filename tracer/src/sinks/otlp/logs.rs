@@ -11,8 +11,9 @@ use tracer_common::state::TcpState;
 use super::attribute::{Attributes, seconds};
 use crate::core::event::MonoNs;
 use crate::core::record::{
-    Alert, AlertEvent, CloseInitiator, Connection, Evidence, HandshakeSource, OpenConnection,
-    Outcome, Phases, Queue, Record, Role, Severity, StateChange, TopSource,
+    Alert, AlertEvent, CloseInitiator, Connection, Evidence, HandshakeSource, Oddity,
+    OpenConnection, Outcome, Phases, Queue, Record, Role, SegmentRow, Severity, StateChange,
+    TopSource,
 };
 use crate::report::WallClock;
 use crate::report::units::{rate, ratio};
@@ -52,6 +53,7 @@ impl Item {
             Record::Connection(of) => connection(of),
             Record::Stuck(stuck) => connection(&stuck.connection) + size_of::<OpenConnection>(),
             Record::State(_) => 0,
+            Record::Segment(_) => size_of::<SegmentRow>(),
             Record::Alert(alert) => {
                 size_of::<Alert>()
                     + size_of_val(alert.top_sources.as_slice())
@@ -87,6 +89,10 @@ impl Item {
                 let StateChange { at, old, new, local, remote, .. } = change;
                 let body = format!("{local} - {remote} {old} to {new}");
                 ("tracer.state", *at, SeverityNumber::Debug, body, of_change(change))
+            }
+            Record::Segment(row) => {
+                let body = format!("{} - {} {}", row.client, row.server, row.from.name());
+                ("tracer.segment", row.at, SeverityNumber::Debug, body, of_segment(row))
             }
             Record::Alert(alert) => {
                 let flood = alert.verdict.is_flood();
@@ -235,6 +241,45 @@ fn of_change(change: &StateChange) -> Attributes {
     all
 }
 
+fn of_segment(row: &SegmentRow) -> Attributes {
+    let SegmentRow {
+        at: _,
+        number,
+        connection,
+        client,
+        server,
+        roles_known: _,
+        from,
+        flags,
+        seq,
+        ack,
+        payload,
+        window,
+        client_state,
+        server_state,
+        step,
+        oddities,
+    } = row;
+    let mut all = Attributes::with_capacity(18);
+    all.layers(*client);
+    all.address("client.address", "client.port", *client);
+    all.address("server.address", "server.port", *server);
+    all.add("tracer.segment.frame", *number);
+    all.add("tracer.segment.connection", *connection);
+    all.add("tracer.segment.from", from.name());
+    all.add("tracer.segment.flags", u32::from(*flags));
+    all.add("tracer.segment.seq", *seq);
+    all.add("tracer.segment.ack", *ack);
+    all.add("tracer.segment.payload", *payload);
+    all.add("tracer.segment.window", *window);
+    all.add("tracer.segment.client_state", client_state.map(state_name));
+    all.add("tracer.segment.server_state", server_state.map(state_name));
+    all.add("tracer.segment.step", step.map(|step| step.to_string()));
+    let odd: Vec<_> = oddities.iter().map(Oddity::name).collect();
+    all.add("tracer.segment.odd", (!odd.is_empty()).then(|| odd.join(",")));
+    all
+}
+
 fn of_connection(connection: &Connection) -> Attributes {
     let Connection {
         cookie: _,
@@ -249,6 +294,7 @@ fn of_connection(connection: &Connection) -> Attributes {
         handshake,
         handshake_source,
         synack_rtt,
+        path_rtt: _,
         syn_retransmits,
         synack_retransmits,
         accept_wait,

@@ -39,6 +39,7 @@ pub(super) fn lines(
         handshake,
         handshake_source,
         synack_rtt,
+        path_rtt: _,
         syn_retransmits,
         synack_retransmits,
         accept_wait,

@@ -142,6 +142,7 @@ fn figures(connection: &Connection, parts: &[Part]) -> Markup {
         handshake,
         handshake_source: _,
         synack_rtt,
+        path_rtt: _,
         syn_retransmits,
         synack_retransmits,
         accept_wait,
