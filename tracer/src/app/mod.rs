@@ -8,6 +8,7 @@ mod instead;
 mod outlet;
 mod output;
 mod pipeline;
+mod read;
 mod run;
 mod setup;
 mod signals;

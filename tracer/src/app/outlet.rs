@@ -20,7 +20,7 @@ use crate::sinks::Standing;
 pub(super) enum Slow {
     /// Records are dropped and counted: what comes in does not wait.
     Drop,
-    /// Whoever hands in records holds back until there is room again ([`Outlet::is_full`]).
+    /// Whoever hands in records holds back until there is room again ([`Outlet::room`]).
     Wait,
 }
 
@@ -91,12 +91,17 @@ impl Outlet {
         self.sinks.standing(standing, self.report.clock());
     }
 
-    /// Draws how far the run has come.
-    pub(super) fn progress(&mut self, elapsed: Duration, connections: u64) {
+    /// Draws how far the run has come, as `words` says it in ASCII.
+    pub(super) fn progress(&mut self, words: impl FnOnce() -> String) {
         let progress = self.progress.as_mut();
-        if let Some(line) = progress.and_then(|progress| progress.draw(elapsed, connections)) {
+        if let Some(line) = progress.and_then(|progress| progress.draw(words())) {
             self.push(line.as_bytes(), 0);
         }
+    }
+
+    /// Waits until the reader of the output has caught up; with [`Slow::Wait`].
+    pub(super) async fn room(&self) {
+        self.writer.room().await;
     }
 
     /// Takes the line away that records would be written into.
@@ -156,7 +161,8 @@ impl Outlet {
                     }
                     true
                 }
-                Record::State(_) | Record::Segment(_) => true,
+                Record::Segment(row) => self.shown.shows_between(row.client, row.server),
+                Record::State(_) => true,
             };
             self.sinks.record(&record, shown, self.report.clock());
             if shown {

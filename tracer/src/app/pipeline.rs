@@ -16,7 +16,7 @@ use crate::core::flood::Want;
 use crate::core::flood::sample::Sample;
 use crate::core::record::End;
 use crate::kernel::decode::decode;
-use crate::report::{Hook, Start};
+use crate::report::{Hook, Start, progress};
 use crate::sinks::Standing;
 use crate::system::cgroup::Cgroups;
 use crate::system::netns::Snapshot;
@@ -45,6 +45,8 @@ pub(super) struct Pipeline {
     floods: Option<Floods>,
     cgroups: Cgroups,
     outlet: Outlet,
+    /// How long the run is to take, if it is limited.
+    duration: Option<Duration>,
     events: u64,
     undecodable: u64,
     /// Summaries of SYNs, which are no events.
@@ -69,6 +71,7 @@ impl Pipeline {
         ring_size: u32,
         core: Core,
         outlet: Outlet,
+        duration: Option<Duration>,
     ) -> Result<Self> {
         // SAFETY: the ring owns its descriptor and keeps it open for as long as it lives.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
@@ -82,6 +85,7 @@ impl Pipeline {
             floods: None,
             cgroups: Cgroups::new(),
             outlet,
+            duration,
             events: 0,
             undecodable: 0,
             summaries: 0,
@@ -107,7 +111,9 @@ impl Pipeline {
 
     /// Draws how far the run has come.
     pub(super) fn progress(&mut self, elapsed: Duration) {
-        self.outlet.progress(elapsed, self.core.totals().connections);
+        let Some(duration) = self.duration else { return };
+        let connections = self.core.totals().connections;
+        self.outlet.progress(|| progress::of_duration(elapsed, duration, connections));
     }
 
     /// The `start` record; for text the same in words, on stderr.

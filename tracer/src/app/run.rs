@@ -13,6 +13,7 @@ use super::flood::{FloodClock, FloodWake, Floods};
 use super::outlet::{Outlet, Slow};
 use super::output::Output;
 use super::pipeline::{Pipeline, now};
+use super::read::read;
 use super::setup;
 use super::signals::{Signal, Signals};
 use super::sinks::Sinks;
@@ -39,7 +40,7 @@ const LOSS_CHECK: Duration = Duration::from_secs(1);
 /// How long a reader of the output may take at the end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Traces until told to stop.
+/// Traces, or reads a capture, until told to stop.
 ///
 /// # Errors
 /// What failed, why, and what to do, for the user.
@@ -50,13 +51,19 @@ pub fn run(options: &Options) -> Result<()> {
     if options.output.test_alert {
         return test_alert(options);
     }
+    let work = async {
+        match &options.read.read {
+            Some(path) => read(options, path).await,
+            None => trace(options).await,
+        }
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // For questions to the kernel's socket tables: one after a loss, and the flood detector's.
         .max_blocking_threads(2)
         .build()
         .context("cannot start the event loop")?;
-    let result = runtime.block_on(trace(options));
+    let result = runtime.block_on(work);
     // A look at the socket tables that is still going on must not hold up the end.
     runtime.shutdown_background();
     result
@@ -149,7 +156,7 @@ async fn trace(options: &Options) -> Result<()> {
     outlet.show_progress(setup::progress(options));
     outlet.tell_of_alerts(alerts);
     outlet.tell(sinks);
-    let mut pipeline = Pipeline::new(ring, ring_size, core, outlet)?;
+    let mut pipeline = Pipeline::new(ring, ring_size, core, outlet, options.show.duration)?;
     pipeline.watch_floods(floods);
     let mut start = start_record(options, &running.release, &hooks, cannot, ring_size, started);
     start.cannot.extend(pipeline.cgroup_problem().map(str::to_owned));
@@ -322,12 +329,12 @@ async fn trace(options: &Options) -> Result<()> {
 }
 
 /// Whether SIGHUP is no log rotation but means that nobody looks at the live view any more.
-fn hung_up(options: &Options) -> bool {
+pub(super) fn hung_up(options: &Options) -> bool {
     let OutputOptions { top, output, .. } = &options.output;
     *top && (output.is_none() || terminal::has_gone())
 }
 
-fn output_closed(why: Closed) -> Result<()> {
+pub(super) fn output_closed(why: Closed) -> Result<()> {
     match why {
         // Whoever read has gone: `tracer | head`.
         Closed::BrokenPipe => Ok(()),
@@ -357,7 +364,7 @@ enum Wake {
     Standing,
 }
 
-async fn until(deadline: Option<Instant>) {
+pub(super) async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
