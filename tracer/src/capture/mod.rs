@@ -8,4 +8,6 @@ mod decap;
 pub mod file;
 pub mod link;
 mod parse;
+#[cfg(test)]
+mod samples;
 pub mod segment;
