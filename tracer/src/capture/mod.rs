@@ -9,4 +9,6 @@ pub mod file;
 pub mod life;
 pub mod link;
 mod parse;
+#[cfg(test)]
+mod samples;
 pub mod segment;

@@ -64,7 +64,9 @@ fn unsaid_length(packet: &[u8], at: Located, original: usize) -> Option<(Segment
     let (field, before) = if at.v6 { (4, 40) } else { (2, 0) };
     let ip = packet.get(at.ip..)?;
     let len = original.checked_sub(at.ip).filter(|len| *len > SHORTEST)?.checked_sub(before)?;
-    if ip.get(field..field + 2)? != [0, 0] || flags(&packet, at)? & tcp_flags::SYN != 0 {
+    // What opens or resets a connection is never that long.
+    let short = tcp_flags::SYN | tcp_flags::RST;
+    if ip.get(field..field + 2)? != [0, 0] || flags(&packet, at)? & short != 0 {
         return None;
     }
     // The headers with the greatest length that can be said, and what is beyond it.

@@ -41,7 +41,7 @@ pub(super) struct Described {
 enum Unit {
     /// So many nanoseconds.
     Times(u64),
-    /// The so-manieth of a nanosecond.
+    /// The so-manieth of a nanosecond; 0: less than there is a number for.
     Part(u64),
     /// Two to the minus so much of a second.
     Binary(u32),
@@ -57,7 +57,7 @@ impl Described {
             Some([exponent, ..]) => match exponent & 0x7f {
                 power if exponent & 0x80 != 0 => Unit::Binary(power.into()),
                 power @ 0..=9 => Unit::Times(10_u64.pow(9 - u32::from(power))),
-                power => Unit::Part(10_u64.checked_pow(u32::from(power) - 9).unwrap_or(u64::MAX)),
+                power => Unit::Part(10_u64.checked_pow(u32::from(power) - 9).unwrap_or(0)),
             },
             _ => Unit::Times(1000),
         };
@@ -74,7 +74,7 @@ impl Described {
     pub(super) fn nanoseconds(&self, time: u64) -> u64 {
         let since = match self.unit {
             Unit::Times(times) => time.saturating_mul(times),
-            Unit::Part(part) => time / part,
+            Unit::Part(part) => time.checked_div(part).unwrap_or(0),
             Unit::Binary(power) => {
                 let nanoseconds = (u128::from(time) * 1_000_000_000) >> power;
                 u64::try_from(nanoseconds).unwrap_or(u64::MAX)
