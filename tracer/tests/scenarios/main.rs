@@ -41,6 +41,7 @@ mod netdev;
 mod otlp;
 mod owner;
 mod page;
+mod parser;
 mod progress;
 mod queues;
 mod report;
