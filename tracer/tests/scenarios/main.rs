@@ -42,6 +42,7 @@ mod netdev;
 mod otlp;
 mod owner;
 mod page;
+mod parser;
 mod progress;
 mod queues;
 mod report;
