@@ -15,6 +15,7 @@
 )]
 
 mod again;
+mod capture;
 mod check;
 mod close;
 mod core_vm;
