@@ -109,6 +109,7 @@ pub(super) fn flood_config(options: &Options, netns: u32) -> flood::Config {
         min_rate: f64::from(options.limits.flood_min_rate),
         clear_ns: u64::try_from(options.limits.flood_clear.as_nanos()).unwrap_or(u64::MAX),
         netns,
+        kernel: true,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod decap;
 pub mod file;
+pub mod flood;
 pub mod life;
 pub mod link;
 mod parse;
