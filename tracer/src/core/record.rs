@@ -396,8 +396,29 @@ pub struct End {
     /// Runs of every kernel program since it was loaded; `None` where they are not counted
     /// (`--hook-stats`).
     pub program_runs: Option<Vec<ProgramRuns>>,
-    /// Length of the run, nanoseconds.
+    /// What the frames of the capture were; `None` live.
+    pub frames: Option<Frames>,
+    /// Length of the run, nanoseconds; of a capture, from its first frame to its last.
     pub duration: u64,
+}
+
+/// How many frames a capture had, by what came of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Frames {
+    /// All that were read; `tcp`, `not_tcp`, `unparsed`, `other_link` and `untimed` add up to it.
+    pub read: u64,
+    /// TCP segments.
+    pub tcp: u64,
+    /// Something else than TCP over IP; tunnels, if they are not looked into.
+    pub not_tcp: u64,
+    /// TCP, or may be, but can't be read: a fragment, cut short within its headers, or malformed.
+    pub unparsed: u64,
+    /// Of a link type that is not read.
+    pub other_link: u64,
+    /// TCP segments without a time.
+    pub untimed: u64,
+    /// Those that the capturing host missed, as far as the capture says; not part of `read`.
+    pub dropped: u64,
 }
 
 /// Runs of one of tracer's kernel programs since it was loaded.

@@ -337,6 +337,7 @@ pub(crate) fn end() -> End {
         connections_evicted: 0,
         output_dropped: 0,
         program_runs: None,
+        frames: None,
         duration: 103 * S,
     }
 }
@@ -356,7 +357,7 @@ pub(crate) fn start() -> Start {
     Start {
         time: at(0),
         version: "0.1.0",
-        kernel: "6.18.5-1-amd64".to_owned(),
+        kernel: Some("6.18.5-1-amd64".to_owned()),
         hooks: vec![
             hook("state", Some("tp_btf"), None, None),
             hook("accept", None, None, Some("the kernel refuses fexit (EPERM)")),
@@ -366,8 +367,9 @@ pub(crate) fn start() -> Start {
             hook("syn", None, Some("wlan0"), Some("another XDP program is there")),
         ],
         filters,
-        ring_size: 4 << 20,
+        ring_size: Some(4 << 20),
         limits: Limits { max_connections: 262_144, max_hosts: 8192, stuck_after: Vec::new() },
         cannot: vec!["server handshakes in other network namespaces come from srtt".to_owned()],
+        capture: None,
     }
 }

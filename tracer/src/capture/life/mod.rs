@@ -108,6 +108,15 @@ impl Lives {
         self.view.interface_has(addr);
     }
 
+    /// Which ends of a segment are local, source and destination, where that is known before anything
+    /// is known of its connection.
+    #[must_use]
+    pub fn local_ends(&self, captured: &Captured) -> Option<(bool, bool)> {
+        let (key, from) = Key::of(&captured.segment)?;
+        let sides = self.view.of(&key, from, captured).sides?;
+        Some((sides.has(from), sides.has(from.peer())))
+    }
+
     /// Connections that were given up before their end for want of memory. Those that the core had
     /// been told of are among its own count, too.
     #[must_use]

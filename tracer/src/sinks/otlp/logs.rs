@@ -12,11 +12,11 @@ use super::attribute::{Attributes, seconds};
 use crate::core::event::MonoNs;
 use crate::core::record::{
     Alert, AlertEvent, CloseInitiator, Connection, Evidence, HandshakeSource, Oddity,
-    OpenConnection, Outcome, Phases, Queue, Record, Role, SegmentRow, Severity, StateChange,
-    TopSource,
+    OpenConnection, Outcome, PathRtt, Phases, Queue, Record, Role, SegmentRow, Severity,
+    StateChange, TopSource,
 };
 use crate::report::WallClock;
-use crate::report::units::{rate, ratio};
+use crate::report::units::{inode, rate, ratio};
 
 #[cfg(test)]
 mod tests;
@@ -147,7 +147,7 @@ impl Item {
         // The same in all records of an incident: it tells one from another.
         let clock = WallClock::new(MonoNs(0), self.clock, TimeZone::UTC);
         all.add("tracer.alert.since", clock.utc(*since).to_string());
-        all.add("tracer.netns", *netns);
+        all.add("tracer.netns", inode(*netns));
         all.add("tracer.interfaces", interfaces.clone());
         if let Some(listener) = listener {
             all.layers(*listener);
@@ -235,7 +235,7 @@ fn of_change(change: &StateChange) -> Attributes {
     all.address("network.peer.address", "network.peer.port", *remote);
     all.add("network.connection.state", state_name(*new));
     all.add("tracer.state.previous", state_name(*old));
-    all.add("tracer.netns", *netns);
+    all.add("tracer.netns", inode(*netns));
     // Any 64 bits: a number of the protocol has only 63.
     all.add("tracer.socket.cookie", cookie.to_string());
     all
@@ -294,7 +294,7 @@ fn of_connection(connection: &Connection) -> Attributes {
         handshake,
         handshake_source,
         synack_rtt,
-        path_rtt: _,
+        path_rtt,
         syn_retransmits,
         synack_retransmits,
         accept_wait,
@@ -325,13 +325,17 @@ fn of_connection(connection: &Connection) -> Attributes {
         all.add("container.id", cgroup.container.as_deref());
         all.add("tracer.cgroup", cgroup.path.as_str());
     }
-    all.add("tracer.netns", *netns);
+    all.add("tracer.netns", inode(*netns));
     all.add("tracer.role", role.map(Role::name));
     all.add("tracer.outcome", outcome.map(Outcome::name));
     all.seconds("tracer.duration", end.since(*start));
     all.seconds("tracer.handshake.duration", *handshake);
     all.add("tracer.handshake.source", handshake_source.map(HandshakeSource::name));
     all.seconds("tracer.handshake.rtt", *synack_rtt);
+    if let Some(PathRtt { syn_to_synack, synack_to_ack }) = *path_rtt {
+        all.seconds("tracer.path.syn_to_synack", syn_to_synack);
+        all.seconds("tracer.path.synack_to_ack", synack_to_ack);
+    }
     all.add("tracer.syn.retransmits", *syn_retransmits);
     all.add("tracer.synack.retransmits", *synack_retransmits);
     all.seconds("tracer.accept.duration", *accept_wait);
