@@ -9,7 +9,7 @@ mod start;
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 use tokio::time::Instant;
@@ -32,12 +32,17 @@ use crate::cli::{Format, Options};
 use crate::core::event::MonoNs;
 use crate::report::writer::Closed;
 use crate::report::{Progress, progress, terminal};
-use crate::system::host::ClockOffset;
 use crate::system::privileges;
 use crate::top::stderr;
 
 /// How long a reader of the output may take once the user wants to end.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long nothing comes through a pipe before time passes by itself.
+const TICK: Duration = Duration::from_millis(100);
+/// A capture whose newest segment came so soon, nanoseconds, is being made now.
+const FRESH: u64 = 10_000_000_000;
+/// What such a segment may wait on its way, nanoseconds: it must not come after its time.
+const HELD_BACK: u64 = 300_000_000;
 /// How often the progress is drawn.
 const DRAW: Duration = Duration::from_secs(1);
 
@@ -65,6 +70,8 @@ pub(super) async fn read(options: &Options, path: &Path) -> Result<()> {
 
     let name = source.name.clone();
     let size = source.size;
+    // What comes through a pipe may be captured this very moment.
+    let follows = size.is_none() && options.read.speed.is_none();
     let mut feed = Feed::start(source, options.read.decap)?;
     // What has to be known to begin: when, and on what interfaces.
     let first = tokio::select! {
@@ -116,6 +123,7 @@ pub(super) async fn read(options: &Options, path: &Path) -> Result<()> {
             why = &mut closed => Wake::Closed(why),
             () = &mut quit => Wake::Quit,
             () = sleep_until(standing) => Wake::Standing,
+            () = tokio::time::sleep(TICK), if follows && queue.is_empty() => Wake::Tick,
             step = queue.next(&mut feed, &pace, reading.until(), reading.outlet()) => {
                 Wake::Step(step)
             }
@@ -133,10 +141,20 @@ pub(super) async fn read(options: &Options, path: &Path) -> Result<()> {
             Wake::Step(Step::Over) if options.output.top => {
                 // Who looks at it decides when to stop.
                 queue.stay = true;
+                reading.settle();
                 log::warn!("the capture ends here: q ends the view");
             }
             Wake::Step(Step::Over) => break Ended::Over,
             Wake::Step(Step::Died) => break Ended::Died,
+            Wake::Tick => {
+                if let Some(now) = queue.present() {
+                    reading.pass(now);
+                    reading.outlet().flush();
+                    if reading.is_beyond(now) {
+                        break Ended::Enough;
+                    }
+                }
+            }
             Wake::Standing => {
                 if let Some(now) = pace.now(std::time::Instant::now()) {
                     reading.pass(queue.known(now));
@@ -198,6 +216,8 @@ enum Ended {
 /// Why the loop goes round.
 enum Wake {
     Step(Step),
+    /// Nothing came for a while.
+    Tick,
     Standing,
     Signal(Signal),
     Quit,
@@ -227,6 +247,8 @@ struct Queue {
     problem: Option<CaptureError>,
     /// Stay although all is over.
     stay: bool,
+    /// Time of the last segment, and how long ago that was when it came.
+    newest: Option<(MonoNs, u64)>,
 }
 
 impl Queue {
@@ -237,10 +259,27 @@ impl Queue {
             reading.interfaces(&interfaces);
         }
         reading.counted(counts);
+        if let Some(last) = segments.last() {
+            self.newest = present().ok().map(|now| (last.at, now.since(last.at)));
+        }
         self.segments = segments;
         self.at = 0;
         self.over = over.is_some();
         self.problem = over.and_then(Result::err);
+    }
+
+    /// All that was read has been worked on, and more may come.
+    fn is_empty(&self) -> bool {
+        self.at >= self.segments.len() && !self.over
+    }
+
+    /// The time of a capture that goes on now while nothing comes of it: its segments are of the
+    /// present.
+    fn present(&self) -> Option<MonoNs> {
+        let (newest, ago) = self.newest?;
+        let now = present().ok()?;
+        let fresh = ago < FRESH && newest.since(now) < FRESH;
+        fresh.then(|| MonoNs(now.0.saturating_sub(ago.saturating_add(HELD_BACK))))
     }
 
     /// Waits until something is to be done. Nothing is lost if the future is dropped.
@@ -300,9 +339,8 @@ async fn stop(signals: &mut Signals) {
 
 /// The present, as captures count time.
 fn present() -> Result<MonoNs> {
-    let now = super::pipeline::now();
-    let unix = ClockOffset::read()?.realtime_ns(now.0);
-    Ok(MonoNs(u64::try_from(unix).unwrap_or(0)))
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    Ok(MonoNs(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)))
 }
 
 /// The line that says how far a long capture has been read.

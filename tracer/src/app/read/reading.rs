@@ -2,12 +2,14 @@
 //! capture's.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tracer_common::packet::tcp_flags;
 
 use crate::app::outlet::Outlet;
 use crate::app::setup;
 use crate::capture::file::{Counts, Interface};
+use crate::capture::flood::{Ends, Floods};
 use crate::capture::life::{Lives, Taken};
 use crate::capture::segment::Captured;
 use crate::cli::Options;
@@ -22,6 +24,7 @@ use crate::sinks::Standing;
 pub(super) struct Reading {
     core: Core,
     lives: Lives,
+    floods: Floods,
     outlet: Outlet,
     filters: KernelFilters,
     filtering: bool,
@@ -35,7 +38,12 @@ pub(super) struct Reading {
     segments: u64,
     syns: u64,
     frames: Frames,
+    /// What was held back has been told.
+    settled: bool,
 }
+
+/// Interfaces that a flood's records name at most; a capture may have thousands.
+const NAMED: usize = 32;
 
 /// When the reports of `--interval` are due.
 #[derive(Clone, Copy)]
@@ -54,13 +62,13 @@ pub(super) enum Next {
 
 impl Reading {
     pub(super) fn new(options: &Options, outlet: Outlet, lives: Lives, began: MonoNs) -> Self {
-        let nanos =
-            |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let after = |ns| MonoNs(began.0.saturating_add(ns));
         let filters = options.filters.kernel(0);
         Self {
             core: Core::new(setup::core_config(options, began, true)),
             lives,
+            floods: Floods::new(setup::flood_config(options, 0), began),
             outlet,
             filtering: filters != KernelFilters::default(),
             filters,
@@ -75,6 +83,7 @@ impl Reading {
             segments: 0,
             syns: 0,
             frames: Frames::default(),
+            settled: false,
         }
     }
 
@@ -102,6 +111,8 @@ impl Reading {
         for addr in interfaces.iter().flat_map(|interface| &interface.addresses) {
             self.lives.interface_has(*addr);
         }
+        let names = interfaces.iter().filter_map(|interface| interface.name.clone());
+        self.floods.interfaces(names.take(NAMED).collect());
     }
 
     /// What the frames read so far were.
@@ -123,6 +134,8 @@ impl Reading {
         self.segments += 1;
         let flags = captured.segment.flags;
         self.syns += u64::from(flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN);
+        let ends = self.lives.local_ends(captured);
+        self.floods.segment(captured, ends.map(|(src, dst)| Ends { src, dst }));
         self.lives.take(captured, &mut self.taken);
         self.hand_on();
         if self.outlet.finished() { Next::Enough } else { Next::More }
@@ -144,6 +157,7 @@ impl Reading {
         }
         for event in events.drain(..) {
             if !self.filtering || ends(&event).is_none_or(|(a, b)| self.filters.matches(a, b, 0)) {
+                self.floods.event(&event);
                 self.core.handle(&event, self.outlet.records());
             }
         }
@@ -159,26 +173,27 @@ impl Reading {
         }
         loop {
             let timeout = self.core.poll_timeout().filter(|at| *at < to);
+            let tick = self.floods.next().filter(|at| *at <= to);
             let interval = self.intervals.map(|all| all.next).filter(|at| *at <= to);
-            match (timeout, interval) {
-                (Some(at), interval) if interval.is_none_or(|then| at <= then) => self.timeout(at),
-                (_, Some(at)) => self.interval(at, to),
-                _ => break,
+            let Some(at) = [timeout, tick, interval].into_iter().flatten().min() else { break };
+            self.now = self.now.max(at);
+            if timeout == Some(at) {
+                self.core.handle_timeout(self.now, self.outlet.records());
+            } else if tick == Some(at) {
+                self.floods.pass(at, &mut self.core, self.outlet.records());
+            } else {
+                self.interval(at, to);
             }
+            self.outlet.render();
         }
-        self.now = to;
-    }
-
-    fn timeout(&mut self, at: MonoNs) {
-        self.now = self.now.max(at);
-        self.core.handle_timeout(self.now, self.outlet.records());
+        self.floods.pass(to, &mut self.core, self.outlet.records());
         self.outlet.render();
+        self.now = to;
     }
 
     /// The figures of an interval. Of a time in which nothing was captured there is one report at
     /// most, however many intervals long it was.
     fn interval(&mut self, at: MonoNs, to: MonoNs) {
-        self.now = self.now.max(at);
         self.outlet.interval(&mut self.core, at);
         let Some(intervals) = &mut self.intervals else { return };
         let empty = to.since(at) / intervals.period;
@@ -218,15 +233,23 @@ impl Reading {
         self.outlet.summary(&self.core, self.now);
     }
 
-    /// The end: what was held back, the summary, the last record; the outlet still has to be written.
-    ///
-    /// # Errors
-    /// What failed with a sink.
-    pub(super) fn finish(mut self, patience: std::time::Duration) -> (Outlet, anyhow::Result<()>) {
+    /// The capture is over: what was held back is told.
+    pub(super) fn settle(&mut self) {
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
         self.lives.finish(&mut self.taken);
         self.hand_on();
+        self.floods.finish(self.now, &mut self.core, self.outlet.records());
         self.core.finish(self.outlet.records());
         self.outlet.render();
+        self.outlet.flush();
+    }
+
+    /// The end: what was held back, the summary, the last record. The outlet still has to be written;
+    /// with it, what failed with a sink.
+    pub(super) fn finish(mut self, patience: Duration) -> (Outlet, anyhow::Result<()>) {
+        self.settle();
         let end = self.totals();
         let told = self.outlet.close(&self.core, self.now, end, &[], patience);
         (self.outlet, told)

@@ -2,6 +2,7 @@
 //! far as both can know it.
 
 mod agree;
+mod floods;
 mod forms;
 mod runs;
 mod second_opinion;
@@ -31,7 +32,9 @@ fn recorded(
     n: usize,
     traffic: impl FnOnce(),
 ) -> (Run, Kept) {
-    let capture = Capture::start_with(&lab.b, device, options);
+    // Headers only, so that tcpdump's buffer holds them all.
+    let capture =
+        Capture::start_with(&lab.b, device, &[&["-s", "160", "-B", "16384"], options].concat());
     let tracer = Tracer::start(lab, live);
     traffic();
     let run = tracer.stop_after(n);

@@ -32,7 +32,7 @@ fn tshark(file: &Kept) -> BTreeMap<u64, Stream> {
         "tcp.analysis.retransmission",
     ];
     let output = Command::new("tshark")
-        .args(["-n", "-r", file.name(), "-Y", "tcp", "-T", "fields", "-E", "separator=,"])
+        .args(["-2", "-n", "-r", file.name(), "-Y", "tcp", "-T", "fields", "-E", "separator=,"])
         .args(fields.iter().flat_map(|field| ["-e", field]))
         .output()
         .expect("tshark (package tshark) is needed");
