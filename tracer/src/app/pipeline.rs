@@ -201,6 +201,12 @@ impl Pipeline {
         &self.writer
     }
 
+    /// SIGHUP: files that were moved away are begun anew.
+    pub(super) fn reopen(&self) {
+        self.writer.reopen();
+        self.sinks.reopen();
+    }
+
     pub(super) fn cgroup_problem(&self) -> Option<&str> {
         self.cgroups.problem()
     }
@@ -234,6 +240,7 @@ impl Pipeline {
         self.events += u64::from(taken) - undecodable - summaries;
         self.undecodable += undecodable;
         self.summaries += summaries;
+        self.sinks.flush();
         self.flush();
         if let Some(floods) = &mut self.floods {
             floods.settle();
@@ -266,6 +273,7 @@ impl Pipeline {
             floods.event(event);
         }
         self.core.handle(event, &mut self.records);
+        self.sinks.event(event, &self.core);
         self.render();
     }
 
@@ -299,6 +307,7 @@ impl Pipeline {
             }
         }
         self.core.snapshot(at, sockets);
+        self.sinks.snapshot(sockets, &self.core);
     }
 
     /// After loss: what the kernel's tables say.

@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use tracer_common::addr::Addr;
 use tracer_common::settings::Settings;
 
+use crate::cli::write::WriteOptions;
 use crate::cli::{self, Interfaces, Options};
 use crate::core::event::MonoNs;
 use crate::core::flood;
@@ -11,8 +12,10 @@ use crate::core::{self, Config, Selection, Shown, StuckAfter};
 use crate::filter::KernelFilters;
 use crate::kernel::{LoadConfig, RunStats};
 use crate::report::Progress;
+use crate::sinks::write;
 use crate::system::hook_policy::{self, Policy};
 use crate::system::host::{Kernel, KernelVersion};
+use crate::system::privileges;
 
 /// Refuses a kernel that lacks what nothing works without.
 pub(super) fn check_kernel(kernel: &Kernel) -> Result<()> {
@@ -91,6 +94,7 @@ pub(super) fn load_config(
             .map(|prefix| prefix.lpm_key())
             .map(|(len, addr)| (len, Addr::from_bytes(addr)))
             .collect(),
+        keeps_packets: options.write.file.is_some(),
         log_level: match options.output.log_level {
             cli::LogLevel::Debug => 4,
             cli::LogLevel::Trace => 5,
@@ -170,6 +174,48 @@ pub(super) fn shown(options: &Options) -> Shown {
             .filter_map(|prefix| core::Prefix::new(prefix.addr(), prefix.prefix_len()))
             .collect(),
     }
+}
+
+/// Which packets are kept, and where; `None` without `--write`.
+pub(super) fn packets(options: &Options, own_netns: u32) -> Option<write::Settings<'_>> {
+    Some(write::Settings {
+        path: options.write.file.as_deref()?,
+        size: options.write.size,
+        interfaces: WriteOptions::interfaces(options),
+        shown: shown(options),
+        selecting: !selection(options).is_everything(),
+        netns: own_netns,
+    })
+}
+
+/// Refuses `--write` where nothing could be kept.
+///
+/// # Errors
+/// What is missing, and what to do.
+pub(super) fn check_packets(
+    options: &Options,
+    filters: &KernelFilters,
+    own_netns: u32,
+) -> Result<()> {
+    if options.write.file.is_none() {
+        return Ok(());
+    }
+    if let Some(traced) = filters.netns.filter(|traced| *traced != own_netns) {
+        bail!(
+            "--write sees the packets of tracer's own network namespace only, and --netns {traced} \
+             is another: run tracer in it (`nsenter --net=… tracer --netns self`), or leave out \
+             --write"
+        );
+    }
+    if !privileges::has(&privileges::FOR_PACKETS)? {
+        bail!(
+            "missing privileges:\n  {} to {}\nRun tracer as root (`sudo tracer …`), or give it that \
+             capability as well (docs/capture.md)",
+            privileges::FOR_PACKETS.capability,
+            privileges::FOR_PACKETS.purpose
+        );
+    }
+    Ok(())
 }
 
 pub(super) fn policy(options: &Options, kernel: &Kernel) -> Policy {

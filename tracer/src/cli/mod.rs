@@ -21,6 +21,7 @@ pub mod instead;
 pub mod otlp;
 pub mod values;
 pub mod words;
+pub mod write;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use instead::InsteadOptions;
 use otlp::OtlpOptions;
 use values::{Netns, StuckAfter};
 pub use words::{Format, LogLevel, RoleName, SynHook, XdpMode};
+use write::WriteOptions;
 
 /// What the user asked for.
 #[derive(Parser, Clone, Debug)]
@@ -54,6 +56,9 @@ pub struct Options {
     /// Where the reports go.
     #[command(flatten)]
     pub output: OutputOptions,
+    /// Which packets are kept.
+    #[command(flatten)]
+    pub write: WriteOptions,
     /// What is sent to an OpenTelemetry Collector.
     #[command(flatten)]
     pub otlp: OtlpOptions,
@@ -82,7 +87,7 @@ Examples:
   tracer --check                         what would work on this machine, and what not?
 
 Needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN. SIGUSR1 prints the open connections and
-the summary so far, SIGHUP reopens the --output file.";
+the summary so far, SIGHUP reopens the --output file and a --write file that was moved away.";
 
 /// Options that decide which connections exist for tracer at all.
 #[derive(Args, Clone, Debug)]
@@ -310,7 +315,8 @@ impl Options {
         if let Some(message) = self.instead.contradiction(self) {
             return Some(message);
         }
-        if let Some(message) = self.top_contradiction() {
+        let contradiction = self.top_contradiction().or_else(|| self.write.contradiction(self));
+        if let Some(message) = contradiction {
             return Some(message.to_owned());
         }
         let OutputOptions { on_alert, test_alert, .. } = &self.output;

@@ -150,7 +150,9 @@ impl Shown {
         !self.excludes(connection.local) && !self.excludes(connection.remote)
     }
 
-    fn excludes(&self, end: SocketAddr) -> bool {
+    /// Whether connections with that end are to be left out (`--exclude-port`, `--exclude-host`).
+    #[must_use]
+    pub fn excludes(&self, end: SocketAddr) -> bool {
         self.exclude_ports.iter().any(|ports| ports.contains(&end.port()))
             || self.exclude_hosts.iter().any(|prefix| prefix.contains(end.ip()))
     }

@@ -49,3 +49,4 @@ mod support;
 mod top;
 mod troubleshooting;
 mod unanswered;
+mod write;
