@@ -4,7 +4,7 @@
 //! and their ACKs, costs no more than their headers and one look into a table.
 
 use aya_ebpf::{
-    helpers::bpf_ktime_get_ns,
+    helpers::{bpf_ktime_get_ns, generated::bpf_skb_load_bytes},
     macros::{map, socket_filter},
     maps::{LruHashMap, PerCpuArray},
     programs::SkBuffContext,
@@ -36,12 +36,48 @@ const DROP: i64 = 0;
 const KEEP: i64 = SNAP_LEN as i64;
 const SECOND_NS: u64 = 1_000_000_000;
 
-struct Skb<'a>(&'a SkBuffContext);
+/// The first bytes of the packet that this CPU looks at: one call for all of them, where a socket's
+/// filter may not read the packet itself.
+#[map]
+static HEAD: PerCpuArray<Head> = PerCpuArray::with_max_entries(1, 0);
 
-impl Packet for Skb<'_> {
+#[repr(C, align(8))]
+struct Head([u8; HEAD_LEN]);
+
+/// Room for an Ethernet header with tags, an IP header with options or some extensions, and a TCP header.
+const HEAD_LEN: usize = 192;
+
+/// The packet as far as it has been copied.
+struct Copied {
+    head: *const u8,
+    len: usize,
+}
+
+impl Copied {
+    #[inline(always)]
+    fn of(ctx: &SkBuffContext) -> Option<Self> {
+        let head = HEAD.get_ptr_mut(0)?.cast::<u8>();
+        let len = ctx.len() as usize;
+        let len = if len < HEAD_LEN { len } else { HEAD_LEN };
+        if len == 0 {
+            return None;
+        }
+        // SAFETY: this CPU's map value, which is as long.
+        let result = unsafe {
+            bpf_skb_load_bytes(ctx.skb.skb.cast_const().cast(), 0, head.cast(), len as u32)
+        };
+        (result == 0).then_some(Self { head, len })
+    }
+}
+
+impl Packet for Copied {
     #[inline(always)]
     fn read<T: Header>(&self, offset: usize) -> Option<T> {
-        self.0.load(offset).ok()
+        if offset > HEAD_LEN - size_of::<T>() || offset + size_of::<T>() > self.len {
+            return None;
+        }
+        // SAFETY: within the map value, as the verifier can see.
+        Some(unsafe { self.head.add(offset).cast::<T>().read_unaligned() })
     }
 }
 
@@ -73,7 +109,7 @@ pub(crate) fn tracer_keep(ctx: SkBuffContext) -> i64 {
     if kind == OTHERHOST || kind == OUTGOING && ifindex == LOOPBACK {
         return DROP;
     }
-    let packet = Skb(&ctx);
+    let Some(packet) = Copied::of(&ctx) else { return DROP };
     let found = match packet::locate(&packet, Link::Ethernet) {
         Ok(at) => look(&packet, at, kind, ifindex),
         // No Ethernet header, or no TCP behind it.
@@ -86,7 +122,7 @@ pub(crate) fn tracer_keep(ctx: SkBuffContext) -> i64 {
 }
 
 #[inline(never)]
-fn look(packet: &Skb<'_>, at: Located, kind: u32, ifindex: u32) -> Result<bool, Reject> {
+fn look(packet: &Copied, at: Located, kind: u32, ifindex: u32) -> Result<bool, Reject> {
     let segment = packet::segment(packet, at)?;
     if segment.flags & (tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST | tcp_flags::ACK) == 0 {
         return Ok(false);

@@ -176,16 +176,14 @@ pub(super) fn shown(options: &Options) -> Shown {
     }
 }
 
-/// Which packets are kept, and where; `None` without `--write`.
-pub(super) fn packets(options: &Options, own_netns: u32) -> Option<write::Settings<'_>> {
-    Some(write::Settings {
-        path: options.write.file.as_deref()?,
-        size: options.write.size,
+/// Which packets `--write` keeps.
+pub(super) fn packets(options: &Options, own_netns: u32) -> write::Settings<'_> {
+    write::Settings {
         interfaces: WriteOptions::interfaces(options),
         shown: shown(options),
         selecting: !selection(options).is_everything(),
         netns: own_netns,
-    })
+    }
 }
 
 /// Refuses `--write` where nothing could be kept.

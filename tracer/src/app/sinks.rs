@@ -16,7 +16,7 @@ use crate::kernel::Kernel;
 use crate::report::{Start, WallClock};
 use crate::sinks::page::Page;
 use crate::sinks::prometheus::Prometheus;
-use crate::sinks::write::{PacketFile, Teller};
+use crate::sinks::write::{PacketFile, Target, Teller};
 use crate::sinks::{Sink, Standing};
 use crate::top::Top;
 use crate::top::stderr::Captured;
@@ -30,6 +30,8 @@ pub(super) struct Sinks {
     all: Vec<(Box<dyn Sink>, Instant)>,
     /// Capabilities that they need for as long as the run lasts.
     needed_later: CapsHashSet,
+    /// Where `--write` writes to, until that is at work.
+    target: Option<Target>,
     /// Tells `--write` whose the packets are.
     teller: Option<Teller>,
     /// One of them wants the run to end.
@@ -57,6 +59,9 @@ impl Sinks {
             sinks.needed_later.extend(page.needed_later());
             sinks.add(page);
         }
+        if let Some(path) = &options.write.file {
+            sinks.target = Some(Target::open(path, options.write.size)?);
+        }
         #[cfg(feature = "otlp")]
         if let Some(otlp) = crate::sinks::otlp::Otlp::open(options)? {
             sinks.add(otlp);
@@ -64,7 +69,7 @@ impl Sinks {
         Ok(sinks)
     }
 
-    /// Opens `--write`, which needs the kernel side.
+    /// Opens the sockets of `--write`, which need the kernel side.
     ///
     /// # Errors
     /// What can't be opened, and why.
@@ -74,8 +79,9 @@ impl Sinks {
         kernel: &mut Kernel,
         own_netns: u32,
     ) -> Result<()> {
-        let Some(settings) = setup::packets(options, own_netns) else { return Ok(()) };
-        let packets = PacketFile::open(settings, kernel.packet_filter()?)?;
+        let Some(target) = self.target.take() else { return Ok(()) };
+        let settings = setup::packets(options, own_netns);
+        let packets = PacketFile::open(target, settings, kernel.packet_filter()?)?;
         self.needed_later.extend(packets.needed_later());
         self.teller = Some(packets.teller());
         self.add(packets);

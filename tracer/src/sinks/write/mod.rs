@@ -31,9 +31,9 @@ use crate::system::packet_socket::PacketSocket;
 use crate::system::privileges;
 
 /// Sockets that are told of at once, at most.
-const TOLD_AT_MOST: usize = 65_536;
+const TOLD_AT_MOST: usize = 8192;
 /// Messages that may wait for the thread; it looks every 25 ms.
-const MESSAGES: usize = 256;
+const MESSAGES: usize = 32;
 
 /// What the thread is told.
 enum Message {
@@ -45,12 +45,22 @@ enum Message {
     Stop,
 }
 
-/// What is to be kept, and where.
+/// FILE, and FILE.1 beside it.
+pub struct Target(Generations);
+
+impl Target {
+    /// Makes sure that they can be written, while there is time to do something about it; `size`:
+    /// bytes of both together.
+    ///
+    /// # Errors
+    /// That they can't, and why.
+    pub fn open(path: &Path, size: u64) -> Result<Self> {
+        Ok(Self(Generations::open(path, size)?))
+    }
+}
+
+/// Which packets are to be kept.
 pub struct Settings<'a> {
-    /// FILE.
-    pub path: &'a Path,
-    /// Bytes of FILE and FILE.1 together.
-    pub size: u64,
     /// Names of the interfaces; empty: all.
     pub interfaces: &'a [String],
     /// Its `exclude_ports` and `exclude_hosts` are heeded.
@@ -80,13 +90,16 @@ enum State {
 }
 
 impl PacketFile {
-    /// Opens file and sockets; packets are kept from now on, and written from [`Sink::start`] on.
+    /// Opens the sockets; packets are kept from now on, and written from [`Sink::start`] on.
     ///
     /// # Errors
-    /// The file can't be made, or there is no packet socket to be had.
-    pub fn open(settings: Settings<'_>, filter: PacketFilter) -> Result<Self> {
-        let Settings { path, size, interfaces, shown, selecting, netns } = settings;
-        let file = Generations::open(path, size)?;
+    /// There is no packet socket to be had.
+    pub fn open(
+        Target(file): Target,
+        settings: Settings<'_>,
+        filter: PacketFilter,
+    ) -> Result<Self> {
+        let Settings { interfaces, shown, selecting, netns } = settings;
         let open = |interface| {
             PacketSocket::open(filter.program().as_fd(), interface)
                 .context("--write: packets can't be had")
@@ -173,9 +186,8 @@ impl Sink for PacketFile {
         log::info!("--write: {kept} packets kept in {path}");
         if dropped + left_out > 0 {
             log::warn!(
-                "--write: {path} is not complete: of {left_out} packets more than \
-                 {KEPT_PER_SECOND} came in a second on a CPU, and {dropped} came faster than they \
-                 were read"
+                "--write: {path} is not complete: {left_out} packets were beyond \
+                 {KEPT_PER_SECOND} a second on a CPU, {dropped} came faster than they were read"
             );
         }
         match error {
@@ -204,9 +216,11 @@ impl Teller {
 
     /// What is known of a socket may have changed.
     pub fn socket(&mut self, cookie: u64, core: &Core) {
-        if let Some(whose) = core.whose(cookie)
-            && self.told.len() < TOLD_AT_MOST
-        {
+        let Some(whose) = core.whose(cookie) else { return };
+        if self.told.len() >= TOLD_AT_MOST {
+            self.flush();
+        }
+        if self.told.len() < TOLD_AT_MOST {
             self.told.push(whose);
         }
     }

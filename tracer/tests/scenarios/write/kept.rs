@@ -51,7 +51,8 @@ pub(super) struct Kept {
     /// 1 in, 2 out.
     pub(super) direction: u32,
     pub(super) comment: String,
-    pub(super) vlan: Option<u16>,
+    /// Ids of its VLAN tags, outer first.
+    pub(super) vlans: String,
     /// Bytes in the file, and of the whole packet.
     pub(super) bytes: (u32, u32),
 }
@@ -123,7 +124,7 @@ fn parse(line: &str) -> Kept {
         interface: fields[1].to_owned(),
         direction: number(2),
         comment: fields[3].to_owned(),
-        vlan: fields[4].parse().ok(),
+        vlans: fields[4].to_owned(),
         bytes: (number(15), number(16)),
     }
 }

@@ -12,11 +12,13 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use self::kept::{Kept, expected, read, same};
-use crate::support::flood::{Flood, Sources, swallow_answers};
+use self::kept::{Headers, Kept, expected, read, same};
+use crate::support::flood::{Flood, Shape, Sources, swallow_answers};
+use crate::support::lab::{MAC_A, MAC_B, mac};
 use crate::support::raw::{ACK, FIN, RST, SYN, Segment};
 use crate::support::sock::{Talk as _, accept};
 use crate::support::tracer::{binary, command};
+use crate::support::wire::Tun;
 use crate::support::{Capture, Child, Lab, Netns, Raw, Tracer, ms, pause, scenario, wait_until};
 
 /// A directory, and a file to be in it.
@@ -198,7 +200,7 @@ fn on_lo_each_segment_is_kept_once_and_both_ends_are_named() {
         let port = 8080;
         let at = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
         let capture = Capture::start(&lab.b, "lo");
-        let args = ["--local-port", "8080", "--netns", "self", "--write", &text];
+        let args = ["--port", "8080", "--netns", "self", "--write", &text];
         let tracer = Tracer::start_in(&lab.b, &args);
         let listener = lab.b.listen(at);
         let mut child = Child::start(&lab.b, "a client", |control| {
@@ -238,22 +240,22 @@ fn three_segments(kept: &[Kept]) -> bool {
 }
 
 #[test]
-fn vlans() {
+fn a_packet_on_its_way_through_a_bridge_is_kept_once() {
     scenario(|lab| {
-        for (ns, device, host) in [(&lab.a, "va", 1), (&lab.b, "vb", 2)] {
-            ns.sh(&format!("ip link add link {device} name {device}.7 type vlan id 7"));
-            ns.sh(&format!("ip addr add {}/24 dev {device}.7", lab.inner4(host)));
-            ns.sh(&format!("ip link set {device}.7 up"));
-        }
-        let to = SocketAddr::new(IpAddr::from(lab.inner4(2)), 8080);
-        for (ifaces, interface, vlan) in
-            [(&[][..], "vb.7", None), (&["--iface", "vb"], "vb", Some(7))]
-        {
+        lab.b.sh("ip link add br0 type bridge");
+        lab.b.sh(&format!("ip link set br0 address {}", mac(MAC_B)));
+        lab.b.sh("ip addr flush dev vb");
+        lab.b.sh("ip link set vb master br0");
+        lab.b.sh("ip link set br0 up");
+        lab.b.sh(&format!("ip addr add {}/24 dev br0", lab.b4()));
+        let to = lab.a4();
+        lab.b.sh(&format!("ip neigh replace {to} lladdr {} dev br0 nud permanent", mac(MAC_A)));
+        for (ifaces, interface) in [(&[][..], "br0"), (&["--iface", "vb"], "vb")] {
             let (_folder, path, text) = target();
-            let capture = Capture::start(&lab.b, "vb.7");
-            let port = ["--netns", "self", "--port", "8080", "--write", &text];
-            let tracer = Tracer::start_in(&lab.b, &[&port, ifaces].concat());
-            talk(lab, to);
+            let capture = Capture::start(&lab.b, "br0");
+            let tracer =
+                Tracer::start(lab, &[&["--port", "8080", "--write", &text], ifaces].concat());
+            talk(lab, lab.b4_port(8080));
             pause(100);
             tracer.stop().fine();
             let seen = capture.stop();
@@ -261,8 +263,48 @@ fn vlans() {
             same(&kept, &expected(&seen, on_port(8080)));
             assert!(kept.len() >= 6, "{kept:?}");
             for kept in &kept {
-                assert_eq!((kept.interface.as_str(), kept.vlan), (interface, vlan), "{kept:?}");
+                assert_eq!(kept.interface, interface, "{kept:?}");
                 assert!(kept.comment.contains(&me()), "{kept:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn tags_options_and_extension_headers() {
+    scenario(|lab| {
+        const VLAN: u16 = 0x8100;
+        const SERVICE_VLAN: u16 = 0x88a8;
+        let one = Shape { tags: &[(VLAN, 7)], ..Shape::default() };
+        let two = Shape { tags: &[(SERVICE_VLAN, 7), (VLAN, 8)], ..Shape::default() };
+        let long = Shape { options: 40, extensions: 2, ..Shape::default() };
+        let (_folder, path, text) = target();
+        swallow_answers(lab);
+        let args = ["--netns", "self", "--iface", "vb", "--port", "8080", "--write", &text];
+        let tracer = Tracer::start_in(&lab.b, &args);
+        let v6 = SocketAddr::new(lab.b6(), 8080);
+        for (n, (to, shape)) in [lab.b4_port(8080), v6]
+            .into_iter()
+            .flat_map(|to| [one, two, long].map(|shape| (to, shape)))
+            .enumerate()
+        {
+            // IPv4 has the options, IPv6 the extensions.
+            let shape = match to.is_ipv4() {
+                true => Shape { extensions: 0, ..shape },
+                false => Shape { options: 0, ..shape },
+            };
+            Flood::new(to, 40, 2_000).shape(shape).seed(n as u64 + 1).run(lab);
+        }
+        pause(200);
+        tracer.stop().fine();
+        let kept = read(&path);
+        for is_v4 in [true, false] {
+            for vlans in ["7", "7,8", ""] {
+                let syns = kept.iter().filter(|kept| {
+                    let Headers { from, flags, .. } = &kept.headers;
+                    from.is_ipv4() == is_v4 && *flags == SYN && kept.vlans == vlans
+                });
+                assert_eq!(syns.count(), 40, "IPv4 {is_v4}, tags {vlans:?}: {kept:?}");
             }
         }
     });
@@ -271,34 +313,35 @@ fn vlans() {
 #[test]
 fn interfaces_without_ethernet_headers() {
     scenario(|lab| {
-        // An IPIP tunnel through the cable.
-        for (ns, local, remote, host) in
-            [(&lab.a, lab.a4(), lab.b4(), 1), (&lab.b, lab.b4(), lab.a4(), 2)]
-        {
-            ns.sh(&format!("ip tunnel add tun7 mode ipip local {local} remote {remote}"));
-            ns.sh(&format!("ip addr add {}/24 dev tun7", lab.inner4(host)));
-            ns.sh("ip link set tun7 up");
-        }
+        let ours = lab.inner4(1);
+        let tun = Tun::open(&lab.b, "tun0");
+        lab.b.sh(&format!("ip addr add {ours}/24 dev tun0"));
+        lab.b.sh("ip link set tun0 up");
+        let raw = Raw::on(tun, lab.inner4(2));
         let (_folder, path, text) = target();
         let args = ["--netns", "self", "--port", "8080", "--write", &text];
         let tracer = Tracer::start_in(&lab.b, &args);
-        talk(lab, SocketAddr::new(IpAddr::from(lab.inner4(2)), 8080));
+        let to = SocketAddr::new(IpAddr::from(ours), 8080);
+        let listener = lab.b.listen(to);
+        let mut peer = raw.client(to);
+        peer.open(ms(0));
+        let server = accept(&listener);
+        drop(server);
+        peer.expect_fin();
+        peer.send(FIN | ACK, b"");
+        pause(50);
+        drop(listener);
         talk(lab, lab.b4_port(8080));
         pause(100);
         tracer.stop().fine();
         let kept = read(&path);
-        for (interface, addr) in [("tun7", IpAddr::from(lab.inner4(2))), ("vb", lab.b4())] {
-            let of: Vec<u8> = kept
-                .iter()
-                .filter(|kept| kept.interface == interface)
-                .map(|kept| {
-                    assert!([kept.headers.from.ip(), kept.headers.to.ip()].contains(&addr));
-                    kept.headers.flags
-                })
-                .collect();
-            assert!(of.starts_with(&[SYN, SYN | ACK, ACK, FIN | ACK]), "{interface}: {kept:?}");
-            assert!((6..=7).contains(&of.len()), "{interface}: {kept:?}");
-        }
+        let of = |interface: &str| -> Vec<u8> {
+            let of = kept.iter().filter(|kept| kept.interface == interface);
+            of.map(|kept| kept.headers.flags).collect()
+        };
+        let tun = [SYN, SYN | ACK, ACK, FIN | ACK, FIN | ACK, ACK];
+        assert_eq!(of("tun0"), tun, "{kept:?}");
+        assert!((6..=7).contains(&of("vb").len()), "{kept:?}");
         // libpcap takes no file whose interfaces differ in their link types.
         let out = Command::new("tcpdump").arg("-nr").arg(&path).output().expect("tcpdump");
         assert!(out.status.success(), "{out:?}");

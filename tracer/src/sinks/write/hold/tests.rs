@@ -100,12 +100,15 @@ fn on_lo_both_are_named() {
     assert_eq!(out(&mut hold, Some(S + 1)), []);
     let server = whose(5);
     let comm = Comm::from_bytes(b"my curl\n");
-    hold.tell(&Whose {
-        local: server.remote,
-        remote: server.local,
-        owner: Some(Owner { pid: 9, comm }),
-        ..server
-    }, |at| at.0);
+    hold.tell(
+        &Whose {
+            local: server.remote,
+            remote: server.local,
+            owner: Some(Owner { pid: 9, comm }),
+            ..server
+        },
+        |at| at.0,
+    );
     let said = "from my curl\\n/9 to nginx/5".to_owned();
     assert_eq!(out(&mut hold, Some(S + 2)), [(1, LOOPBACK, said)]);
 }
