@@ -60,6 +60,9 @@ pub struct Awaited {
     pub syn_ack: u32,
     /// Acknowledges the FIN; with [`awaited::FIN`].
     pub fin: u32,
+    /// Numbers of the last answer, sequence and acknowledgement, and the interface it was seen on;
+    /// with [`awaited::ANSWERED`].
+    pub answer: [u32; 3],
     /// See [`awaited`].
     pub what: u32,
 }
@@ -73,6 +76,8 @@ pub mod awaited {
     /// A challenge ACK: the answer to a SYN on a connection that is open, or to a RST whose number
     /// does not fit (RFC 5961, 3.2 and 4.2).
     pub const CHALLENGE: u32 = 1 << 2;
+    /// An answer has been seen. It may be seen again on its way through another interface.
+    pub const ANSWERED: u32 = 1 << 3;
 }
 
 /// Remembers what is awaited. It may forget: an answer is missed then, and nothing else.
@@ -81,8 +86,6 @@ pub trait Table {
     fn get(&mut self, flow: &Flow) -> Option<Awaited>;
     /// Replaces it.
     fn set(&mut self, flow: &Flow, awaited: &Awaited);
-    /// Nothing is, any more.
-    fn remove(&mut self, flow: &Flow);
 }
 
 /// Whether the segment opens, closes or resets a connection.
@@ -92,18 +95,24 @@ pub const fn is_control(flags: u8) -> bool {
     flags & (tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST) != 0
 }
 
-/// Whether a segment that is no control segment answers one. Notes that it did.
+/// Whether a segment that is no control segment answers one. Notes that it did. `interface`: where
+/// it was seen.
 #[inline(always)]
-pub fn answers(segment: &Segment, payload_len: u32, table: &mut impl Table) -> bool {
-    segment.flags & tcp_flags::ACK != 0 && settle(segment, payload_len, table)
+pub fn answers(
+    segment: &Segment,
+    payload_len: u32,
+    interface: u32,
+    table: &mut impl Table,
+) -> bool {
+    segment.flags & tcp_flags::ACK != 0 && settle(segment, payload_len, interface, table)
 }
 
 /// Notes what a control segment awaits of the other side, and what it answers itself.
 #[inline(always)]
-pub fn control(segment: &Segment, payload_len: u32, table: &mut impl Table) {
+pub fn control(segment: &Segment, payload_len: u32, interface: u32, table: &mut impl Table) {
     let flags = segment.flags;
     if flags & tcp_flags::ACK != 0 {
-        settle(segment, payload_len, table);
+        settle(segment, payload_len, interface, table);
     }
     let other = Flow::of(segment).reversed();
     let after = segment.seq.wrapping_add(payload_len).wrapping_add(1);
@@ -125,9 +134,9 @@ pub fn control(segment: &Segment, payload_len: u32, table: &mut impl Table) {
     table.set(&other, &awaited);
 }
 
-/// Takes from the table what `segment`, which has ACK, answers; whether it answers anything.
+/// Notes in the table what `segment`, which has ACK, answers; whether it answers anything.
 #[inline(always)]
-fn settle(segment: &Segment, payload_len: u32, table: &mut impl Table) -> bool {
+fn settle(segment: &Segment, payload_len: u32, interface: u32, table: &mut impl Table) -> bool {
     let flow = Flow::of(segment);
     let Some(mut awaited) = table.get(&flow) else { return false };
     let acknowledges = |number: u32| segment.ack.wrapping_sub(number).cast_signed() >= 0;
@@ -144,14 +153,14 @@ fn settle(segment: &Segment, payload_len: u32, table: &mut impl Table) -> bool {
         answered |= awaited::CHALLENGE;
     }
     if answered == 0 {
-        return false;
+        let [seq, ack, seen_on] = awaited.answer;
+        return awaited.what & awaited::ANSWERED != 0
+            && (seq, ack) == (segment.seq, segment.ack)
+            && seen_on != interface;
     }
-    awaited.what &= !answered;
-    if awaited.what == 0 {
-        table.remove(&flow);
-    } else {
-        table.set(&flow, &awaited);
-    }
+    awaited.what = awaited.what & !answered | awaited::ANSWERED;
+    awaited.answer = [segment.seq, segment.ack, interface];
+    table.set(&flow, &awaited);
     true
 }
 

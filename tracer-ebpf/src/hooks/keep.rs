@@ -94,11 +94,6 @@ impl Table for Answers {
     fn set(&mut self, flow: &Flow, awaited: &Awaited) {
         let _ = AWAITED.insert(flow, awaited, 0);
     }
-
-    #[inline(always)]
-    fn remove(&mut self, flow: &Flow) {
-        let _ = AWAITED.remove(flow);
-    }
 }
 
 #[socket_filter]
@@ -129,7 +124,7 @@ fn look(packet: &Copied, at: Located, kind: u32, ifindex: u32) -> Result<bool, R
     }
     let payload_len = control::payload_len(packet, at).ok_or(Reject::Unparsed)?;
     if !control::is_control(segment.flags) {
-        return Ok(control::answers(&segment, payload_len, &mut Answers));
+        return Ok(control::answers(&segment, payload_len, ifindex, &mut Answers));
     }
     let outgoing = kind == OUTGOING;
     // On `lo` both ends are local.
@@ -139,7 +134,7 @@ fn look(packet: &Copied, at: Located, kind: u32, ifindex: u32) -> Result<bool, R
     if !affordable(segment.flags & tcp_flags::SYN != 0) {
         return Ok(false);
     }
-    control::control(&segment, payload_len, &mut Answers);
+    control::control(&segment, payload_len, ifindex, &mut Answers);
     Ok(true)
 }
 

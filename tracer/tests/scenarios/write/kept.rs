@@ -57,7 +57,7 @@ pub(super) struct Kept {
     pub(super) bytes: (u32, u32),
 }
 
-const FIELDS: [&str; 17] = [
+const FIELDS: [&str; 18] = [
     "frame.time_epoch",
     "frame.interface_name",
     "frame.packet_flags_direction",
@@ -75,6 +75,7 @@ const FIELDS: [&str; 17] = [
     "tcp.len",
     "frame.cap_len",
     "frame.len",
+    "ieee8021ad.id",
 ];
 
 /// Reads a file by tshark, which must not complain.
@@ -124,7 +125,11 @@ fn parse(line: &str) -> Kept {
         interface: fields[1].to_owned(),
         direction: number(2),
         comment: fields[3].to_owned(),
-        vlans: fields[4].to_owned(),
+        vlans: [fields[17], fields[4]]
+            .into_iter()
+            .filter(|ids| !ids.is_empty())
+            .collect::<Vec<_>>()
+            .join(","),
         bytes: (number(15), number(16)),
     }
 }

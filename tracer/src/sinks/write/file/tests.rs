@@ -93,7 +93,7 @@ fn links_are_replaced_and_not_followed() {
     symlink(&victim, &path).unwrap();
     symlink(&victim, folder.path().join("x.pcapng.1")).unwrap();
     let mut file = Generations::open(&path, SIZE).unwrap();
-    file.append(b"new").unwrap();
+    file.append(&section()).unwrap();
     assert!(fs::symlink_metadata(&path).unwrap().is_file());
     file.turn().unwrap();
     assert!(fs::symlink_metadata(folder.path().join("x.pcapng.1")).unwrap().is_file());
