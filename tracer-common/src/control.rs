@@ -60,9 +60,9 @@ pub struct Awaited {
     pub syn_ack: u32,
     /// Acknowledges the FIN; with [`awaited::FIN`].
     pub fin: u32,
-    /// Numbers of the last answer, sequence and acknowledgement, and the interface it was seen on;
-    /// with [`awaited::ANSWERED`].
-    pub answer: [u32; 3],
+    /// The last answer: sequence and acknowledgement number, bytes of payload, and the interface it
+    /// was seen on first; with [`awaited::ANSWERED`].
+    pub answer: [u32; 4],
     /// See [`awaited`].
     pub what: u32,
 }
@@ -153,13 +153,15 @@ fn settle(segment: &Segment, payload_len: u32, interface: u32, table: &mut impl 
         answered |= awaited::CHALLENGE;
     }
     if answered == 0 {
-        let [seq, ack, seen_on] = awaited.answer;
+        let [seq, ack, len, seen_on] = awaited.answer;
         return awaited.what & awaited::ANSWERED != 0
-            && (seq, ack) == (segment.seq, segment.ack)
+            && seq == segment.seq
+            && ack == segment.ack
+            && len == payload_len
             && seen_on != interface;
     }
     awaited.what = awaited.what & !answered | awaited::ANSWERED;
-    awaited.answer = [segment.seq, segment.ack, interface];
+    awaited.answer = [segment.seq, segment.ack, payload_len, interface];
     table.set(&flow, &awaited);
     true
 }

@@ -72,6 +72,8 @@ fn an_answer_is_seen_on_every_interface_that_it_passes() {
     let ack = segment(('a', ACK, 101, 501, 0, true));
     assert!(answers(&ack, 0, 3, &mut table) && answers(&ack, 0, 4, &mut table));
     assert!(!answers(&ack, 0, 2, &mut table), "sent again");
+    // Data that follows has the same numbers.
+    assert!(!answers(&ack, 10, 3, &mut table));
     let next = segment(('a', ACK, 101, 502, 0, true));
     assert!(!answers(&next, 0, 3, &mut table));
 }
@@ -168,7 +170,7 @@ fn a_new_connection_awaits_nothing_of_the_one_before() {
 fn lengths_are_read_from_the_headers() {
     let tcp = |options: usize| {
         let mut bytes = Vec::from([0; 12]);
-        bytes.extend([((20 + options) / 4 << 4) as u8, ACK, 0, 0, 0, 0, 0, 0]);
+        bytes.extend([(((20 + options) / 4) << 4) as u8, ACK, 0, 0, 0, 0, 0, 0]);
         bytes.resize(20 + options, 0);
         bytes
     };

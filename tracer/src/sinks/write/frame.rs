@@ -25,6 +25,8 @@ pub(super) struct Frame {
     pub(super) interface: u32,
     pub(super) direction: Direction,
     pub(super) segment: Segment,
+    /// Bytes of payload, of which none are kept.
+    pub(super) payload_len: u32,
     /// From the Ethernet header to the end of the TCP header.
     pub(super) bytes: Vec<u8>,
     /// Bytes of the whole frame.
@@ -56,6 +58,7 @@ impl Frame {
         }
         let at = packet::locate(&&*bytes, Link::Ethernet).ok()?;
         let segment = packet::segment(&&*bytes, at).ok()?;
+        let payload_len = control::payload_len(&&*bytes, at)?;
         // What was said is nobody's business.
         bytes.truncate(control::header_end(&&*bytes, at)? as usize);
         bytes.shrink_to_fit();
@@ -64,6 +67,7 @@ impl Frame {
             interface: received.interface,
             direction: if received.outgoing { Direction::Out } else { Direction::In },
             segment,
+            payload_len,
             bytes,
             original_len,
         })

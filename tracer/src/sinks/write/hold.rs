@@ -110,7 +110,13 @@ impl Hold {
     fn seen(&mut self, frame: &Frame) -> bool {
         let segment = &frame.segment;
         let identity = (segment.src, segment.dst, segment.src_port, segment.dst_port);
-        let hash = self.hasher.hash_one((identity, segment.seq, segment.ack, segment.flags));
+        let hash = self.hasher.hash_one((
+            identity,
+            segment.seq,
+            segment.ack,
+            segment.flags,
+            frame.payload_len,
+        ));
         let number = self.first + self.queue.len() as u64;
         if let Some(recent) = self.recent.get(&hash)
             && recent.interface != frame.interface

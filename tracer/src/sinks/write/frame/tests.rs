@@ -43,6 +43,7 @@ fn headers_are_kept_and_what_was_said_is_not() {
     let frame = Frame::of(&received(&bytes, 1, 14)).unwrap();
     assert_eq!(frame.bytes, bytes[..bytes.len() - SAID.len()]);
     assert_eq!(frame.original_len as usize, bytes.len());
+    assert_eq!(frame.payload_len as usize, SAID.len());
     assert_eq!(frame.src(), "10.0.0.1:40000".parse().unwrap());
     assert_eq!(frame.dst(), "10.0.0.2:80".parse().unwrap());
     assert_eq!((frame.at, frame.interface, frame.direction), (5, 3, Direction::Out));

@@ -23,7 +23,7 @@ fn frame(at: u64, interface: u32, direction: Direction, flags: u8, seq: u32) -> 
     };
     let segment = Segment { src, dst, src_port, dst_port, seq, ack: 0, flags };
     let bytes = vec![interface as u8; 54];
-    Frame { at, interface, direction, segment, bytes, original_len: 54 }
+    Frame { at, interface, direction, segment, payload_len: 0, bytes, original_len: 54 }
 }
 
 fn syn(at: u64) -> Frame {
