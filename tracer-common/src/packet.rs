@@ -170,6 +170,18 @@ pub fn locate<P: Packet>(packet: &P, link: Link) -> Result<Located, Reject> {
     Ok(Located { ip, tcp, v6 })
 }
 
+/// The same for what follows another link header than Ethernet's, which says what it is by the same
+/// numbers: VLAN tags or an IP header at `offset`.
+///
+/// # Errors
+/// As [`locate`].
+#[inline]
+pub fn locate_behind(packet: &[u8], offset: usize, ether_type: u16) -> Result<Located, Reject> {
+    let (ip, v6) = behind_tags(&packet, offset, ether_type)?;
+    let tcp = if !v6 { after_ipv4(&packet, ip)? } else { after_ipv6(&packet, ip)? };
+    Ok(Located { ip, tcp, v6 })
+}
+
 /// The TCP flags of a located segment; `None` where the packet ends before them.
 #[inline(always)]
 pub fn flags<P: Packet>(packet: &P, at: Located) -> Option<u8> {
@@ -215,8 +227,15 @@ pub fn segment<P: Packet>(packet: &P, at: Located) -> Result<Segment, Reject> {
 #[inline(always)]
 fn network_header<P: Packet>(packet: &P) -> Result<(usize, bool), Reject> {
     let ethernet: Ethernet = packet.read(0).ok_or(Reject::NotTcp)?;
-    let mut offset = size_of::<Ethernet>();
-    let mut ether_type = u16::from_be(ethernet.ether_type);
+    behind_tags(packet, size_of::<Ethernet>(), u16::from_be(ethernet.ether_type))
+}
+
+#[inline(always)]
+fn behind_tags<P: Packet>(
+    packet: &P,
+    mut offset: usize,
+    mut ether_type: u16,
+) -> Result<(usize, bool), Reject> {
     for _ in 0..2 {
         if ether_type != ETH_P_8021Q && ether_type != ETH_P_8021AD {
             break;

@@ -1,17 +1,20 @@
 //! From what the user asked for to what the parts are told.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use tracer_common::addr::Addr;
 use tracer_common::settings::Settings;
 
+use crate::capture::life;
 use crate::cli::write::WriteOptions;
 use crate::cli::{self, Interfaces, Options};
 use crate::core::event::MonoNs;
 use crate::core::flood;
 use crate::core::{self, Config, Selection, Shown, StuckAfter};
-use crate::filter::KernelFilters;
+use crate::filter::{KernelFilters, Prefix};
 use crate::kernel::{LoadConfig, RunStats};
-use crate::report::Progress;
+use crate::report::{Limits, Progress};
 use crate::sinks::write;
 use crate::system::hook_policy::{self, Policy};
 use crate::system::host::{Kernel, KernelVersion};
@@ -37,7 +40,8 @@ pub(super) fn progress(options: &Options) -> Option<Progress> {
         return None;
     }
     let text = options.output.format == cli::Format::Text;
-    Progress::new(options.show.duration?, text, options.output.output.is_none())
+    options.show.duration?;
+    Progress::new(text, options.output.output.is_none())
 }
 
 /// Bytes of a page of memory.
@@ -145,6 +149,28 @@ pub(super) fn stuck_after(options: &Options) -> StuckAfter {
     stuck_after
 }
 
+/// The operating limits, for the `start` record.
+pub(super) fn limits(options: &Options) -> Limits {
+    let thresholds = stuck_after(options);
+    Limits {
+        max_connections: options.limits.max_connections,
+        max_hosts: options.limits.max_hosts,
+        stuck_after: StuckAfter::STATES
+            .into_iter()
+            .map(|state| (state, thresholds.of(state).map(Duration::from_nanos)))
+            .collect(),
+    }
+}
+
+/// How the lives of connections are told from a capture.
+pub(super) fn lives_config(options: &Options) -> life::Config {
+    life::Config {
+        local: core_prefixes(&options.read.local),
+        rows: options.read.segments,
+        max_connections: options.limits.max_connections as usize,
+    }
+}
+
 fn selection(options: &Options) -> Selection {
     let filters = &options.filters;
     Selection {
@@ -168,11 +194,7 @@ pub(super) fn shown(options: &Options) -> Shown {
             .iter()
             .map(|range| range.first()..=range.last())
             .collect(),
-        exclude_hosts: show
-            .exclude_hosts
-            .iter()
-            .filter_map(|prefix| core::Prefix::new(prefix.addr(), prefix.prefix_len()))
-            .collect(),
+        exclude_hosts: core_prefixes(&show.exclude_hosts),
     }
 }
 
@@ -214,6 +236,13 @@ pub(super) fn check_packets(
         );
     }
     Ok(())
+}
+
+fn core_prefixes(prefixes: &[Prefix]) -> Vec<core::Prefix> {
+    prefixes
+        .iter()
+        .filter_map(|prefix| core::Prefix::new(prefix.addr(), prefix.prefix_len()))
+        .collect()
 }
 
 pub(super) fn policy(options: &Options, kernel: &Kernel) -> Policy {

@@ -132,6 +132,19 @@ pub fn millis(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is no time; give milliseconds, 0 or more"))
 }
 
+/// How many times faster than it happened, `0.5` too; from a thousandth to a million.
+///
+/// # Errors
+/// What is wrong with it, as a sentence.
+pub fn speed(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|times| SPEEDS.contains(times)).ok_or_else(|| {
+        format!("`{text}` is no speed; give 1 for as it happened, 10 for ten times as fast, 0.5")
+    })
+}
+
+/// Beyond them nobody could tell it from standing still, or from reading as fast as possible.
+const SPEEDS: std::ops::RangeInclusive<f64> = 1e-3..=1e6;
+
 /// Ten years: far from overflowing nanoseconds in 64 bits.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
 

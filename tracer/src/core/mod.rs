@@ -13,6 +13,7 @@
 //!    [`Core::reconcile`].
 //! 5. [`Core::finish`] at the end.
 
+mod capture;
 mod cgroups;
 mod config;
 mod connection;
@@ -148,6 +149,10 @@ impl Core {
                 self.requests.over(event.netns, event.local, event.remote);
                 self.handshake_failed(event.netns, event.local, event.remote);
             }
+            Event::Found(found) => self.found(found, out),
+            Event::Captured(facts) => self.captured(facts),
+            Event::EndUnseen { cookie, at } => self.end_unseen(*cookie, *at, out),
+            Event::Forgotten { cookie } => self.forgotten(*cookie),
             Event::SynSummary(_) | Event::Cgroup { .. } => {}
         }
     }

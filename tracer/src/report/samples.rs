@@ -50,6 +50,7 @@ pub(crate) fn full() -> Connection {
         handshake: Some(1_234_567),
         handshake_source: Some(HandshakeSource::Syn),
         synack_rtt: Some(1_200_499),
+        path_rtt: None,
         syn_retransmits: Some(1),
         synack_retransmits: Some(0),
         accept_wait: Some(83_000),
@@ -91,6 +92,7 @@ pub(crate) fn bare() -> Connection {
         handshake: None,
         handshake_source: None,
         synack_rtt: None,
+        path_rtt: None,
         syn_retransmits: None,
         synack_retransmits: None,
         accept_wait: None,
@@ -142,6 +144,7 @@ pub(crate) fn stream() -> Vec<Connection> {
         handshake: None,
         handshake_source: None,
         synack_rtt: None,
+        path_rtt: None,
         syn_retransmits: Some(retransmits),
         close_initiator: None,
         close: None,
@@ -334,6 +337,7 @@ pub(crate) fn end() -> End {
         connections_evicted: 0,
         output_dropped: 0,
         program_runs: None,
+        frames: None,
         duration: 103 * S,
     }
 }
@@ -353,7 +357,7 @@ pub(crate) fn start() -> Start {
     Start {
         time: at(0),
         version: "0.1.0",
-        kernel: "6.18.5-1-amd64".to_owned(),
+        kernel: Some("6.18.5-1-amd64".to_owned()),
         hooks: vec![
             hook("state", Some("tp_btf"), None, None),
             hook("accept", None, None, Some("the kernel refuses fexit (EPERM)")),
@@ -363,8 +367,9 @@ pub(crate) fn start() -> Start {
             hook("syn", None, Some("wlan0"), Some("another XDP program is there")),
         ],
         filters,
-        ring_size: 4 << 20,
+        ring_size: Some(4 << 20),
         limits: Limits { max_connections: 262_144, max_hosts: 8192, stuck_after: Vec::new() },
         cannot: vec!["server handshakes in other network namespaces come from srtt".to_owned()],
+        capture: None,
     }
 }

@@ -213,6 +213,7 @@ fn a_million(path: &Path) {
                 handshake: Some(took),
                 handshake_source: Some(HandshakeSource::Syn),
                 synack_rtt: None,
+                path_rtt: None,
                 syn_retransmits: Some(1),
                 synack_retransmits: None,
                 accept_wait: Some(took / 3),

@@ -208,8 +208,8 @@ fn a_flood_is_held_within_bounds() {
     hold.release(Some(S), |_, _| released += 1);
     assert_eq!(released, 2 * MOST);
     for n in 0..5 * REMEMBERED as u32 {
-        let remote = std::net::SocketAddr::new([10, 0, 0, 1].into(), (n % 65_536) as u16);
-        let local = std::net::SocketAddr::new([10, 0, 1, 1].into(), (n >> 16) as u16);
+        let remote = SocketAddr::new([10, 0, 0, 1].into(), (n % 65_536) as u16);
+        let local = SocketAddr::new([10, 0, 1, 1].into(), (n >> 16) as u16);
         hold.tell(&Whose { local, remote, ..whose(1) }, |at| at.0);
     }
     assert!(hold.ends.young.len() + hold.ends.old.len() <= 2 * REMEMBERED);
