@@ -30,6 +30,8 @@ pub struct Options {
     pub timestamps: Option<Timestamps>,
     /// TCP Fast Open (RFC 7413).
     pub fast_open: Option<FastOpen>,
+    /// The capture ends before the options do: what is missing here may have been there.
+    pub cut: bool,
 }
 
 /// The timestamps option, host order.

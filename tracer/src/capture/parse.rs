@@ -1,6 +1,8 @@
 //! From a captured packet to the TCP segment in it, by the parser of the SYN hook.
 
-use tracer_common::packet::{Detail, Located, Reject, Segment, detail, flags, segment, tcp_flags};
+use tracer_common::packet::{
+    Detail, Located, Options, Reject, Segment, detail, flags, segment, tcp_flags,
+};
 
 use super::decap;
 use super::link::{self, LinkType};
@@ -48,39 +50,62 @@ pub(super) fn look(
     let (segment, detail) = match segment(&packet, at) {
         Ok(segment) => (segment, detail(packet, at)?),
         Err(reject) => {
-            unsaid_length(packet, at, (original as usize).saturating_sub(begin)).ok_or(reject)?
+            mended(packet, at, (original as usize).saturating_sub(begin)).ok_or(reject)?
         }
     };
     Ok(Seen { segment, detail, direction: header.direction, ifindex: header.ifindex })
 }
 
-/// A segment whose IP packet says that it is 0 bytes long: one that the network card was to cut into
-/// smaller ones, or that it has put together (segmentation and receive offload), and which is longer than
-/// the field can say. Its length on the link is its own. `None` where it is nothing like that.
+/// What a capture, and only a capture, does to packets that are sound: `packet` was `original` bytes
+/// long. `None` where it is something else that is wrong.
+///
+/// - The snap length cut it within the TCP options. Those that are there are read.
+/// - Its IP packet says that it is 0 bytes long: one that the network card was to cut into smaller ones,
+///   or that it has put together (segmentation and receive offload), longer than the field can say. Its
+///   length on the link is its own.
 #[cold]
-fn unsaid_length(packet: &[u8], at: Located, original: usize) -> Option<(Segment, Detail)> {
-    /// Frames shorter than that are filled up on an Ethernet.
-    const SHORTEST: usize = 64;
-    let (field, before) = if at.v6 { (4, 40) } else { (2, 0) };
+fn mended(packet: &[u8], at: Located, original: usize) -> Option<(Segment, Detail)> {
     let ip = packet.get(at.ip..)?;
-    let len = original.checked_sub(at.ip).filter(|len| *len > SHORTEST)?.checked_sub(before)?;
-    // What opens or resets a connection is never that long.
-    let short = tcp_flags::SYN | tcp_flags::RST;
-    if ip.get(field..field + 2)? != [0, 0] || flags(&packet, at)? & short != 0 {
-        return None;
-    }
-    // The headers with the greatest length that can be said, and what is beyond it.
+    let original = original.checked_sub(at.ip)?;
+    let at = Located { ip: 0, tcp: at.tcp - at.ip, v6: at.v6 };
+    let end = at.tcp + (*ip.get(at.tcp + 12)? >> 4) as usize * 4;
+    let fixed = ip.len() >= at.tcp + 20;
+    let cut = fixed && (ip.len()..original).contains(&(end - 1));
+    // The headers, filled up with what is not looked at where they are cut off.
     let mut headers = [0; 256];
     let copied = ip.len().min(headers.len());
     headers.get_mut(..copied)?.copy_from_slice(ip.get(..copied)?);
-    let said = u16::try_from(len).unwrap_or(u16::MAX);
-    headers.get_mut(field..field + 2)?.copy_from_slice(&said.to_be_bytes());
-    let headers = headers.get(..copied)?;
-    let at = Located { ip: 0, tcp: at.tcp - at.ip, v6: at.v6 };
+    let beyond = unsaid_length(&mut headers, at, original);
+    if !cut && beyond.is_none() {
+        return None;
+    }
+    let headers = headers.get(..if cut { end } else { copied })?;
     let segment = segment(&headers, at).ok()?;
     let mut detail = detail(headers, at).ok()?;
-    detail.payload_len += u32::try_from(len - said as usize).ok()?;
+    detail.payload_len += beyond.unwrap_or(0);
+    if cut {
+        let there = ip.get(at.tcp + 20..).unwrap_or_default();
+        detail.options = Options { cut, ..Options::read(there) };
+    }
     Some((segment, detail))
+}
+
+/// Writes the length that a packet has into its header, if there is none. Returns by how much it is more
+/// than can be written.
+fn unsaid_length(headers: &mut [u8], at: Located, original: usize) -> Option<u32> {
+    /// Frames shorter than that are filled up on an Ethernet.
+    const SHORTEST: usize = 64;
+    // What opens or resets a connection is never that long.
+    let short = tcp_flags::SYN | tcp_flags::RST;
+    let (field, before) = if at.v6 { (4, 40) } else { (2, 0) };
+    let len = Some(original).filter(|len| *len > SHORTEST)?.checked_sub(before)?;
+    if flags(&&*headers, at)? & short != 0 {
+        return None;
+    }
+    let field = headers.get_mut(field..field + 2).filter(|field| **field == [0, 0])?;
+    let said = u16::try_from(len).unwrap_or(u16::MAX);
+    field.copy_from_slice(&said.to_be_bytes());
+    u32::try_from(len - said as usize).ok()
 }
 
 #[cfg(test)]

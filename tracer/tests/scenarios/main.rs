@@ -15,6 +15,7 @@
 )]
 
 mod again;
+mod capture;
 mod check;
 mod close;
 mod core_vm;
@@ -41,6 +42,7 @@ mod netdev;
 mod otlp;
 mod owner;
 mod page;
+mod parser;
 mod progress;
 mod queues;
 mod report;

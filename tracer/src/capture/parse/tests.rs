@@ -65,6 +65,25 @@ fn a_length_that_offloading_left_out_is_that_of_the_link() {
     }
 }
 
+#[test]
+fn options_that_a_snap_length_cut_off_are_not_made_up() {
+    let options = vec![2, 4, 0x05, 0xb4, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 1, 3, 3, 7];
+    let frame = Tcp { options, payload: 9, ..syn() }.frame();
+    let cut = |len| look(LinkType::Ethernet, &frame[..len], frame.len() as u32, false);
+    // What tcpdump once captured if not told otherwise.
+    let Seen { segment, detail, .. } = cut(68).unwrap();
+    assert_eq!((segment.dst_port, segment.flags, detail.payload_len), (80, 2, 9));
+    let options = detail.options;
+    assert_eq!((options.mss, options.sack_permitted, options.cut), (Some(1460), true, true));
+    assert_eq!((options.window_scale, options.timestamps), (None, None));
+    assert!(cut(54).unwrap().detail.options.cut);
+    assert!(!cut(74).unwrap().detail.options.cut);
+    assert_eq!(cut(53), Err(Reject::Unparsed));
+    // On the wire it would have been cut short, too.
+    let sent = look(LinkType::Ethernet, &frame[..68], 68, false);
+    assert_eq!(sent, Err(Reject::Unparsed));
+}
+
 fn options(bytes: Vec<u8>) -> tracer_common::packet::Options {
     see(&Tcp { options: bytes, ..syn() }.frame()).unwrap().detail.options
 }

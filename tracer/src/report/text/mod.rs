@@ -79,10 +79,10 @@ impl Text {
 
     /// The table's header, if it is due.
     fn header(&mut self, out: &mut BytesMut) {
+        if self.group.take().is_some() {
+            out.put_u8(b'\n');
+        }
         if self.header_in == 0 {
-            if self.group.take().is_some() {
-                out.put_u8(b'\n');
-            }
             self.header_in = HEADER_EVERY;
             self.begun = true;
             let mut line = Line::new(out, self.screen.color);

@@ -48,8 +48,6 @@ impl Text {
             self.group_head(row, out);
             self.group = Some(group);
         }
-        // The table's header comes again behind it.
-        self.header_in = 0;
         let Self { clock, screen, cell, .. } = self;
         let good = row.oddities.is_empty();
         let mut line = Line::new(out, screen.color);
@@ -97,7 +95,10 @@ impl Text {
 
     /// Whose segments follow.
     fn group_head(&mut self, row: &SegmentRow, out: &mut BytesMut) {
-        self.section(out);
+        if self.begun {
+            out.put_u8(b'\n');
+        }
+        self.begun = true;
         let Self { clock, screen, cell, .. } = self;
         cell.clear();
         let arrow = if row.roles_known { "→" } else { "·" };
