@@ -231,9 +231,9 @@ impl Teller {
             return;
         }
         let told = std::mem::take(&mut self.told);
-        match self.sender.try_send(Message::Whose(told)) {
-            Err(TrySendError::Full(Message::Whose(told))) => self.told = told,
-            Ok(()) | Err(_) => {}
+        let sent = self.sender.try_send(Message::Whose(told));
+        if let Err(TrySendError::Full(Message::Whose(told))) = sent {
+            self.told = told;
         }
     }
 
