@@ -130,6 +130,17 @@ impl Outlet {
         &self.writer
     }
 
+    /// Who else is told.
+    pub(super) const fn sinks(&mut self) -> &mut Sinks {
+        &mut self.sinks
+    }
+
+    /// SIGHUP: files that were moved away are begun anew.
+    pub(super) fn reopen(&self) {
+        self.writer.reopen();
+        self.sinks.reopen();
+    }
+
     /// Where the core puts records, for [`Self::render`].
     pub(super) const fn records(&mut self) -> &mut Vec<Record> {
         &mut self.records

@@ -176,6 +176,7 @@ impl Pipeline {
         self.events += u64::from(taken) - undecodable - summaries;
         self.undecodable += undecodable;
         self.summaries += summaries;
+        self.outlet.sinks().flush();
         self.outlet.flush();
         if let Some(floods) = &mut self.floods {
             floods.settle();
@@ -208,6 +209,7 @@ impl Pipeline {
             floods.event(event);
         }
         self.core.handle(event, self.outlet.records());
+        self.outlet.sinks().event(event, &self.core);
         self.outlet.render();
     }
 
@@ -239,6 +241,7 @@ impl Pipeline {
             }
         }
         self.core.snapshot(at, sockets);
+        self.outlet.sinks().snapshot(sockets, &self.core);
     }
 
     /// After loss: what the kernel's tables say.

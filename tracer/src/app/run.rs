@@ -76,6 +76,7 @@ async fn trace(options: &Options) -> Result<()> {
     host::raise_memlock(running.version)?;
     let own_netns = netns::own_inode().context("cannot tell tracer's own network namespace")?;
     let filters = options.filters.kernel(own_netns);
+    setup::check_packets(options, &filters, own_netns)?;
     let (ring_size, note) = options.limits.ring(setup::page_size());
     if let Some(note) = note {
         log::info!("{note}");
@@ -102,12 +103,13 @@ async fn trace(options: &Options) -> Result<()> {
     };
     // A process apart, which must not inherit what is opened and attached from here on.
     let alerts = AlertRunner::new(options)?;
-    let sinks = Sinks::open(options, captured)?;
+    let mut sinks = Sinks::open(options, captured)?;
     let quit = sinks.quit();
     tokio::pin!(quit);
 
     let run_stats = setup::run_stats(options)?;
     let mut kernel = Kernel::load(&setup::load_config(options, &filters, ring_size, own_netns))?;
+    sinks.keep_packets(options, &mut kernel, own_netns)?;
     let host_hooks = kernel.hooks().to_vec();
     let mut hooks = host_hooks.clone();
     let syn_hooks = devices.attach_all(&mut kernel, &interfaces);
@@ -263,7 +265,7 @@ async fn trace(options: &Options) -> Result<()> {
                     pipeline.summary(now());
                 }
                 Wake::Signal(Signal::Reopen) if hung_up(options) => break,
-                Wake::Signal(Signal::Reopen) => pipeline.outlet().writer().reopen(),
+                Wake::Signal(Signal::Reopen) => pipeline.outlet().reopen(),
                 Wake::Signal(Signal::Resize) => {
                     pipeline.outlet().report().resize(terminal::width(std::io::stdout().as_fd()));
                 }

@@ -7,6 +7,7 @@ use tracer_common::addr::Addr;
 use tracer_common::settings::Settings;
 
 use crate::capture::life;
+use crate::cli::write::WriteOptions;
 use crate::cli::{self, Interfaces, Options};
 use crate::core::event::MonoNs;
 use crate::core::flood;
@@ -14,8 +15,10 @@ use crate::core::{self, Config, Selection, Shown, StuckAfter};
 use crate::filter::{KernelFilters, Prefix};
 use crate::kernel::{LoadConfig, RunStats};
 use crate::report::{Limits, Progress};
+use crate::sinks::write;
 use crate::system::hook_policy::{self, Policy};
 use crate::system::host::{Kernel, KernelVersion};
+use crate::system::privileges;
 
 /// Refuses a kernel that lacks what nothing works without.
 pub(super) fn check_kernel(kernel: &Kernel) -> Result<()> {
@@ -95,6 +98,7 @@ pub(super) fn load_config(
             .map(|prefix| prefix.lpm_key())
             .map(|(len, addr)| (len, Addr::from_bytes(addr)))
             .collect(),
+        keeps_packets: options.write.file.is_some(),
         log_level: match options.output.log_level {
             cli::LogLevel::Debug => 4,
             cli::LogLevel::Trace => 5,
@@ -193,6 +197,46 @@ pub(super) fn shown(options: &Options) -> Shown {
             .collect(),
         exclude_hosts: core_prefixes(&show.exclude_hosts),
     }
+}
+
+/// Which packets `--write` keeps.
+pub(super) fn packets(options: &Options, own_netns: u32) -> write::Settings<'_> {
+    write::Settings {
+        interfaces: WriteOptions::interfaces(options),
+        shown: shown(options),
+        selecting: !selection(options).is_everything(),
+        netns: own_netns,
+    }
+}
+
+/// Refuses `--write` where nothing could be kept.
+///
+/// # Errors
+/// What is missing, and what to do.
+pub(super) fn check_packets(
+    options: &Options,
+    filters: &KernelFilters,
+    own_netns: u32,
+) -> Result<()> {
+    if options.write.file.is_none() {
+        return Ok(());
+    }
+    if let Some(traced) = filters.netns.filter(|traced| *traced != own_netns) {
+        bail!(
+            "--write sees the packets of tracer's own network namespace only, and --netns {traced} \
+             is another: run tracer in it (`nsenter --net=… tracer --netns self`), or leave out \
+             --write"
+        );
+    }
+    if !privileges::has(&privileges::FOR_PACKETS)? {
+        bail!(
+            "missing privileges:\n  {} to {}\nRun tracer as root (`sudo tracer …`), or give it that \
+             capability as well (docs/capture.md)",
+            privileges::FOR_PACKETS.capability,
+            privileges::FOR_PACKETS.purpose
+        );
+    }
+    Ok(())
 }
 
 fn core_prefixes(prefixes: &[Prefix]) -> Vec<core::Prefix> {

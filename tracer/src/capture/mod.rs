@@ -10,6 +10,7 @@ pub mod flood;
 pub mod life;
 pub mod link;
 mod parse;
+pub mod pcapng_writer;
 #[cfg(test)]
 mod samples;
 pub mod segment;

@@ -22,6 +22,7 @@ pub mod otlp;
 pub mod read;
 pub mod values;
 pub mod words;
+pub mod write;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use otlp::OtlpOptions;
 use read::ReadOptions;
 use values::{Netns, StuckAfter};
 pub use words::{Format, LogLevel, RoleName, SynHook, XdpMode};
+use write::WriteOptions;
 
 /// What the user asked for.
 #[derive(Parser, Clone, Debug)]
@@ -56,6 +58,9 @@ pub struct Options {
     /// Where the reports go.
     #[command(flatten)]
     pub output: OutputOptions,
+    /// Which packets are kept.
+    #[command(flatten)]
+    pub write: WriteOptions,
     /// What is sent to an OpenTelemetry Collector.
     #[command(flatten)]
     pub otlp: OtlpOptions,
@@ -87,8 +92,9 @@ Examples:
   tracer --test-alert --on-alert ./page  does the program that is to be told of floods work?
   tracer --check                         what would work on this machine, and what not?
 
-Needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; --read needs nothing. SIGUSR1 prints the open connections and
-the summary so far, SIGHUP reopens the --output file.";
+Needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; --read needs nothing. SIGUSR1 prints the
+open connections and the summary so far, SIGHUP reopens the --output file and a --write file that
+was moved away.";
 
 /// Options that decide which connections exist for tracer at all.
 #[derive(Args, Clone, Debug)]
@@ -321,7 +327,8 @@ impl Options {
         if let Some(message) = contradictions() {
             return Some(message);
         }
-        if let Some(message) = self.top_contradiction() {
+        let contradiction = self.top_contradiction().or_else(|| self.write.contradiction(self));
+        if let Some(message) = contradiction {
             return Some(message.to_owned());
         }
         let OutputOptions { on_alert, test_alert, .. } = &self.output;

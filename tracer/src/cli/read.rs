@@ -34,7 +34,7 @@ pub struct ReadOptions {
 }
 
 /// Options that a capture has no use for: as the parser knows them, as the user does, and why.
-const LIVE_ONLY: [(&str, &str, &str); 11] = [
+const LIVE_ONLY: [(&str, &str, &str); 12] = [
     ("ifaces", "--iface", NO_HOOK),
     ("syn_hook", "--syn-hook", NO_HOOK),
     ("xdp_mode", "--xdp-mode", NO_HOOK),
@@ -46,6 +46,7 @@ const LIVE_ONLY: [(&str, &str, &str); 11] = [
     ("netns", "--netns", "a capture does not say of which network namespace a connection is"),
     ("listen", "--metrics", NO_METRICS),
     ("metrics_ports", "--metrics-ports", NO_METRICS),
+    ("write", "--write", "the packets are in a file already"),
 ];
 
 const NO_HOOK: &str = "nothing is attached, the SYNs are in the capture";

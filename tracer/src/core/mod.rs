@@ -36,6 +36,7 @@ mod stuck;
 mod table;
 #[cfg(test)]
 mod tests;
+mod whose;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ use rustc_hash::FxHashSet;
 pub use self::config::{Config, StuckAfter};
 pub use self::hosts::ranked::{HostDetail, HostOrder, Ranked};
 pub use self::selection::{Prefix, Selection, Shown};
+pub use self::whose::Whose;
 
 use self::cgroups::Cgroups;
 use self::connection::Conn;

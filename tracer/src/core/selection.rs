@@ -156,7 +156,9 @@ impl Shown {
         !self.excludes(a) && !self.excludes(b)
     }
 
-    fn excludes(&self, end: SocketAddr) -> bool {
+    /// Whether connections with that end are to be left out (`--exclude-port`, `--exclude-host`).
+    #[must_use]
+    pub fn excludes(&self, end: SocketAddr) -> bool {
         self.exclude_ports.iter().any(|ports| ports.contains(&end.port()))
             || self.exclude_hosts.iter().any(|prefix| prefix.contains(end.ip()))
     }

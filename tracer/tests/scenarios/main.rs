@@ -51,3 +51,4 @@ mod support;
 mod top;
 mod troubleshooting;
 mod unanswered;
+mod write;

@@ -48,6 +48,7 @@ impl Hook {
             settings: Settings::default(),
             ports: Vec::new(),
             hosts: Vec::new(),
+            keeps_packets: false,
             log_level: 0,
         };
         let mut kernel = Kernel::load(&config).expect("the kernel side loads");
