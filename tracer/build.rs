@@ -8,14 +8,19 @@
 //! - `TRACER_BPF_TOOLCHAIN`: the rustup toolchain that can build for `bpfel-unknown-none`
 //!   (default `nightly`, which needs the `rust-src` component);
 //! - `RUSTC_BOOTSTRAP`: set here for toolchains that are not nightly, where nobody set it. Setting
-//!   it for all of cargo would rebuild every crate whose build script watches it.
+//!   it for all of cargo would rebuild every crate whose build script watches it;
+//! - `TRACER_COMMIT`: what `tracer --version` calls the commit (see `commit.rs`).
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use aya_build::{Package, Toolchain};
 
+mod commit;
+
 fn main() -> anyhow::Result<()> {
+    let commit = commit::find(Path::new(env!("CARGO_MANIFEST_DIR")));
+    println!("cargo:rustc-env=TRACER_COMMIT={commit}");
     // aya-build does not watch what chooses and shapes the kernel side's build.
     for name in ["TRACER_BPF_TOOLCHAIN", "RUSTC_BOOTSTRAP"] {
         println!("cargo:rerun-if-env-changed={name}");

@@ -61,8 +61,22 @@ const fn address(key: &[u64; 4], addr: Addr) -> u64 {
 #[inline(always)]
 #[must_use]
 pub const fn pair(key: &Key, addrs: [Addr; 2], numbers: [u32; 2]) -> u64 {
-    let sum = address(&key.first, addrs[0])
-        .wrapping_add(address(&key.second, addrs[1]))
+    pair_with(key, share(key, addrs[0]), addrs[1], numbers)
+}
+
+/// What [`pair`] and [`single`] have in common where both are asked for the same first address.
+#[inline(always)]
+#[must_use]
+pub const fn share(key: &Key, first: Addr) -> u64 {
+    address(&key.first, first)
+}
+
+/// [`pair`] from the [`share`] of its first address.
+#[inline(always)]
+#[must_use]
+pub const fn pair_with(key: &Key, share: u64, second: Addr, numbers: [u32; 2]) -> u64 {
+    let sum = share
+        .wrapping_add(address(&key.second, second))
         .wrapping_add(product(key.numbers, numbers));
     scramble(&key.scramble, sum)
 }
@@ -72,8 +86,14 @@ pub const fn pair(key: &Key, addrs: [Addr; 2], numbers: [u32; 2]) -> u64 {
 #[inline(always)]
 #[must_use]
 pub const fn single(key: &Key, number: u32, addr: Addr) -> u64 {
-    let sum = address(&key.first, addr).wrapping_add(product(key.numbers, [number, 0]));
-    scramble(&key.scramble, sum)
+    single_with(key, share(key, addr), number)
+}
+
+/// [`single`] from the [`share`] of its address.
+#[inline(always)]
+#[must_use]
+pub const fn single_with(key: &Key, share: u64, number: u32) -> u64 {
+    scramble(&key.scramble, share.wrapping_add(product(key.numbers, [number, 0])))
 }
 
 /// One-to-one. A multiplication carries upwards only, so the upper half is folded down before each.
@@ -136,6 +156,22 @@ pub(crate) mod tests {
         for (one, other) in [(v4(1), v4(2)), (v4(2), v4(1)), (v6(1), v6(2)), (v6(2), v6(1))] {
             for numbers in [[1, 2], [2, 1], [1, 1], [2, 2]] {
                 assert!(seen.insert(pair(&key, [one, other], numbers) >> 32));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_shared_gives_the_same_hashes() {
+        for seed in 0..100 {
+            let key = key(seed);
+            for (one, other) in [(v4(1), v4(2)), (v6(1), v4(2)), (v6(2), v6(1))] {
+                let share = share(&key, one);
+                let numbers = [80 << 16 | 40_000, seed as u32];
+                assert_eq!(
+                    pair_with(&key, share, other, numbers),
+                    pair(&key, [one, other], numbers)
+                );
+                assert_eq!(single_with(&key, share, 7), single(&key, 7, one));
             }
         }
     }

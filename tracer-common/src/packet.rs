@@ -154,7 +154,7 @@ pub fn locate<P: Packet>(packet: &P, link: Link) -> Result<Located, Reject> {
             _ => return Err(Reject::NotTcp),
         },
     };
-    let tcp = if v6 { after_ipv6(packet, ip)? } else { after_ipv4(packet, ip)? };
+    let tcp = if !v6 { after_ipv4(packet, ip)? } else { after_ipv6(packet, ip)? };
     Ok(Located { ip, tcp, v6 })
 }
 

@@ -20,7 +20,10 @@ pub const LINES: u32 = 1 << 16;
 /// Slots of a line.
 pub const WAYS: u32 = 3;
 
-/// A cache line of the table.
+/// The table.
+pub type Table = [Line; LINES as usize];
+
+/// A cache line of it.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Line {
@@ -57,8 +60,6 @@ pub const TAKEN_OTHER_DEVICE: u64 = 2;
 /// What became of a SYN left in an inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Posted {
-    /// It is there.
-    There,
     /// Its connection is complete or dead: it was this.
     Taken(Seen),
     /// Another one has its place: it goes to its slot all the same.
@@ -148,8 +149,15 @@ impl Tag {
     #[inline(always)]
     #[must_use]
     pub fn new(key: &Key, tuple: &Tuple) -> Self {
+        Self::with(key, hash::share(key, tuple.remote_addr), tuple)
+    }
+
+    /// The same from the [`hash::share`] of the remote address.
+    #[inline(always)]
+    #[must_use]
+    pub fn with(key: &Key, share: u64, tuple: &Tuple) -> Self {
         let ports = ((tuple.local_port as u32) << 16) | tuple.remote_port as u32;
-        Self(hash::pair(key, [tuple.remote_addr, tuple.local_addr], [ports, tuple.netns]))
+        Self(hash::pair_with(key, share, tuple.local_addr, [ports, tuple.netns]))
     }
 
     /// What the slot keeps of it: the bits that choose neither line nor slot.
@@ -187,14 +195,23 @@ impl Slot {
         Self { check: ((tag.check() as u64) << 32 | isn as u64) ^ mask(detail), detail }
     }
 
+    /// Whether the connection's SYN may be in it: in a flood from random sources it is in next to none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bears(&self, tag: Tag) -> bool {
+        ((self.check ^ mask(self.detail)) >> 32) as u32 == tag.check()
+    }
+
     /// The SYN of the connection, if this slot holds one, whole and young enough.
     #[inline(always)]
     #[must_use]
     pub fn arrival(&self, tag: Tag, now_ns: u64) -> Option<Arrival> {
+        if !self.bears(tag) {
+            return None;
+        }
         let open = self.check ^ mask(self.detail);
         let age = now_ns.wrapping_sub(self.detail >> TIME_SHIFT) & TIME_MASK;
-        let none = self.detail <= TAKEN_OTHER_DEVICE;
-        if (open >> 32) as u32 != tag.check() || none || age >= MAX_AGE_NS {
+        if self.detail <= TAKEN_OTHER_DEVICE || age >= MAX_AGE_NS {
             return None;
         }
         Some(Arrival {
@@ -238,7 +255,7 @@ impl Slot {
 }
 
 impl Slot {
-    /// What became of a SYN that was left here as `as_left`.
+    /// What became of a SYN that was left here as `as_left`, and is here no more.
     #[inline(always)]
     #[must_use]
     pub fn posted(&self, as_left: &Self) -> Posted {
@@ -249,7 +266,8 @@ impl Slot {
             TAKEN_FIRST => Posted::Taken(Seen::First),
             TAKEN_REPEATED => Posted::Taken(Seen::Repeated),
             TAKEN_OTHER_DEVICE => Posted::Taken(Seen::OtherDevice),
-            _ => Posted::There,
+            // Half written over.
+            _ => Posted::Displaced,
         }
     }
 }
@@ -276,6 +294,8 @@ const _: () = {
     assert!(size_of::<Slot>() == 16 && size_of::<Line>() == 64);
     assert!(size_of::<LastSyn>() == 64);
     assert!(MAX_AGE_NS < TIME_MASK && LINES.is_power_of_two());
+    // The largest element that older kernels allow an array (`KMALLOC_MAX_SIZE`).
+    assert!(size_of::<Table>() <= 4 << 20);
 };
 
 #[cfg(test)]
@@ -346,6 +366,16 @@ mod tests {
         assert!(!held(&Slot::default(), tag(1000, 1), 2 * SECOND));
         let arrival = slot.arrival(tag(1000, 1), 2 * SECOND).expect("held");
         assert_eq!((arrival.ts_ns, arrival.isn, arrival.repeats), (SECOND, 42, 0));
+    }
+
+    #[test]
+    fn a_slot_bears_the_tag_of_its_syn_only() {
+        let slot = Slot::new(tag(1000, 1), SECOND, 42, 3);
+        assert!(slot.bears(tag(1000, 1)));
+        assert!(!slot.bears(tag(1001, 1)) && !Slot::default().bears(tag(1000, 1)));
+        // However old: what is to be done with it is decided by what it holds.
+        let (seen, next) = meet(&slot, tag(1000, 1), 2 * MAX_AGE_NS, 2 * MAX_AGE_NS, 42, 3);
+        assert_eq!((seen, next.map(|next| next.bears(tag(1000, 1)))), (Seen::First, Some(true)));
     }
 
     #[test]
@@ -428,7 +458,6 @@ mod tests {
     fn what_became_of_a_posted_syn() {
         let mine = Slot::new(tag(1000, 1), SECOND, 42, 3);
         let other = Slot::new(tag(2000, 1), SECOND, 42, 3);
-        assert_eq!(mine.posted(&mine), Posted::There);
         assert_eq!(other.posted(&mine), Posted::Displaced);
         assert_eq!(Slot::default().posted(&mine), Posted::Displaced);
         for (detail, seen) in [

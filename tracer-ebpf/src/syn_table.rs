@@ -5,33 +5,22 @@ use core::hint::cold_path;
 use aya_ebpf::{macros::map, maps::Array};
 use tracer_common::{
     addr::Addr,
-    hash::Key,
-    syn_table::{Arrival, LINES, LastSyn, Line, Posted, Seen, Slot, TAKEN_FIRST, Tag, Tuple, WAYS},
+    hash::{self, Key},
+    syn_table::{
+        Arrival, LINES, LastSyn, Line, Posted, Seen, Slot, TAKEN_FIRST, Table, Tag, Tuple, WAYS,
+    },
 };
 
 use crate::{config::key, filter::Subject, flood::BPF_F_MMAPABLE};
 
-/// Mapped arrays begin on a page, so that a line is a cache line. Nobody maps it.
+/// Mapped arrays begin on a page, so that a line is a cache line. Nobody maps it. One element, so that
+/// all lines are found by one look-up.
 #[map]
-static SYNS: Array<Line> = Array::with_max_entries(LINES, BPF_F_MMAPABLE);
+static SYNS: Array<Table> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// SYNs that follow one another within this time are settled one behind: the line of each is on its
 /// way from memory until the next one comes.
 const BUSY_NS: u64 = 100_000;
-
-#[inline(always)]
-fn tag(key: &Key, subject: &Subject) -> Tag {
-    Tag::new(
-        key,
-        &Tuple {
-            local_addr: subject.local_addr,
-            remote_addr: subject.remote_addr,
-            local_port: subject.local_port,
-            remote_port: subject.remote_port,
-            netns: subject.netns,
-        },
-    )
-}
 
 /// Other CPUs write slots at the same time: read every word once. A torn slot does not pass its
 /// own check.
@@ -51,21 +40,45 @@ unsafe fn empty(slot: *mut Slot, detail: u64) {
 /// Where a SYN is kept.
 pub(crate) struct Place {
     tag: Tag,
+    table: *mut Table,
     line: *mut Line,
 }
 
 /// Finds a SYN's place.
 #[inline(always)]
 pub(crate) fn place(key: &Key, subject: &Subject) -> Option<Place> {
-    of(tag(key, subject))
+    Some(Place::of(table()?, tag(key, hash::share(key, subject.remote_addr), subject)))
 }
 
+/// The table.
 #[inline(always)]
-fn of(tag: Tag) -> Option<Place> {
-    Some(Place { tag, line: SYNS.get_ptr_mut(tag.line())? })
+pub(crate) fn table() -> Option<*mut Table> {
+    SYNS.get_ptr_mut(0)
+}
+
+/// A SYN's tag, from the [`hash::share`] of its remote address.
+#[inline(always)]
+pub(crate) fn tag(key: &Key, share: u64, subject: &Subject) -> Tag {
+    let tuple = Tuple {
+        local_addr: subject.local_addr,
+        remote_addr: subject.remote_addr,
+        local_port: subject.local_port,
+        remote_port: subject.remote_port,
+        netns: subject.netns,
+    };
+    Tag::with(key, share, &tuple)
 }
 
 impl Place {
+    /// In the table.
+    #[inline(always)]
+    pub(crate) fn of(table: *mut Table, tag: Tag) -> Self {
+        // The mask is what shows the verifier that it is within.
+        let line = (tag.line() & (LINES - 1)) as usize;
+        // SAFETY: within the table.
+        Self { tag, table, line: unsafe { table.cast::<Line>().add(line) } }
+    }
+
     #[inline(always)]
     fn slot(&self) -> *mut Slot {
         let way = self.tag.way() as usize;
@@ -82,28 +95,32 @@ impl Place {
     /// Remembers a SYN that came in on `ifindex` just now.
     #[inline(always)]
     pub(crate) fn store(&self, now_ns: u64, isn: u32, ifindex: u32) -> Seen {
-        let fresh = Slot::new(self.tag, now_ns, isn, ifindex);
-        self.put(|slot| slot.meet(self.tag, now_ns, now_ns, isn, ifindex, fresh))
+        self.put(now_ns, now_ns, isn, ifindex, Slot::new(self.tag, now_ns, isn, ifindex))
     }
 
     /// Remembers a SYN that came in some time ago.
     #[inline(always)]
     fn store_late(&self, now_ns: u64, last: &LastSyn) -> Seen {
-        let LastSyn { fresh, ts_ns, isn, ifindex, .. } = *last;
-        self.put(|slot| slot.meet(self.tag, now_ns, ts_ns, isn, ifindex, fresh))
+        self.put(now_ns, last.ts_ns, last.isn, last.ifindex, last.fresh)
     }
 
     #[inline(always)]
-    fn put(&self, meet: impl FnOnce(Slot) -> (Seen, Option<Slot>)) -> Seen {
+    fn put(&self, now_ns: u64, came_ns: u64, isn: u32, ifindex: u32, fresh: Slot) -> Seen {
         let slot = self.slot();
         // SAFETY: a map value.
-        unsafe {
-            let (seen, next) = meet(read(slot));
+        let before = unsafe { read(slot) };
+        if before.bears(self.tag) {
+            cold_path();
+            let (seen, next) = before.meet(self.tag, now_ns, came_ns, isn, ifindex, fresh);
             if let Some(next) = next {
-                slot.write_volatile(next);
+                // SAFETY: as above.
+                unsafe { slot.write_volatile(next) };
             }
-            seen
+            return seen;
         }
+        // SAFETY: as above.
+        unsafe { slot.write_volatile(fresh) };
+        Seen::First
     }
 }
 
@@ -125,37 +142,31 @@ impl Behind {
     /// Settles the SYN that was left in its inbox. `amend` is told if it was not the first one that
     /// it was taken for.
     #[inline(always)]
-    pub(crate) fn settle(&self, now_ns: u64, amend: impl FnOnce(&LastSyn, Seen)) {
+    pub(crate) fn settle(&self, of: &Place, now_ns: u64, amend: impl FnOnce(&LastSyn, Seen)) {
         // SAFETY: this CPU's map value; no SYN hook interrupts another.
         let last = unsafe { &mut *self.0 };
         if last.posted == 0 {
             return;
         }
         last.posted = 0;
-        let Some(place) = of(last.tag) else { return };
+        let place = Place::of(of.table, last.tag);
         let inbox = place.inbox();
         // SAFETY: a map value.
-        let seen = match unsafe { read(inbox) }.posted(&last.fresh) {
-            Posted::Taken(seen) => {
-                cold_path();
-                seen
-            }
-            Posted::There => {
-                let seen = place.store_late(now_ns, last);
-                // Afterwards, so that the SYN is found in one of the two at any time. Another CPU may
-                // leave one there in between: it loses its time.
-                // SAFETY: a map value.
-                unsafe { empty(inbox, TAKEN_FIRST) };
-                seen
-            }
-            Posted::Displaced => {
-                cold_path();
-                if now_ns.wrapping_sub(last.ts_ns) > DISPLACED_NS {
-                    // Its connection may have come and gone: it must not serve another.
-                    Seen::First
-                } else {
-                    place.store_late(now_ns, last)
-                }
+        let held = unsafe { read(inbox) };
+        let seen = if held == last.fresh {
+            let seen = place.store_late(now_ns, last);
+            // Afterwards, so that the SYN is found in one of the two at any time. Another CPU may
+            // leave one there in between: it loses its time.
+            // SAFETY: a map value.
+            unsafe { empty(inbox, TAKEN_FIRST) };
+            seen
+        } else {
+            cold_path();
+            match held.posted(&last.fresh) {
+                Posted::Taken(seen) => seen,
+                // Its connection may have come and gone: it must not serve another.
+                Posted::Displaced if now_ns.wrapping_sub(last.ts_ns) > DISPLACED_NS => Seen::First,
+                Posted::Displaced => place.store_late(now_ns, last),
             }
         };
         if seen != Seen::First {
@@ -183,10 +194,17 @@ impl Behind {
         let post = busy && !again;
         let fresh = Slot::new(place.tag, now_ns, isn, ifindex);
         let tag = place.tag;
-        let posted = post.into();
-        let next = LastSyn { fresh, ts_ns: now_ns, tag, isn, ifindex, posted, slot, source };
-        // SAFETY: as above. Volatile, or the address is written byte by byte.
-        unsafe { self.0.write_volatile(next) };
+        // SAFETY: as above. Volatile and field by field, or it is put together on the stack.
+        unsafe {
+            (&raw mut (*self.0).fresh).write_volatile(fresh);
+            (&raw mut (*self.0).ts_ns).write_volatile(now_ns);
+            (&raw mut (*self.0).tag).write_volatile(tag);
+            (&raw mut (*self.0).isn).write_volatile(isn);
+            (&raw mut (*self.0).ifindex).write_volatile(ifindex);
+            (&raw mut (*self.0).posted).write_volatile(post.into());
+            (&raw mut (*self.0).slot).write_volatile(slot);
+            (&raw mut (*self.0).source).write_volatile(source);
+        }
         if !post {
             cold_path();
             return Met::Certain(place.store(now_ns, isn, ifindex));

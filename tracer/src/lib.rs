@@ -9,6 +9,8 @@ pub mod cli;
 pub mod core;
 pub mod filter;
 pub mod kernel;
+pub mod metrics;
 pub mod report;
 pub mod sinks;
 pub mod system;
+pub mod top;

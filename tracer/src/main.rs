@@ -15,7 +15,8 @@ fn main() -> ExitCode {
         .filter_module("tracer", options.output.log_level.into())
         .format(|out, record| {
             let level = record.level().as_str().to_lowercase();
-            writeln!(out, "tracer: {level}: {}", record.args())
+            let clear = tracer::report::progress::before_message();
+            writeln!(out, "{clear}tracer: {level}: {}", record.args())
         })
         .init();
     match tracer::app::run(&options) {

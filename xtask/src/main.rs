@@ -1,4 +1,4 @@
-//! Set-up, build, run and test of tracer: `cargo xtask build|run|test|detect|bench|vm`.
+//! Set-up, build, run and test of tracer: `cargo xtask build|run|test|detect|bench|vm|dist`.
 //!
 //! Every command first finds out which BPF toolchain the machine has or can have
 //! ([`toolchain`]), so that a fresh machine with Rust needs nothing but this command.
@@ -7,6 +7,7 @@ mod apt;
 mod bench;
 mod build;
 mod detect;
+mod dist;
 mod readme;
 mod shell;
 mod test;
@@ -62,6 +63,8 @@ enum Command {
     Detect(detect::Options),
     /// Run tests or a command in a virtual machine with one of Debian's kernels
     Vm(vm::Options),
+    /// Make the packages: a tarball, a .deb and their checksums, in target/packages
+    Dist(dist::Options),
 }
 
 fn main() -> ExitCode {
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Detect(options) => detect::run(&options),
         Command::Vm(options) => vm::run(&options),
+        Command::Dist(options) => dist::run(&options).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

@@ -15,6 +15,13 @@ use anyhow::{Context as _, bail};
 /// Where Debian keeps the administrator's tools; an ordinary user's PATH often lacks them.
 const SBIN: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
+/// How often it is said that a step goes on: to somebody who watches, and to a log.
+const STILL_ON_TERMINAL: Duration = Duration::from_secs(10);
+const STILL: Duration = Duration::from_secs(60);
+
+/// How often a step is looked after.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// A line of xtask's own.
 pub(crate) fn say(line: &str) {
     eprintln!("xtask: {line}");
@@ -102,10 +109,24 @@ pub(crate) fn step(title: &str, command: &mut Command) -> anyhow::Result<()> {
     say(title);
     let started = Instant::now();
     let stderr = std::io::stderr().as_fd().try_clone_to_owned().context("cannot copy stderr")?;
-    let status = command
+    let mut child = command
         .stdout(stderr)
-        .status()
+        .spawn()
         .with_context(|| format!("{title}: cannot run {}", line(command)))?;
+    // Some are quiet for minutes: a line now and then says that it goes on.
+    let every = if std::io::stderr().is_terminal() { STILL_ON_TERMINAL } else { STILL };
+    let mut next = every;
+    let status = loop {
+        let ended = child.try_wait().with_context(|| format!("{title}: cannot wait for it"))?;
+        if let Some(status) = ended {
+            break status;
+        }
+        if started.elapsed() >= next {
+            say(&format!("{title}: going on, {}", seconds(started.elapsed())));
+            next = started.elapsed() + every;
+        }
+        std::thread::sleep(LOOK);
+    };
     let took = seconds(started.elapsed());
     match status.code() {
         Some(0) => {

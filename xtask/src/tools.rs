@@ -1,12 +1,13 @@
 //! Programs that the tests use, and the packages they come in.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use anyhow::bail;
 
 use crate::{apt, shell};
 
-/// A program, and the package that brings it.
+/// A program, or a file by its whole path, and the package that brings it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tool {
     program: &'static str,
@@ -23,20 +24,57 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
     tool("ip", &["iproute2"]),
     tool("tc", &["iproute2"]),
     tool("ss", &["iproute2"]),
+    tool("nstat", &["iproute2"]),
     tool("nft", &["nftables"]),
     tool("tcpdump", &["tcpdump"]),
     tool("tshark", &["tshark"]),
     tool("bpftool", &["bpftool", "linux-tools-generic"]),
     tool("tmux", &["tmux"]),
     tool("curl", &["curl"]),
+    tool("jq", &["jq"]),
+    tool("chromium", &["chromium"]),
     tool("nginx", &["nginx-light", "nginx"]),
     tool("ps", &["procps"]),
     tool("sysctl", &["procps"]),
     tool("nsenter", &["util-linux"]),
+    tool("setpriv", &["util-linux"]),
+    tool("prometheus", &["prometheus"]),
+    tool("promtool", &["prometheus"]),
+    tool("/usr/bin/python3", &["python3"]),
+    tool(
+        "/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py",
+        &["python3-prometheus-client"],
+    ),
 ];
 
 /// What `cargo xtask detect` makes traffic with.
 pub(crate) const FOR_DETECT: &[Tool] = &[tool("ip", &["iproute2"]), tool("nft", &["nftables"])];
+
+/// What `cargo xtask dist` packs with.
+pub(crate) const FOR_DIST: &[Tool] = &[
+    tool("tar", &["tar"]),
+    tool("gzip", &["gzip"]),
+    tool("xz", &["xz-utils"]),
+    tool("strip", &["binutils"]),
+    tool("dpkg-shlibdeps", &["dpkg-dev"]),
+];
+
+/// What the packages are tried with.
+pub(crate) const FOR_PACKAGES: &[Tool] = &[
+    tool("dpkg", &["dpkg"]),
+    tool("ip", &["iproute2"]),
+    tool("unshare", &["util-linux"]),
+    tool("setpriv", &["util-linux"]),
+    tool("bash", &["bash"]),
+    tool("zsh", &["zsh"]),
+    tool("fish", &["fish"]),
+    tool("man", &["man-db"]),
+    tool("groff", &["groff"]),
+    tool("col", &["bsdextrautils", "bsdmainutils"]),
+    tool("readelf", &["binutils"]),
+    tool("strace", &["strace"]),
+    tool("systemd-analyze", &["systemd"]),
+];
 
 /// What the virtual machines need: the emulator, and tools to take packages apart.
 pub(crate) const FOR_VMS: &[Tool] = &[
@@ -57,7 +95,13 @@ pub(crate) const FOR_VMS: &[Tool] = &[
 
 /// Those that are not on the machine.
 pub(crate) fn missing(wanted: &[Tool]) -> Vec<Tool> {
-    wanted.iter().filter(|tool| shell::which(tool.program).is_none()).copied().collect()
+    let is_there = |tool: &Tool| {
+        if tool.program.starts_with('/') {
+            return Path::new(tool.program).exists();
+        }
+        shell::which(tool.program).is_some()
+    };
+    wanted.iter().filter(|tool| !is_there(tool)).copied().collect()
 }
 
 /// Programs and packages, for people.
@@ -116,5 +160,7 @@ mod tests {
     fn only_what_is_not_there_is_missing() {
         let tools = [tool("sh", &["dash"]), tool("no-such-program", &["none"])];
         assert_eq!(missing(&tools), [tools[1]]);
+        let files = [tool("/proc/self/stat", &["none"]), tool("/no/such/file", &["none"])];
+        assert_eq!(missing(&files), [files[1]]);
     }
 }

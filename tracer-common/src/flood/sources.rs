@@ -65,7 +65,7 @@ pub struct Set {
     /// Ways that a newcomer has laid claim to: one bit each. Their buckets are still those of the
     /// keys that were driven out.
     pub claims: u16,
-    /// Newcomers that came while the set was full, modulo [`SAMPLE`].
+    /// Newcomers that came while the set was full, modulo 2^16.
     pub newcomers: u16,
     /// Before this epoch no way is empty or stale.
     pub full_until: u32,
@@ -155,10 +155,11 @@ impl Set {
             return come.syns;
         }
         let nth = self.newcomers as u32;
-        self.newcomers = ((nth + 1) % SAMPLE) as u16;
-        // Each set begins with another one, or those that are not stood for yet would be missing; and
-        // with every epoch it is another one, or of senders that take turns the same would be let in.
-        if nth != key.set.wrapping_add(epoch) % SAMPLE {
+        self.newcomers = (nth + 1) as u16;
+        // One of every four, so that each is stood for once; which of them, differs from set to set, or
+        // those that are not stood for yet would be missing, and from four to four, or of senders that
+        // take turns the same would be let in.
+        if nth % SAMPLE != chosen(key.set, nth / SAMPLE) {
             return 0;
         }
         cold_path();
@@ -314,6 +315,13 @@ impl Bucket {
     }
 }
 
+/// Which of the newcomers to a full set is let in, of the `four`th [`SAMPLE`] of them.
+#[inline(always)]
+const fn chosen(set: u32, four: u32) -> u32 {
+    // Multiples of the golden ratio are spread evenly, whatever the step between them.
+    four.wrapping_add(set).wrapping_mul(0x9e37_79b9) >> (32 - SAMPLE.trailing_zeros())
+}
+
 /// Bits that number the ways.
 const WAY_BITS: u32 = WAYS.trailing_zeros();
 
@@ -376,7 +384,7 @@ pub(super) const fn mix(key: &Key, word: u64, number: u32) -> u64 {
 
 const _: () = {
     assert!(WAYS.is_power_of_two() && SOURCE_SETS.is_power_of_two());
-    assert!(PREFIX_SETS.is_power_of_two());
+    assert!(PREFIX_SETS.is_power_of_two() && SAMPLE.is_power_of_two());
     assert!(size_of::<Bucket>() == 48);
     assert!(size_of::<Set>() == 256 && core::mem::offset_of!(Set, ways) == 64);
 };

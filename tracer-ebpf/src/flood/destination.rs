@@ -13,7 +13,6 @@ use tracer_common::{
         destination::{ENTRIES, Entry, index},
         slot,
     },
-    hash,
 };
 
 use super::Here;
@@ -42,13 +41,13 @@ static DESTINATIONS: PerCpuArray<Entry> = PerCpuArray::with_max_entries(3 * ENTR
 
 /// The slot of a SYN's destination. `last`: the last SYN's; a flood goes to the same for a long time.
 #[inline(always)]
-pub(super) fn of_syn(here: &Here, key: &hash::Key, last: &mut Entry, subject: &Subject) -> u32 {
+pub(super) fn of_syn(here: &Here, last: &mut Entry, subject: &Subject) -> u32 {
     let (addr, port) = (subject.local_addr, subject.local_port);
     if let Some(slot) = last.slot_of(addr, port, here.generation) {
         return slot;
     }
     cold_path();
-    let slot = look_up(here, key, Cache::Syn, subject);
+    let slot = look_up_apart(here.generation, addr.0[0], addr.0[1], port);
     *last = Entry::new(addr, port, slot, here.generation);
     slot
 }
@@ -56,23 +55,27 @@ pub(super) fn of_syn(here: &Here, key: &hash::Key, last: &mut Entry, subject: &S
 /// The slot of a SYN's destination, or of a connection's local side.
 #[inline(always)]
 pub(super) fn slot(here: &Here, cache: Cache, subject: &Subject) -> u32 {
-    look_up(here, key(), cache, subject)
+    look_up(here.generation, cache, subject.local_addr, subject.local_port)
+}
+
+#[inline(never)]
+fn look_up_apart(generation: u32, first: u64, second: u64, port: u16) -> u32 {
+    look_up(generation, Cache::Syn, Addr([first, second]), port)
 }
 
 #[inline(always)]
-fn look_up(here: &Here, key: &hash::Key, cache: Cache, subject: &Subject) -> u32 {
-    let (addr, port) = (subject.local_addr, subject.local_port);
-    let at = cache as u32 * ENTRIES + index(key, addr, port);
+fn look_up(generation: u32, cache: Cache, addr: Addr, port: u16) -> u32 {
+    let at = cache as u32 * ENTRIES + index(key(), addr, port);
     let Some(entry) = DESTINATIONS.get_ptr_mut(at) else { return slot::FOREIGN };
     // SAFETY: this CPU's map value.
     let entry = unsafe { &mut *entry };
-    if let Some(slot) = entry.slot_of(addr, port, here.generation) {
+    if let Some(slot) = entry.slot_of(addr, port, generation) {
         return slot;
     }
     cold_path();
     let slot = find(addr, port);
     // The generation was read before the maps: if they have changed since, it has, too.
-    *entry = Entry::new(addr, port, slot, here.generation);
+    *entry = Entry::new(addr, port, slot, generation);
     slot
 }
 

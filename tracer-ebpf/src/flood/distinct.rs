@@ -2,6 +2,7 @@
 
 use aya_ebpf::{macros::map, maps::Array};
 use tracer_common::{
+    addr::Addr,
     flood::distinct::{
         CLOSED_TARGETS, REGISTERS, SKETCHES, SYN_ACK_SOURCES, index, port_number, register,
     },
@@ -10,7 +11,6 @@ use tracer_common::{
 
 use super::{BPF_F_MMAPABLE, Here};
 use crate::config::key;
-use crate::filter::Subject;
 
 /// Shared by all CPUs: two that raise a register at the same time may leave the lower of the two
 /// ranks, which is far within the sketch's error.
@@ -23,14 +23,19 @@ pub(super) struct Place {
     rank: u8,
 }
 
+/// A sketch of the epoch.
+#[inline(always)]
+pub(super) fn registers(epoch: u32, sketch: u32) -> Option<*mut [u8; REGISTERS]> {
+    DISTINCT.get_ptr_mut(index(epoch, sketch))
+}
+
 /// `hash`: of what is one of many.
 #[inline(always)]
-pub(super) fn place(here: &Here, sketch: u32, hash: u64) -> Option<Place> {
-    let registers = DISTINCT.get_ptr_mut(index(here.epoch, sketch))?;
+pub(super) fn place(registers: *mut [u8; REGISTERS], hash: u64) -> Place {
     let (index, rank) = register(hash);
     // SAFETY: a map value of REGISTERS bytes, and the index has PRECISION bits.
     let register = unsafe { registers.cast::<u8>().add(index & (REGISTERS - 1)) };
-    Some(Place { register, rank })
+    Place { register, rank }
 }
 
 impl Place {
@@ -47,21 +52,21 @@ impl Place {
 }
 
 #[inline(always)]
-fn note(here: &Here, sketch: u32, hash: u64) {
-    if let Some(place) = place(here, sketch, hash) {
-        place.note();
+fn note(epoch: u32, sketch: u32, hash: u64) {
+    if let Some(registers) = registers(epoch, sketch) {
+        place(registers, hash).note();
     }
 }
 
 /// The destination of a SYN to a closed port.
-#[inline(always)]
-pub(super) fn closed_target(here: &Here, subject: &Subject) {
-    let number = port_number(subject.local_port);
-    note(here, CLOSED_TARGETS, hash::single(key(), number, subject.local_addr));
+#[inline(never)]
+pub(super) fn closed_target(epoch: u32, first: u64, second: u64, port: u16) {
+    let number = port_number(port);
+    note(epoch, CLOSED_TARGETS, hash::single(key(), number, Addr([first, second])));
 }
 
 /// A SYN-ACK's source, from its hash.
 #[inline(always)]
 pub(super) fn syn_ack_source(here: &Here, hash: u64) {
-    note(here, SYN_ACK_SOURCES, hash);
+    note(here.epoch, SYN_ACK_SOURCES, hash);
 }

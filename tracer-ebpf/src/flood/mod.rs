@@ -16,7 +16,11 @@ use core::hint::cold_path;
 use aya_ebpf::{helpers::generated::bpf_get_smp_processor_id, macros::map, maps::Array};
 use tracer_common::{
     addr::Addr,
-    flood::{cpu::Cpu, slot},
+    flood::{
+        cpu::{Cpu, Due},
+        distinct::REGISTERS,
+        slot,
+    },
     hash,
     syn_table::Seen,
 };
@@ -70,21 +74,35 @@ pub(crate) struct Places {
     register: distinct::Place,
 }
 
-/// Finds a SYN's elements; `None` on a CPU that has none.
+/// Where a SYN goes.
+pub(crate) struct Destination {
+    here: Here,
+    slot: u32,
+    registers: *mut [u8; REGISTERS],
+}
+
+/// Finds a SYN's destination; `None` on a CPU that has no elements to count in.
 #[inline(always)]
-pub(crate) fn places(key: &hash::Key, subject: &Subject) -> Option<Places> {
+pub(crate) fn destination(subject: &Subject) -> Option<Destination> {
     let here = Here::now()?;
     // SAFETY: a map value; the field is the SYN hook's of this CPU.
     let last = unsafe { &mut (*here.element).now.destination };
-    let slot = destination::of_syn(&here, key, last, subject);
-    let hash = hash::single(key, slot, subject.remote_addr);
-    Some(Places {
+    let slot = destination::of_syn(&here, last, subject);
+    Some(Destination { here, slot, registers: distinct::registers(here.epoch, slot)? })
+}
+
+/// Finds a SYN's elements. `share`: [`hash::share`] of its source.
+#[inline(always)]
+pub(crate) fn places(to: Destination, key: &hash::Key, share: u64, subject: &Subject) -> Places {
+    let Destination { here, slot, registers } = to;
+    let hash = hash::single_with(key, share, slot);
+    Places {
         here,
         slot,
         counts: counts::place(&here, slot),
         source: sources::place(&here, slot, subject.remote_addr, hash),
-        register: distinct::place(&here, slot, hash)?,
-    })
+        register: distinct::place(registers, hash),
+    }
 }
 
 impl Places {
@@ -110,13 +128,18 @@ impl Places {
         self.register.note();
         if self.slot == slot::CLOSED {
             cold_path();
-            distinct::closed_target(here, subject);
+            let [first, second] = subject.local_addr.0;
+            distinct::closed_target(here.epoch, first, second, subject.local_port);
         }
         // SAFETY: a map value; these fields are the SYN hook's of this CPU.
         let this = unsafe { &mut (*here.element).now };
         if let Some(due) = this.syn(now, here.epoch) {
             cold_path();
-            summary::send(here, this, due, now);
+            let (epoch, burst) = match due {
+                Due::Epoch(over) => (over, false),
+                Due::Burst => (here.epoch, true),
+            };
+            summary::send(this, here.cpu, epoch, burst, now);
         }
     }
 }

@@ -1,31 +1,26 @@
 //! The record that tells the user side to look: a few a second and CPU, whatever the rate of SYNs.
 
 use tracer_common::{
-    flood::cpu::{Due, Now},
+    flood::cpu::Now,
     record::{RecordKind, SynSummary},
 };
 
-use super::Here;
 use crate::{
     counters::{Program, read},
     ring,
 };
 
-#[inline(always)]
-pub(super) fn send(here: &Here, this: &Now, due: Due, now: u64) {
+#[inline(never)]
+pub(super) fn send(this: &Now, cpu: u32, epoch: u32, burst: bool, now: u64) {
     let Some(totals) = read(Program::Syn) else { return };
     // A lost one takes nothing along: the next has the same totals and more.
     let Some(mut entry) = ring::reserve_uncounted::<SynSummary>() else { return };
-    let (epoch, burst) = match due {
-        Due::Epoch(over) => (over, false),
-        Due::Burst => (here.epoch, true),
-    };
     let record = entry.as_mut_ptr();
     // SAFETY: a reserved record.
     unsafe {
         (*record).kind = RecordKind::SynSummary as u8;
         (*record).burst = burst as u8;
-        (*record).cpu = here.cpu as u16;
+        (*record).cpu = cpu as u16;
         (*record).epoch = epoch;
         (*record).ts_ns = now;
         (*record).syns = this.syns.wrapping_sub(totals.syns_other_device);

@@ -13,9 +13,10 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use tracer_common::{
+    hash,
     packet::{self, Header, Link, Located, Packet, Reject, tcp_flags},
     record::{RecordKind, RequestRecord},
-    syn_table::Seen,
+    syn_table::{LastSyn, Seen, Tag},
 };
 
 use crate::{
@@ -45,33 +46,39 @@ impl Packet for Window {
 }
 
 #[xdp(frags)]
+#[inline(always)]
 pub(crate) fn tracer_syn_xdp(ctx: XdpContext) -> u32 {
     from_xdp(&ctx, Link::Ethernet)
 }
 
 #[xdp(frags)]
+#[inline(always)]
 pub(crate) fn tracer_syn_xdpl3(ctx: XdpContext) -> u32 {
     from_xdp(&ctx, Link::RawIp)
 }
 
 /// For kernels before 5.18, which refuse to load a program that says it bears multi-buffer packets.
 #[xdp]
+#[inline(always)]
 pub(crate) fn tracer_syn_xdp1(ctx: XdpContext) -> u32 {
     from_xdp(&ctx, Link::Ethernet)
 }
 
 /// As [`tracer_syn_xdp1`].
 #[xdp]
+#[inline(always)]
 pub(crate) fn tracer_syn_xdp1l3(ctx: XdpContext) -> u32 {
     from_xdp(&ctx, Link::RawIp)
 }
 
 #[classifier]
+#[inline(always)]
 pub(crate) fn tracer_syn_tcx(ctx: TcContext) -> i32 {
     from_tcx(&ctx, Link::Ethernet)
 }
 
 #[classifier]
+#[inline(always)]
 pub(crate) fn tracer_syn_tcxl3(ctx: TcContext) -> i32 {
     from_tcx(&ctx, Link::RawIp)
 }
@@ -97,7 +104,7 @@ fn from_tcx(ctx: &TcContext, link: Link) -> i32 {
             let window = Window { start: ctx.data(), end: ctx.data_end() };
             look(&window, link, ifindex, false);
         } else {
-            count(Program::Syn, |counters| counters.syns_unparsed += 1);
+            unparsed();
         }
     }
     // On to the next program.
@@ -117,40 +124,48 @@ enum Look {
 /// window.
 #[inline(always)]
 fn look(window: &Window, link: Link, ifindex: u32, more: bool) -> Look {
-    let located = packet::locate(window, link);
-    let found = match located {
-        Ok(at) => control(window, at),
+    let looked = match packet::locate(window, link) {
+        // Apart, so that what is the same for all addresses of a family is calculated by the compiler.
+        Ok(at) if !at.v6 => control(window, Located { v6: false, ..at }, ifindex),
+        Ok(at) => {
+            cold_path();
+            control(window, Located { v6: true, ..at }, ifindex)
+        }
         Err(reject) => Err(reject),
     };
-    match found {
-        Ok(Some(segment)) => {
-            handle(&segment, ifindex);
-            Look::Done
-        }
-        Ok(None) | Err(Reject::NotTcp) => Look::Done,
+    match looked {
+        Ok(()) | Err(Reject::NotTcp) => Look::Done,
         Err(Reject::Unparsed) if more => {
             cold_path();
             Look::NeedsMore
         }
         Err(Reject::Unparsed) => {
             cold_path();
-            count(Program::Syn, |counters| counters.syns_unparsed += 1);
+            unparsed();
             Look::Done
         }
     }
 }
 
-/// The segment if it opens, answers or resets a connection; most do none and cost no more than this.
+/// Apart, as all that is rare: what a flood runs through should be in few cache lines.
+#[inline(never)]
+fn unparsed() {
+    count(Program::Syn, |counters| counters.syns_unparsed += 1);
+}
+
+/// Sees to a segment that opens, answers or resets a connection; most do none and cost no more than this.
 #[inline(always)]
-fn control(window: &Window, at: Located) -> Result<Option<packet::Segment>, Reject> {
+fn control(window: &Window, at: Located, ifindex: u32) -> Result<(), Reject> {
     let flags = packet::flags(window, at).ok_or(Reject::Unparsed)?;
     // Linux drops SYN with FIN or RST (tcp_rcv_state_process, TCP_LISTEN). With ACK or without.
     let syn = flags & (tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST) == tcp_flags::SYN;
     let rst = flags & (tcp_flags::SYN | tcp_flags::RST) == tcp_flags::RST;
     if !syn && !rst {
-        return Ok(None);
+        return Ok(());
     }
-    packet::segment(window, at).map(Some)
+    let segment = packet::segment(window, at)?;
+    handle(&segment, ifindex);
+    Ok(())
 }
 
 #[inline(always)]
@@ -165,38 +180,43 @@ fn handle(segment: &packet::Segment, ifindex: u32) {
     if verdict(&subject) != Verdict::Match {
         return;
     }
-    if segment.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN | tcp_flags::ACK {
-        cold_path();
-        answering(segment, &subject, ifindex);
-    } else if segment.flags & tcp_flags::SYN != 0 {
-        opening(segment, &subject, ifindex);
+    if segment.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN {
+        return opening(segment, &subject, ifindex);
+    }
+    cold_path();
+    if segment.flags & tcp_flags::SYN != 0 {
+        answering(segment.seq, &subject, ifindex);
     } else {
-        cold_path();
-        // The RST that answers a SYN-ACK carries the number the SYN-ACK asked for (RFC 9293,
-        // 3.10.7.1). A SYN still in the table has not become a connection.
-        let next = segment.seq;
-        // SAFETY: takes no arguments.
-        let now = unsafe { bpf_ktime_get_ns() };
-        // 0: none. An `Option` kept across a call may be stored half empty, which the verifier
-        // takes for the reading of a register that was never written.
-        let syn_ts_ns = syn_table::take(&subject, now, |isn| isn.wrapping_add(1) == next)
-            .map_or(0, |slot| slot.ts_ns);
-        flood::reset(&subject, syn_ts_ns != 0);
-        if syn_ts_ns != 0 {
-            request_reset(segment, &subject, now, syn_ts_ns);
-        }
+        resetting(segment.seq, &subject);
+    }
+}
+
+/// A RST.
+#[inline(always)]
+fn resetting(seq: u32, subject: &Subject) {
+    // The RST that answers a SYN-ACK carries the number the SYN-ACK asked for (RFC 9293,
+    // 3.10.7.1). A SYN still in the table has not become a connection.
+    // SAFETY: takes no arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    // 0: none. An `Option` kept across a call may be stored half empty, which the verifier
+    // takes for the reading of a register that was never written.
+    let syn_ts_ns = syn_table::take(subject, now, |isn| isn.wrapping_add(1) == seq)
+        .map_or(0, |slot| slot.ts_ns);
+    flood::reset(subject, syn_ts_ns != 0);
+    if syn_ts_ns != 0 {
+        request_reset(seq, subject, now, syn_ts_ns);
     }
 }
 
 /// A SYN-ACK. One that passes two devices (bond, bridge, VLAN) is one.
 #[inline(always)]
-fn answering(segment: &packet::Segment, subject: &Subject, ifindex: u32) {
+fn answering(seq: u32, subject: &Subject, ifindex: u32) {
     // In a place where no RST can take it for the SYN of a request.
     let apart = Subject { netns: !subject.netns, ..*subject };
     let Some(place) = syn_table::place(key(), &apart) else { return };
     // SAFETY: takes no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    if place.store(now, segment.seq, ifindex) != Seen::OtherDevice {
+    if place.store(now, seq, ifindex) != Seen::OtherDevice {
         flood::syn_ack(subject);
     }
 }
@@ -205,19 +225,21 @@ fn answering(segment: &packet::Segment, subject: &Subject, ifindex: u32) {
 fn opening(segment: &packet::Segment, subject: &Subject, ifindex: u32) {
     // Asked for once, so that what the hashes have in common is calculated once.
     let key = key();
-    let Some(place) = syn_table::place(key, subject) else { return };
-    let Some(places) = flood::places(key, subject) else {
+    // All that is asked of the maps first: what is calculated would not fit into the registers across it.
+    let Some(table) = syn_table::table() else { return };
+    let share = hash::share(key, subject.remote_addr);
+    let tag = syn_table::tag(key, share, subject);
+    let Some(to) = flood::destination(subject) else {
         cold_path();
-        return uncounted(&place, segment, ifindex);
+        return uncounted(tag, segment.seq, ifindex);
     };
+    let place = syn_table::Place::of(table, tag);
+    let places = flood::places(to, key, share, subject);
     places.fetch();
     // SAFETY: takes no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let behind = places.behind();
-    behind.settle(now, |last, seen| {
-        late(seen);
-        flood::amend(last.slot, last.source, seen);
-    });
+    behind.settle(&place, now, amend);
     let source = subject.remote_addr;
     let seen = match behind.meet(&place, now, segment.seq, ifindex, places.slot, source) {
         Met::Certain(Seen::OtherDevice) => return,
@@ -232,8 +254,15 @@ fn opening(segment: &packet::Segment, subject: &Subject, ifindex: u32) {
     places.syn(subject, seen, now);
 }
 
+/// A SYN that was counted as a first one was none.
+#[inline(never)]
+fn amend(last: &LastSyn, seen: Seen) {
+    late(seen);
+    flood::amend(last.slot, last.source, seen);
+}
+
 /// Counts what a SYN is that was, or is about to be, counted as one.
-#[inline(always)]
+#[inline(never)]
 fn late(seen: Seen) {
     count(Program::Syn, |counters| match seen {
         Seen::First => {}
@@ -243,11 +272,13 @@ fn late(seen: Seen) {
 }
 
 /// A SYN on a CPU that has no elements to count in: one that came up after tracer.
-#[inline(always)]
-fn uncounted(place: &syn_table::Place, segment: &packet::Segment, ifindex: u32) {
+#[inline(never)]
+fn uncounted(tag: Tag, isn: u32, ifindex: u32) {
+    let Some(table) = syn_table::table() else { return };
+    let place = syn_table::Place::of(table, tag);
     // SAFETY: takes no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    let seen = place.store(now, segment.seq, ifindex);
+    let seen = place.store(now, isn, ifindex);
     if seen != Seen::OtherDevice {
         count(Program::Syn, |counters| counters.syns += 1);
         late(seen);
@@ -271,7 +302,7 @@ struct Budget {
 static RESET_BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
 
 #[inline(always)]
-fn request_reset(segment: &packet::Segment, subject: &Subject, now: u64, syn_ts_ns: u64) {
+fn request_reset(seq: u32, subject: &Subject, now: u64, syn_ts_ns: u64) {
     let affordable = RESET_BUDGET.get_ptr_mut(0).is_some_and(|budget| {
         // SAFETY: this CPU's map value.
         let budget = unsafe { &mut *budget };
@@ -307,7 +338,7 @@ fn request_reset(segment: &packet::Segment, subject: &Subject, now: u64, syn_ts_
         (*record).remote_addr = subject.remote_addr;
         (*record).local_port = subject.local_port;
         (*record).remote_port = subject.remote_port;
-        (*record).isn = segment.seq.wrapping_sub(1);
+        (*record).isn = seq.wrapping_sub(1);
     }
     ring::submit(entry);
 }

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
+use tracer_common::packet::Link;
+
 use crate::cli::Interfaces;
 use crate::kernel::syn_hook::{Attachment, Mode};
 use crate::kernel::{HookStatus, Kernel};
@@ -123,6 +126,42 @@ impl Devices {
     }
 
     fn attach(&mut self, kernel: &mut Kernel, interface: &Interface) -> HookStatus {
+        let Interface { name, index, .. } = interface;
+        let (status, attachment) =
+            self.attempt(interface, |link, mode| kernel.attach_syn_hook(name, *index, link, mode));
+        if let Some(attachment) = attachment {
+            self.attached.insert(*index, attachment);
+            self.names.insert(*index, name.clone());
+        }
+        status
+    }
+
+    /// What [`Self::attach_all`] would do; attaches nothing for longer than a moment. Without the
+    /// kernel side it says what would be tried first.
+    pub(super) fn probe_all(
+        &self,
+        mut kernel: Option<&mut Kernel>,
+        interfaces: &[Interface],
+    ) -> Vec<HookStatus> {
+        let wanted = interfaces.iter().filter(|interface| self.wants(interface));
+        wanted
+            .map(|interface| {
+                let Interface { name, index, .. } = interface;
+                let (status, _) = self.attempt(interface, |link, mode| match &mut kernel {
+                    Some(kernel) => kernel.try_syn_hook(name, *index, link, mode),
+                    None => Ok(()),
+                });
+                status
+            })
+            .collect()
+    }
+
+    /// Tries what the policy plans for an interface, until something succeeds.
+    fn attempt<T>(
+        &self,
+        interface: &Interface,
+        mut one: impl FnMut(Link, Mode) -> Result<T>,
+    ) -> (HookStatus, Option<T>) {
         let refused = |mode, reason| HookStatus {
             name: NAME,
             mode,
@@ -134,7 +173,7 @@ impl Devices {
             .and_then(|attempts| interface.link().map(|link| (link, attempts)));
         let (link, attempts) = match planned {
             Ok(planned) => planned,
-            Err(reason) => return refused("none", reason),
+            Err(reason) => return (refused("none", reason), None),
         };
         let mut refusals = Vec::new();
         let mut last = Mode::Tcx;
@@ -145,25 +184,24 @@ impl Devices {
                 Hook::Tcx => Mode::Tcx,
             };
             last = mode;
-            match kernel.attach_syn_hook(&interface.name, interface.index, link, mode) {
-                Ok(attachment) => {
-                    self.attached.insert(interface.index, attachment);
-                    self.names.insert(interface.index, interface.name.clone());
+            match one(link, mode) {
+                Ok(done) => {
                     let mut reason = attempt.why;
                     if !refusals.is_empty() {
                         reason = format!("{reason} ({})", refusals.join("; "));
                     }
-                    return HookStatus {
+                    let status = HookStatus {
                         name: NAME,
                         mode: mode.name(),
                         interface: Some(interface.name.clone()),
                         attached: true,
                         reason: Some(reason),
                     };
+                    return (status, Some(done));
                 }
                 Err(error) => refusals.push(format!("{error:#}")),
             }
         }
-        refused(last.name(), refusals.join("; "))
+        (refused(last.name(), refusals.join("; ")), None)
     }
 }

@@ -1,8 +1,10 @@
 //! Wires the parts together: kernel side, core, reports and the system around them.
 
 mod alert;
+mod check;
 mod devices;
 mod flood;
+mod instead;
 mod output;
 mod pipeline;
 mod run;

@@ -7,9 +7,24 @@ use anyhow::{Context as _, Result, bail};
 use super::pipeline::now;
 use crate::cli::{Format, Options};
 use crate::report::terminal;
-use crate::report::{Json, Report, Screen, Text, WallClock, Writer};
+use crate::report::{Held, Json, Report, Screen, Text, WallClock, Writer};
 use crate::system::host::ClockOffset;
 use crate::system::privileges;
+
+/// The clock as it is now, in the system's time zone.
+pub(super) fn clock() -> Result<WallClock> {
+    let offset = ClockOffset::read()?;
+    let at = now();
+    Ok(WallClock::new(at, i128::from(offset.realtime_ns(at.0)), WallClock::system_zone()))
+}
+
+/// What a terminal, or whatever the output is, gets as text.
+pub(super) fn screen(options: &Options) -> Screen {
+    match options.output.output {
+        Some(_) => Screen::file(options.output.color),
+        None => Screen::detect(std::io::stdout().as_fd(), options.output.color),
+    }
+}
 
 /// Where the reports go, opened before anything is attached.
 pub(super) struct Output {
@@ -32,19 +47,14 @@ impl Output {
             }
             None => {}
         }
-        let offset = ClockOffset::read()?;
-        let at = now();
-        let utc = i128::from(offset.realtime_ns(at.0));
-        let clock = WallClock::new(at, utc, WallClock::system_zone());
+        let clock = clock()?;
         let report: Box<dyn Report> = match options.output.format {
             Format::Json => Box::new(Json::new(clock)),
-            Format::Text => {
-                let screen = match options.output.output {
-                    Some(_) => Screen::file(options.output.color),
-                    None => Screen::detect(std::io::stdout().as_fd(), options.output.color),
-                };
-                Box::new(Text::new(clock, screen))
-            }
+            Format::Text => Box::new(Text::new(clock, screen(options))),
+        };
+        let report = match options.output.top && options.output.output.is_none() {
+            true => Box::new(Held::new(report)),
+            false => report,
         };
         Ok(Self { report, file: options.output.output.clone() })
     }

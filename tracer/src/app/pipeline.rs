@@ -19,7 +19,7 @@ use crate::core::flood::sample::Sample;
 use crate::core::record::{End, Record};
 use crate::core::{Core, Shown};
 use crate::kernel::decode::decode;
-use crate::report::{Hook, Report, Scope, Start, Writer, text};
+use crate::report::{Hook, Progress, Report, Scope, Start, Writer, text};
 use crate::sinks::Standing;
 use crate::system::cgroup::Cgroups;
 use crate::system::netns::Snapshot;
@@ -52,6 +52,8 @@ pub(super) struct Pipeline {
     /// The program of `--on-alert`.
     alerts: Option<AlertRunner>,
     sinks: Sinks,
+    /// How far a run of limited duration has come, on a terminal.
+    progress: Option<Progress>,
     shown: Shown,
     /// Connection records still to be shown; `None`: any number.
     remaining: Option<u64>,
@@ -101,6 +103,7 @@ impl Pipeline {
             report,
             writer,
             alerts: None,
+            progress: None,
             sinks: Sinks::default(),
             shown,
             remaining: count,
@@ -138,6 +141,27 @@ impl Pipeline {
     pub(super) fn standing(&mut self, totals: &End, hooks: &[Hook]) {
         let standing = Standing { at: self.handled, totals, hooks, core: &self.core };
         self.sinks.standing(&standing, self.report.clock());
+    }
+
+    /// Draws `progress` now and then, from now on.
+    pub(super) fn show_progress(&mut self, progress: Option<Progress>) {
+        self.progress = progress;
+    }
+
+    /// Draws how far the run has come.
+    pub(super) fn progress(&mut self, elapsed: Duration) {
+        let connections = self.core.totals().connections;
+        let progress = self.progress.as_mut();
+        if let Some(line) = progress.and_then(|progress| progress.draw(elapsed, connections)) {
+            self.writer.push(line.as_bytes(), 0);
+        }
+    }
+
+    /// Takes the line away that records would be written into.
+    fn make_room(&mut self) {
+        if let Some(erase) = self.progress.as_mut().and_then(Progress::before_records) {
+            self.writer.push(erase.as_bytes(), 0);
+        }
     }
 
     /// The `start` record; for text the same in words, on stderr.
@@ -370,6 +394,7 @@ impl Pipeline {
     /// Hands what has been rendered to the writer.
     pub(super) fn flush(&mut self) {
         if !self.out.is_empty() {
+            self.make_room();
             self.writer.push(&self.out, std::mem::take(&mut self.rendered));
             self.out.clear();
         }
@@ -442,7 +467,10 @@ impl Pipeline {
         patience: Duration,
     ) -> Result<()> {
         log::debug!("{} summaries of SYNs came through the ring", self.summaries);
+        self.sinks.closing();
         let deadline = Instant::now() + patience;
+        self.make_room();
+        self.progress = None;
         self.render_summary(now, Scope::Run);
         let records = std::mem::take(&mut self.rendered);
         self.writer.push_wait(&self.out, records, deadline);

@@ -16,7 +16,7 @@ use super::setup;
 use super::signals::{Signal, Signals};
 use super::sinks::Sinks;
 use super::start::{cannot, described, start_record};
-use crate::cli::{Format, Options};
+use crate::cli::{Format, Options, OutputOptions};
 use crate::core::Core;
 use crate::core::event::MonoNs;
 use crate::core::record::End;
@@ -27,6 +27,7 @@ use crate::system::host::{self, ClockOffset};
 use crate::system::interfaces::Watch;
 use crate::system::netns::{self, Snapshot};
 use crate::system::privileges;
+use crate::top::stderr::Captured;
 
 /// How often the ring is looked at while there is something in it.
 const BUSY_TICK: Duration = Duration::from_millis(20);
@@ -42,6 +43,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// What failed, why, and what to do, for the user.
 pub fn run(options: &Options) -> Result<()> {
+    if let Some(done) = super::instead::run(options) {
+        return done;
+    }
     if options.output.test_alert {
         return test_alert(options);
     }
@@ -64,11 +68,7 @@ async fn trace(options: &Options) -> Result<()> {
     host::raise_memlock(running.version)?;
     let own_netns = netns::own_inode().context("cannot tell tracer's own network namespace")?;
     let filters = options.filters.kernel(own_netns);
-    let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
-        .ok()
-        .flatten()
-        .map_or(4096, |size| size as u64);
-    let (ring_size, note) = options.limits.ring(page_size);
+    let (ring_size, note) = options.limits.ring(setup::page_size());
     if let Some(note) = note {
         log::info!("{note}");
     }
@@ -87,10 +87,18 @@ async fn trace(options: &Options) -> Result<()> {
     }
     let mut signals = Signals::new()?;
     let output = Output::open(options)?;
+    // Before anybody inherits it who may say something while the live view is shown.
+    let captured = match options.output.top {
+        true => Captured::redirect().context("cannot collect what goes to stderr")?,
+        false => None,
+    };
     // A process apart, which must not inherit what is opened and attached from here on.
     let alerts = AlertRunner::new(options)?;
-    let sinks = Sinks::open(options)?;
+    let sinks = Sinks::open(options, captured)?;
+    let quit = sinks.quit();
+    tokio::pin!(quit);
 
+    let run_stats = setup::run_stats(options)?;
     let mut kernel = Kernel::load(&setup::load_config(options, &filters, ring_size, own_netns))?;
     let host_hooks = kernel.hooks().to_vec();
     let mut hooks = host_hooks.clone();
@@ -123,7 +131,8 @@ async fn trace(options: &Options) -> Result<()> {
     }
     // What is asked for from here on is asked for later as well, with what is kept.
     privileges::raise_priority();
-    privileges::drop_privileges(&output.needed_later())?;
+    let needed_later = &output.needed_later() | sinks.needed_later();
+    privileges::drop_privileges(&needed_later)?;
     // Attached first and asked afterwards, so that no connection falls in between.
     let snapshot = netns::snapshot_all(filters.netns);
     let snapshot_at = now();
@@ -143,6 +152,7 @@ async fn trace(options: &Options) -> Result<()> {
         setup::shown(options),
         options.show.count,
     )?;
+    pipeline.show_progress(setup::progress(options));
     pipeline.tell_of_alerts(alerts);
     pipeline.tell(sinks);
     pipeline.watch_floods(floods);
@@ -171,114 +181,119 @@ async fn trace(options: &Options) -> Result<()> {
     let mut next_check = Instant::now() + LOSS_CHECK;
     let closed = pipeline.writer().closed();
     tokio::pin!(closed);
-    let mut gone = None;
-
-    while !pipeline.finished() {
-        let wake = tokio::select! {
-            biased;
-            signal = signals.next() => Wake::Signal(signal),
-            why = &mut closed => Wake::OutputClosed(why),
-            () = until(deadline) => Wake::Deadline,
-            () = next(&mut interval) => Wake::Interval,
-            change = watch.next(), if watching => Wake::Change(change),
-            wake = flood_wake(&mut flood_clock) => Wake::Flood(wake),
-            () = until(pipeline.standing_due().map(Into::into)) => Wake::Standing,
-            Some(answer) = answers.recv() => Wake::Reconcile(answer),
-            // Last: a flood of events must not keep a signal, the deadline or the look at what was
-            // lost waiting.
-            () = tokio::task::yield_now(), if more => Wake::Ring,
-            result = pipeline.filling() => {
-                result?;
-                Wake::Ring
-            }
-            _ = tick.tick() => Wake::Ring,
-        };
-        match wake {
-            Wake::Ring => {
-                let before = pipeline.events();
-                more = pipeline.drain();
-                pipeline.tick();
-                if pipeline.burst_due() {
-                    tick_floods(&mut pipeline, &mut flood_clock);
+    // Whatever ends the run, all are told what is known by then.
+    let ended_by: Result<Option<Closed>> = async {
+        while !pipeline.finished() {
+            let wake = tokio::select! {
+                biased;
+                signal = signals.next() => Wake::Signal(signal),
+                why = &mut closed => Wake::OutputClosed(why),
+                () = until(deadline) => Wake::Deadline,
+                () = &mut quit => Wake::Quit,
+                () = next(&mut interval) => Wake::Interval,
+                change = watch.next(), if watching => Wake::Change(change),
+                wake = flood_wake(&mut flood_clock) => Wake::Flood(wake),
+                () = until(pipeline.standing_due().map(Into::into)) => Wake::Standing,
+                Some(answer) = answers.recv() => Wake::Reconcile(answer),
+                // Last: a flood of events must not keep a signal, the deadline or the look at what was
+                // lost waiting.
+                () = tokio::task::yield_now(), if more => Wake::Ring,
+                result = pipeline.filling() => {
+                    result?;
+                    Wake::Ring
                 }
-                let quiet = pipeline.events() == before;
-                if quiet != idle {
-                    idle = quiet;
-                    let period = if idle { IDLE_TICK } else { BUSY_TICK };
-                    tick = tokio::time::interval_at(Instant::now() + period, period);
-                    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                _ = tick.tick() => Wake::Ring,
+            };
+            match wake {
+                Wake::Ring => {
+                    let before = pipeline.events();
+                    more = pipeline.drain();
+                    pipeline.tick();
+                    if pipeline.burst_due() {
+                        tick_floods(&mut pipeline, &mut flood_clock);
+                    }
+                    let quiet = pipeline.events() == before;
+                    if quiet != idle {
+                        idle = quiet;
+                        let period = if idle { IDLE_TICK } else { BUSY_TICK };
+                        tick = tokio::time::interval_at(Instant::now() + period, period);
+                        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                    }
                 }
-            }
-            Wake::Interval => {
-                pipeline.drain_present();
-                pipeline.interval(now());
-            }
-            Wake::Change(Ok(change)) => {
-                if let Some(status) = devices.follow(&mut kernel, &change) {
-                    log_device(&status);
+                Wake::Interval => {
+                    pipeline.drain_present();
+                    pipeline.interval(now());
                 }
-                pipeline.interfaces(devices.names());
-            }
-            Wake::Change(Err(error)) => {
-                log::warn!("{error:#}; interfaces that come up from now on get no SYN hook");
-                watching = false;
-            }
-            Wake::Reconcile((asked_at, snapshot)) => {
-                pipeline.reconcile(asked_at, &matching(snapshot, &filters));
-                loss.asked = false;
-            }
-            Wake::Flood(FloodWake::Tick) => tick_floods(&mut pipeline, &mut flood_clock),
-            Wake::Flood(FloodWake::Addresses) => pipeline.relist_addresses(),
-            Wake::Flood(FloodWake::Sample(sample)) => {
-                if let Some(sample) = sample {
-                    pipeline.flood_sample(&sample);
+                Wake::Change(Ok(change)) => {
+                    if let Some(status) = devices.follow(&mut kernel, &change) {
+                        log_device(&status);
+                    }
+                    pipeline.interfaces(devices.names());
                 }
+                Wake::Change(Err(error)) => {
+                    log::warn!("{error:#}; interfaces that come up from now on get no SYN hook");
+                    watching = false;
+                }
+                Wake::Reconcile((asked_at, snapshot)) => {
+                    pipeline.reconcile(asked_at, &matching(snapshot, &filters));
+                    loss.asked = false;
+                }
+                Wake::Flood(FloodWake::Tick) => tick_floods(&mut pipeline, &mut flood_clock),
+                Wake::Flood(FloodWake::Addresses) => pipeline.relist_addresses(),
+                Wake::Flood(FloodWake::Sample(sample)) => {
+                    if let Some(sample) = sample {
+                        pipeline.flood_sample(&sample);
+                    }
+                }
+                Wake::Standing => {
+                    let (counters, missed) = kernel.totals()?;
+                    let mut totals = End {
+                        duration: now().since(started),
+                        program_runs: run_stats.as_ref().map(|_| kernel.program_runs()),
+                        ..pipeline.totals()
+                    };
+                    complete(&mut totals, counters, missed, hook_netns.is_some());
+                    let hooks = hooks_now(&host_hooks, &devices);
+                    pipeline.standing(&totals, &hooks);
+                }
+                Wake::Signal(Signal::Summary) => {
+                    pipeline.drain_present();
+                    pipeline.summary(now());
+                }
+                Wake::Signal(Signal::Reopen) if hung_up(options) => break,
+                Wake::Signal(Signal::Reopen) => pipeline.writer().reopen(),
+                Wake::Signal(Signal::Resize) => {
+                    pipeline.report().resize(terminal::width(std::io::stdout().as_fd()));
+                }
+                Wake::Signal(Signal::Stop) | Wake::Deadline | Wake::Quit => break,
+                Wake::OutputClosed(why) => return Ok(Some(why)),
             }
-            Wake::Standing => {
+            if Instant::now() >= next_check {
+                next_check = Instant::now() + LOSS_CHECK;
+                pipeline.progress(Duration::from_nanos(now().since(started)));
+                if let Some(logger) = &mut logger {
+                    logger.flush();
+                }
+                if let Ok(offset) = ClockOffset::read() {
+                    let at = now();
+                    pipeline.report().clock().set(at, i128::from(offset.realtime_ns(at.0)));
+                }
                 let (counters, missed) = kernel.totals()?;
-                let mut totals = pipeline.totals();
-                complete(&mut totals, counters, missed, hook_netns.is_some());
-                totals.duration = now().since(started);
-                let hooks = hooks_now(&host_hooks, &devices);
-                pipeline.standing(&totals, &hooks);
-            }
-            Wake::Signal(Signal::Summary) => {
-                pipeline.drain_present();
-                pipeline.summary(now());
-            }
-            Wake::Signal(Signal::Reopen) => pipeline.writer().reopen(),
-            Wake::Signal(Signal::Resize) => {
-                pipeline.report().resize(terminal::width(std::io::stdout().as_fd()));
-            }
-            Wake::Signal(Signal::Stop) | Wake::Deadline => break,
-            // Others are told all the same how it ended.
-            Wake::OutputClosed(why) => {
-                gone = Some(why);
-                break;
+                if loss.due(counters, missed) {
+                    pipeline.events_were_lost(now());
+                    let snapshots = snapshots.clone();
+                    let selection = filters.netns;
+                    tokio::task::spawn_blocking(move || {
+                        let asked_at = now();
+                        // Nobody waits for the answer any more once the run is over.
+                        let _ = snapshots.blocking_send((asked_at, netns::snapshot_all(selection)));
+                    });
+                }
             }
         }
-        if Instant::now() >= next_check {
-            next_check = Instant::now() + LOSS_CHECK;
-            if let Some(logger) = &mut logger {
-                logger.flush();
-            }
-            if let Ok(offset) = ClockOffset::read() {
-                let at = now();
-                pipeline.report().clock().set(at, i128::from(offset.realtime_ns(at.0)));
-            }
-            let (counters, missed) = kernel.totals()?;
-            if loss.due(counters, missed) {
-                pipeline.events_were_lost(now());
-                let snapshots = snapshots.clone();
-                let selection = filters.netns;
-                tokio::task::spawn_blocking(move || {
-                    let asked_at = now();
-                    // Nobody waits for the answer any more once the run is over.
-                    let _ = snapshots.blocking_send((asked_at, netns::snapshot_all(selection)));
-                });
-            }
-        }
+        Ok(None)
     }
+    .await;
 
     let hooks = hooks_now(&host_hooks, &devices);
     devices.clear();
@@ -286,12 +301,18 @@ async fn trace(options: &Options) -> Result<()> {
     while pipeline.drain() {}
     let ended = now();
     pipeline.settle();
-    let mut end = pipeline.totals();
-    let (counters, missed) = kernel.totals()?;
-    complete(&mut end, counters, missed, hook_netns.is_some());
-    end.duration = ended.since(started);
+    let mut end = End {
+        duration: ended.since(started),
+        program_runs: run_stats.as_ref().map(|_| kernel.program_runs()),
+        ..pipeline.totals()
+    };
+    let counted = kernel
+        .totals()
+        .map(|(counters, missed)| complete(&mut end, counters, missed, hook_netns.is_some()));
     pipeline.finish(ended, end, &hooks, PATIENCE)?;
-    if let Some(why) = gone {
+    let ended_by = ended_by?;
+    counted?;
+    if let Some(why) = ended_by {
         return output_closed(why);
     }
     tokio::select! {
@@ -299,6 +320,12 @@ async fn trace(options: &Options) -> Result<()> {
         why = &mut closed => output_closed(why),
         () = std::future::ready(()) => Ok(()),
     }
+}
+
+/// Whether SIGHUP is no log rotation but means that nobody looks at the live view any more.
+fn hung_up(options: &Options) -> bool {
+    let OutputOptions { top, output, .. } = &options.output;
+    *top && (output.is_none() || terminal::has_gone())
 }
 
 fn output_closed(why: Closed) -> Result<()> {
@@ -320,6 +347,8 @@ enum Wake {
     Ring,
     Interval,
     Deadline,
+    /// The user wants to end.
+    Quit,
     OutputClosed(Closed),
     Signal(Signal),
     Change(Result<crate::system::interfaces::Change>),

@@ -9,7 +9,8 @@ use crate::core::event::MonoNs;
 use crate::core::flood;
 use crate::core::{self, Config, Selection, Shown, StuckAfter};
 use crate::filter::KernelFilters;
-use crate::kernel::LoadConfig;
+use crate::kernel::{LoadConfig, RunStats};
+use crate::report::Progress;
 use crate::system::hook_policy::{self, Policy};
 use crate::system::host::{Kernel, KernelVersion};
 
@@ -24,6 +25,24 @@ pub(super) fn check_kernel(kernel: &Kernel) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The line that says how far a run of limited duration has come.
+pub(super) fn progress(options: &Options) -> Option<Progress> {
+    if options.output.top {
+        // The live view has the terminal, and says it itself.
+        return None;
+    }
+    let text = options.output.format == cli::Format::Text;
+    Progress::new(options.show.duration?, text, options.output.output.is_none())
+}
+
+/// Bytes of a page of memory.
+pub(super) fn page_size() -> u64 {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .map_or(4096, |size| size as u64)
 }
 
 /// The interfaces that are to have the SYN hook: tracer's own namespace's. While another is traced
@@ -169,4 +188,20 @@ pub(super) fn policy(options: &Options, kernel: &Kernel) -> Policy {
         kernel: kernel.version,
         tcx: kernel.version >= KernelVersion::TCX,
     }
+}
+
+/// Has the kernel count its programs' runs, if the user asks for it (`--hook-stats`).
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn run_stats(options: &Options) -> Result<Option<RunStats>> {
+    if !options.metrics.hook_stats {
+        return Ok(None);
+    }
+    let stats = RunStats::begin()?;
+    log::warn!(
+        "--hook-stats: as long as tracer runs, every run of every BPF program on this host takes \
+         some ten nanoseconds longer"
+    );
+    Ok(Some(stats))
 }

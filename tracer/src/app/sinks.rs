@@ -1,32 +1,74 @@
 //! Who is told besides the report.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use caps::CapsHashSet;
+use tokio::sync::Notify;
 
 use crate::cli::Options;
 use crate::core::record::Record;
 use crate::report::{Start, WallClock};
+use crate::sinks::page::Page;
+use crate::sinks::prometheus::Prometheus;
 use crate::sinks::{Sink, Standing};
+use crate::top::Top;
+use crate::top::stderr::Captured;
+
+/// At most one part in so many of the time is spent on telling how things stand.
+const SHARE: u32 = 20;
 
 /// All of them, and when each is to be told next how things stand.
 #[derive(Default)]
 pub(super) struct Sinks {
     all: Vec<(Box<dyn Sink>, Instant)>,
+    /// Capabilities that they need for as long as the run lasts.
+    needed_later: CapsHashSet,
+    /// One of them wants the run to end.
+    quit: Arc<Notify>,
 }
 
 impl Sinks {
-    /// Opens what the user asked for, before anything is attached.
+    /// Opens what the user asked for, before anything is attached. `captured` is stderr while the
+    /// live view has the terminal.
     ///
     /// # Errors
     /// What can't be opened, and why.
-    #[allow(clippy::unnecessary_wraps, reason = "none yet")]
-    pub(super) fn open(_options: &Options) -> Result<Self> {
-        Ok(Self::default())
+    pub(super) fn open(options: &Options, captured: Option<Captured>) -> Result<Self> {
+        let mut sinks = Self::default();
+        if options.output.top {
+            let (color, hosts) = (options.output.color, options.limits.max_hosts);
+            let limit = options.show.duration;
+            sinks.add(Top::open(color, hosts, limit, captured, Arc::clone(&sinks.quit))?);
+        }
+        if let Some(addr) = options.metrics.listen {
+            sinks.add(Prometheus::open(addr, &options.metrics.config(&options.filters))?);
+        }
+        if let Some(path) = &options.output.report {
+            let page = Page::open(path)?;
+            sinks.needed_later.extend(page.needed_later());
+            sinks.add(page);
+        }
+        #[cfg(feature = "otlp")]
+        if let Some(otlp) = crate::sinks::otlp::Otlp::open(options)? {
+            sinks.add(otlp);
+        }
+        Ok(sinks)
+    }
+
+    /// What they need after the start, besides what all of tracer does.
+    pub(super) fn needed_later(&self) -> &CapsHashSet {
+        &self.needed_later
+    }
+
+    /// Waits until one of them wants the run to end.
+    pub(super) fn quit(&self) -> impl Future<Output = ()> + use<> {
+        let quit = Arc::clone(&self.quit);
+        async move { quit.notified().await }
     }
 
     /// Adds one.
-    #[allow(dead_code, reason = "none yet")]
     fn add(&mut self, sink: impl Sink + 'static) {
         self.all.push((Box::new(sink), Instant::now()));
     }
@@ -48,14 +90,23 @@ impl Sinks {
         self.all.iter().map(|(_, due)| *due).min()
     }
 
-    /// Tells those whose time has come.
+    /// Tells those whose time has come. Who takes long is told less often, so that the ring is read
+    /// in between whatever was asked for.
     pub(super) fn standing(&mut self, standing: &Standing<'_>, clock: &WallClock) {
-        let now = Instant::now();
         for (sink, due) in &mut self.all {
-            if *due <= now {
-                *due = now + sink.period();
+            let began = Instant::now();
+            if *due <= began {
                 sink.standing(standing, clock);
+                let took = began.elapsed();
+                *due = began + took + sink.period().max(took * SHARE);
             }
+        }
+    }
+
+    /// The end of the report is about to be written.
+    pub(super) fn closing(&mut self) {
+        for (sink, _) in &mut self.all {
+            sink.closing();
         }
     }
 

@@ -4,6 +4,7 @@
 //! attached; its errors are one sentence and end with exit status 2.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,21 +12,30 @@ use clap::error::ErrorKind;
 use clap::{Args, ColorChoice, CommandFactory, Parser, ValueEnum};
 
 use crate::core::event::Comm;
-use crate::core::record::{Outcome, Role};
+use crate::core::record::Outcome;
 use crate::filter::{Described, Family, KernelFilters, PortRange, Prefix};
+use crate::metrics;
 
+pub mod generate;
+pub mod instead;
+pub mod otlp;
 pub mod values;
+pub mod words;
 
 #[cfg(test)]
 mod tests;
 
+use instead::InsteadOptions;
+use otlp::OtlpOptions;
 use values::{Netns, StuckAfter};
+pub use words::{Format, LogLevel, RoleName, SynHook, XdpMode};
 
 /// What the user asked for.
 #[derive(Parser, Clone, Debug)]
 #[command(
     name = "tracer",
-    version,
+    version = instead::VERSION,
+    disable_version_flag = true,
     about = "Shows how TCP connections on this host begin and end: how long handshakes and closes \
              take, who is slow, what fails.",
     after_help = EXAMPLES,
@@ -44,9 +54,18 @@ pub struct Options {
     /// Where the reports go.
     #[command(flatten)]
     pub output: OutputOptions,
+    /// What is sent to an OpenTelemetry Collector.
+    #[command(flatten)]
+    pub otlp: OtlpOptions,
+    /// Figures for a monitoring system.
+    #[command(flatten)]
+    pub metrics: MetricsOptions,
     /// Operating limits.
     #[command(flatten)]
     pub limits: LimitOptions,
+    /// What is to be done instead of tracing.
+    #[command(flatten)]
+    pub instead: InsteadOptions,
 }
 
 const EXAMPLES: &str = "\
@@ -56,8 +75,11 @@ Examples:
   tracer --remote-port 5432 --slower-than 100
                                          slow handshakes and closes with a database
   tracer --host 10.0.0.0/8 --interval 10 figures per remote host every 10 s
+  tracer --top --port 443                the same live, on the whole screen
   tracer -f json --output trace.jsonl    every connection, for programs
+  tracer --duration 60 --report run.html a page to keep, about a minute
   tracer --test-alert --on-alert ./page  does the program that is to be told of floods work?
+  tracer --check                         what would work on this machine, and what not?
 
 Needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN. SIGUSR1 prints the open connections and
 the summary so far, SIGHUP reopens the --output file.";
@@ -164,9 +186,16 @@ pub struct OutputOptions {
     /// Text for people, or JSON Lines for programs
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
+    /// Full-screen live view: hosts, floods, latencies, stuck and ended connections; ? shows the
+    /// keys
+    #[arg(long)]
+    pub top: bool,
     /// Append to this file instead of writing to stdout; SIGHUP reopens it
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Write one HTML page about the whole run into this file, at its end
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
     /// Colour: on a terminal unless NO_COLOR is set, always, or never
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
@@ -179,6 +208,34 @@ pub struct OutputOptions {
     /// How much tracer says about itself, on stderr
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     pub log_level: LogLevel,
+}
+
+/// Options of the figures for a monitoring system.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Metrics")]
+pub struct MetricsOptions {
+    /// Serve OpenMetrics for Prometheus at http://ADDR:PORT/metrics; without ADDR on 127.0.0.1
+    #[arg(long = "metrics", value_name = "[ADDR:]PORT", value_parser = values::listen_address)]
+    pub listen: Option<SocketAddr>,
+    /// How many local ports have figures of their own, besides those that --port or --local-port
+    /// name one by one; the others share the port `other`
+    #[arg(long, value_name = "N", default_value_t = 20,
+          value_parser = clap::value_parser!(u16).range(..=1000))]
+    pub metrics_ports: u16,
+    /// Have the kernel count and time the runs of its BPF programs: of every one on the host, each
+    /// run of which takes longer for it
+    #[arg(long)]
+    pub hook_stats: bool,
+}
+
+impl MetricsOptions {
+    /// What bounds the number of series.
+    #[must_use]
+    pub fn config(&self, filters: &FilterOptions) -> metrics::Config {
+        let ranges = filters.local_ports.iter().chain(&filters.ports);
+        let named = ranges.filter(|range| range.first() == range.last()).map(|port| port.first());
+        metrics::Config { named_ports: named.collect(), ports: self.metrics_ports.into() }
+    }
 }
 
 /// Options that bound memory and time.
@@ -210,73 +267,6 @@ pub struct LimitOptions {
         "Report a connection that sits in such a state for longer; STATE=off or `off` for never; \
          may be repeated [default: {}]", values::STUCK_DEFAULTS.replace(',', " ")))]
     pub stuck_after: Vec<StuckAfter>,
-}
-
-/// `--role`.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "the words the user types")]
-pub enum RoleName {
-    Client,
-    Server,
-}
-
-impl From<RoleName> for Role {
-    fn from(name: RoleName) -> Self {
-        match name {
-            RoleName::Client => Self::Client,
-            RoleName::Server => Self::Server,
-        }
-    }
-}
-
-/// `--syn-hook`.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "the words the user types")]
-pub enum SynHook {
-    Auto,
-    Xdp,
-    Tcx,
-    Off,
-}
-
-/// `--xdp-mode`.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "the words the user types")]
-pub enum XdpMode {
-    Auto,
-    Native,
-    Generic,
-}
-
-/// `--format`.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "the words the user types")]
-pub enum Format {
-    Text,
-    Json,
-}
-
-/// `--log-level`.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "the words the user types")]
-pub enum LogLevel {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-impl From<LogLevel> for log::LevelFilter {
-    fn from(level: LogLevel) -> Self {
-        match level {
-            LogLevel::Error => Self::Error,
-            LogLevel::Warn => Self::Warn,
-            LogLevel::Info => Self::Info,
-            LogLevel::Debug => Self::Debug,
-            LogLevel::Trace => Self::Trace,
-        }
-    }
 }
 
 /// `--iface`, decided.
@@ -317,6 +307,12 @@ impl Options {
         if *xdp_mode != XdpMode::Auto && matches!(syn_hook, SynHook::Tcx | SynHook::Off) {
             return Some("--xdp-mode needs --syn-hook xdp or auto".to_owned());
         }
+        if let Some(message) = self.instead.contradiction(self) {
+            return Some(message);
+        }
+        if let Some(message) = self.top_contradiction() {
+            return Some(message.to_owned());
+        }
         let OutputOptions { on_alert, test_alert, .. } = &self.output;
         if on_alert.is_some() && !test_alert && self.syn.interfaces() == Interfaces::None {
             return Some(
@@ -331,7 +327,39 @@ impl Options {
                     .to_owned(),
             );
         }
+        if *test_alert && self.output.report.is_some() {
+            return Some("--test-alert traces nothing: there is nothing to --report".to_owned());
+        }
+        if *test_alert && self.otlp.otlp.is_some() {
+            return Some("--test-alert sends nothing by --otlp".to_owned());
+        }
         None
+    }
+
+    /// What `--top` can't be combined with.
+    fn top_contradiction(&self) -> Option<&'static str> {
+        let OutputOptions { top, format, output, test_alert, .. } = &self.output;
+        let beside_a_file = *top && output.is_none();
+        match () {
+            () if *top && *test_alert => {
+                Some("--test-alert traces nothing: there is nothing for --top to show")
+            }
+            () if *top && self.instead.check => {
+                Some("--check traces nothing: there is nothing for --top to show")
+            }
+            () if beside_a_file && *format == Format::Json => Some(
+                "--top shows a screen on stdout where --format json would write: give --output \
+                 FILE for the records, or leave one of them out",
+            ),
+            () if beside_a_file && self.show.interval.is_some() => Some(
+                "--interval needs --output FILE beside --top, which shows the last second and the \
+                 last 10 s by itself",
+            ),
+            () if beside_a_file && self.show.states => {
+                Some("--states needs --output FILE beside --top, which does not show transitions")
+            }
+            () => None,
+        }
     }
 
     /// Every filter in force, for the `start` record.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::record::Role;
 
 fn of(args: &[&str]) -> Options {
     Options::of(args).unwrap_or_else(|error| panic!("{args:?}: {error}"))
@@ -273,6 +274,29 @@ fn limits_are_numbers_above_zero() {
 }
 
 #[test]
+fn a_port_alone_is_one_of_the_loopbacks() {
+    for (typed, addr) in [
+        ("9464", "127.0.0.1:9464"),
+        (":9464", "127.0.0.1:9464"),
+        ("fd00::1:9464", "[fd00::1]:9464"),
+        ("0.0.0.0:80", "0.0.0.0:80"),
+        ("[::1]:1", "[::1]:1"),
+    ] {
+        let options = of(&["--metrics", typed]);
+        assert_eq!(options.metrics.listen, Some(addr.parse().unwrap()));
+    }
+    for wrong in ["localhost:9464", "70000", "::1:9464x", "", "*:80"] {
+        let error = Options::from_args(["tracer", "--metrics", wrong]).unwrap_err().to_string();
+        assert!(error.contains("0.0.0.0:9464") && error.contains("give a port"), "{error}");
+    }
+    let options = of(&["--port", "80,8000-8100", "--local-port", "443", "--metrics-ports", "3"]);
+    let config = options.metrics.config(&options.filters);
+    assert_eq!((config.named_ports.as_slice(), config.ports), (&[443, 80][..], 3));
+    assert!(of(&["--metrics", "1", "--hook-stats"]).metrics.hook_stats);
+    assert!(!of(&["--metrics", "1"]).metrics.hook_stats);
+}
+
+#[test]
 fn mistakes_are_one_sentence_that_says_what_is_right() {
     for (args, sentence) in [
         (
@@ -403,11 +427,40 @@ fn every_filter_is_described() {
 
 #[test]
 fn help_and_version_are_no_errors() {
-    for args in [["--help"], ["-h"], ["--version"], ["-V"]] {
+    for args in [["--help"], ["-h"], ["-V"]] {
         assert_eq!(Options::of(&args).unwrap_err().exit_code(), 0);
     }
-    let version = Options::of(&["--version"]).unwrap_err().render().to_string();
-    assert_eq!(version, concat!("tracer ", env!("CARGO_PKG_VERSION"), "\n"));
+    let version = Options::of(&["-V"]).unwrap_err().render().to_string();
+    assert_eq!(version, format!("tracer {}\n", instead::VERSION));
+    // What the kernel offers is asked for later.
+    assert!(of(&["--version"]).instead.version);
+}
+
+#[test]
+fn the_version_names_the_commit() {
+    let (version, commit) = instead::VERSION.split_once(" (commit ").unwrap();
+    assert_eq!(version, env!("CARGO_PKG_VERSION"));
+    let commit = commit.strip_suffix(')').unwrap();
+    let of_git = commit.split_once(", ").is_some_and(|(hash, date)| {
+        let hash = hash.strip_suffix("-dirty").unwrap_or(hash);
+        hash.len() == 12 && hash.bytes().all(|b| b.is_ascii_hexdigit()) && date.len() == 10
+    });
+    // Who builds a package may have named it otherwise.
+    let given = std::env::var_os("TRACER_COMMIT").is_some();
+    assert!(of_git || commit == "unknown" || given, "{commit}");
+}
+
+#[test]
+fn what_is_done_instead_of_tracing_is_one_thing() {
+    for (args, word) in [
+        (&["--check", "--test-alert"][..], "--test-alert can't be combined with --check"),
+        (&["--check", "--generate", "man"], "--generate can't be combined with --check"),
+        (&["--check", "--duration", "3"], "--check traces nothing"),
+        (&["--check", "--count", "3"], "--check traces nothing"),
+    ] {
+        assert!(error(args).contains(word), "{args:?}: {}", error(args));
+    }
+    assert!(of(&["--check", "--format", "json", "--iface", "lo"]).instead.check);
 }
 
 #[test]
@@ -421,4 +474,22 @@ fn the_definition_is_sound() {
             arg.get_id()
         );
     }
+}
+
+#[test]
+fn the_live_view_has_stdout_for_itself() {
+    assert!(!of(&[]).output.top && of(&["--top"]).output.top);
+    for (args, word) in [
+        (&["--top", "--format", "json"][..], "give --output FILE"),
+        (&["--top", "--interval", "3"], "--interval needs --output FILE"),
+        (&["--top", "--states"], "--states needs --output FILE"),
+        (&["--top", "--test-alert"], "nothing for --top to show"),
+        (&["--top", "--check"], "nothing for --top to show"),
+    ] {
+        let error = Options::of(args).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(word) && error.exit_code() == 2, "{text}");
+    }
+    let _ = of(&["--top", "--format", "json", "--interval", "3", "--states", "--output", "f"]);
+    let _ = of(&["--top", "--duration", "9", "--count", "3", "--on-alert", "/bin/true"]);
 }

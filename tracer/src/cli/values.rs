@@ -1,6 +1,7 @@
 //! What stands behind an option's `=`: the values that are more than a number or a word.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -44,6 +45,27 @@ impl fmt::Display for Netns {
             Self::Inode(inode) => write!(f, "{inode}"),
         }
     }
+}
+
+/// An address to listen on; a port alone, with or without a colon, is one of the loopback's.
+///
+/// # Errors
+/// What to write instead.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text);
+    if let Ok(port) = port.parse() {
+        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    }
+    // An IPv6 address without brackets, as Kubernetes hands it out, ends at the last colon.
+    let bare = || {
+        let (addr, port) = text.rsplit_once(':')?;
+        Some(SocketAddr::new(addr.parse().ok()?, port.parse().ok()?))
+    };
+    text.parse().ok().or_else(bare).ok_or_else(|| {
+        "give a port, or an address and a port: 9464, 10.0.0.7:9464, [::1]:9464; 0.0.0.0:9464 and \
+         [::]:9464 are all of the host's addresses"
+            .to_owned()
+    })
 }
 
 /// One `--stuck-after`.

@@ -449,6 +449,11 @@ impl Conn {
             )
     }
 
+    /// When it began.
+    pub(super) fn began(&self) -> MonoNs {
+        self.start
+    }
+
     /// When it ended.
     pub(super) fn ended_at(&self) -> Option<MonoNs> {
         self.end.map(|ending| ending.at)

@@ -1,5 +1,7 @@
 //! What happened with each remote host.
 
+pub(super) mod ranked;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 

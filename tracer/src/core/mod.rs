@@ -25,21 +25,24 @@ mod listeners;
 mod maybe;
 mod outcome;
 mod payload;
-mod quantiles;
+pub(crate) mod quantiles;
 mod reconcile;
 pub mod record;
 mod requests;
 mod selection;
+pub mod spread;
 mod stuck;
 mod table;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
 pub use self::config::{Config, StuckAfter};
+pub use self::hosts::ranked::{HostDetail, HostOrder, Ranked};
 pub use self::selection::{Prefix, Selection, Shown};
 
 use self::cgroups::Cgroups;
@@ -49,7 +52,7 @@ use self::flood::sample::Sample;
 use self::flood::tick::Tick;
 use self::hosts::Hosts;
 use self::listeners::Listeners;
-use self::record::{Host, OpenConnection, Record};
+use self::record::{Host, OpenConnection, Record, Role};
 use self::requests::Requests;
 use self::stuck::Stuck;
 use self::table::Table;
@@ -200,6 +203,31 @@ impl Core {
             .collect();
         open.sort_by_key(|open| (open.connection.start, open.connection.cookie));
         open
+    }
+
+    /// The open connections that `wanted` says yes to, by local end, remote end and role: the `most`
+    /// oldest, these first, and how many there are in all. Goes through the whole table.
+    #[must_use]
+    pub fn open_of(
+        &self,
+        now: MonoNs,
+        most: usize,
+        wanted: impl Fn(SocketAddr, SocketAddr, Option<Role>) -> bool,
+    ) -> (Vec<OpenConnection>, usize) {
+        let mut open: Vec<_> = self
+            .table
+            .iter()
+            .filter(|conn| wanted(conn.local, conn.remote, conn.role) && self.selected(conn))
+            .collect();
+        let count = open.len();
+        let by_age = |conn: &&Conn| (conn.began(), conn.cookie);
+        if count > most {
+            open.select_nth_unstable_by_key(most, by_age);
+            open.truncate(most);
+        }
+        open.sort_unstable_by_key(by_age);
+        let described = |conn: &Conn| conn.describe_open(now, self.cgroups.name(conn.cgroup));
+        (open.into_iter().map(described).collect(), count)
     }
 
     /// What happened with each remote host during the run: at most `top_hosts` rows, most

@@ -4,6 +4,7 @@
 use histogram::{Config, Histogram32};
 
 use super::record::Quantiles;
+use super::spread::Spread;
 
 /// So many durations are kept as they are before a histogram takes over.
 const FEW: usize = 32;
@@ -14,7 +15,7 @@ const MAX_POWER: u8 = 48;
 
 /// A set of durations.
 #[derive(Clone)]
-pub(super) struct Durations {
+pub(crate) struct Durations {
     held: Held,
     count: u64,
     max: u64,
@@ -35,7 +36,7 @@ impl Default for Durations {
 
 impl Durations {
     /// Adds one, in nanoseconds.
-    pub(super) fn record(&mut self, ns: u64) {
+    pub(crate) fn record(&mut self, ns: u64) {
         self.count += 1;
         self.max = self.max.max(ns);
         match &mut self.held {
@@ -58,7 +59,7 @@ impl Durations {
     }
 
     /// Adds those of another set.
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         match &other.held {
             Held::Few(few) => {
                 for ns in few {
@@ -93,8 +94,23 @@ impl Durations {
         }
     }
 
+    /// How they spread over wide steps.
+    pub(crate) fn spread(&self) -> Spread {
+        let mut spread = Spread::default();
+        match &self.held {
+            Held::Few(few) => few.iter().for_each(|ns| spread.add(*ns, 1)),
+            Held::Many(many) => {
+                for bucket in many.iter().filter(|bucket| bucket.count() > 0) {
+                    let middle = bucket.start() + (bucket.end() - bucket.start()) / 2;
+                    spread.add(middle.min(self.max), bucket.count());
+                }
+            }
+        }
+        spread
+    }
+
     /// Its percentiles (nearest rank); `None` if it is empty.
-    pub(super) fn quantiles(&self) -> Option<Quantiles> {
+    pub(crate) fn quantiles(&self) -> Option<Quantiles> {
         if self.count == 0 {
             return None;
         }

@@ -11,6 +11,12 @@ use tracer_common::state::TcpState;
 
 use super::event::{CgroupName, MonoNs, Owner};
 
+mod alert;
+mod incident;
+
+pub use alert::{Alert, AlertEvent, Evidence, Network, Queue, Severity, TopSource, Verdict};
+pub(crate) use incident::{GoingOn, IncidentKey, Told};
+
 /// Which end of the connection this host's socket is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub enum Role {
@@ -18,6 +24,17 @@ pub enum Role {
     Client,
     /// It accepted the connection.
     Server,
+}
+
+impl Role {
+    /// The name users see and type.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
 }
 
 /// Where `handshake` comes from.
@@ -33,6 +50,19 @@ pub enum HandshakeSource {
     Capture,
 }
 
+impl HandshakeSource {
+    /// The name users see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Syn => "syn",
+            Self::State => "state",
+            Self::Srtt => "srtt",
+            Self::Capture => "capture",
+        }
+    }
+}
+
 /// Who closed first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CloseInitiator {
@@ -42,6 +72,18 @@ pub enum CloseInitiator {
     Remote,
     /// Both FINs crossed.
     Both,
+}
+
+impl CloseInitiator {
+    /// The name users see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Remote => "remote",
+            Self::Both => "both",
+        }
+    }
 }
 
 /// How a connection ended.
@@ -82,6 +124,12 @@ impl Outcome {
         Self::Unknown,
     ];
 
+    /// Every outcome but `closed` is a failure.
+    #[must_use]
+    pub fn failed(self) -> bool {
+        self != Self::Closed
+    }
+
     /// The name users see and type.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -108,6 +156,17 @@ pub enum ObservedFrom {
     Middle,
 }
 
+impl ObservedFrom {
+    /// The name users see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Middle => "middle",
+        }
+    }
+}
+
 /// Time spent in each state, nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[allow(missing_docs, reason = "named after the states")]
@@ -120,6 +179,36 @@ pub struct Phases {
     pub close_wait: Option<u64>,
     pub closing: Option<u64>,
     pub last_ack: Option<u64>,
+}
+
+impl Phases {
+    /// The states whose times they are, in the order of a life.
+    pub const STATES: [TcpState; 8] = [
+        TcpState::SynSent,
+        TcpState::SynRecv,
+        TcpState::Established,
+        TcpState::FinWait1,
+        TcpState::FinWait2,
+        TcpState::CloseWait,
+        TcpState::Closing,
+        TcpState::LastAck,
+    ];
+
+    /// The times in the order of [`Self::STATES`].
+    #[must_use]
+    pub const fn in_order(&self) -> [Option<u64>; Self::STATES.len()] {
+        let Self {
+            syn_sent,
+            syn_recv,
+            established,
+            fin_wait1,
+            fin_wait2,
+            close_wait,
+            closing,
+            last_ack,
+        } = *self;
+        [syn_sent, syn_recv, established, fin_wait1, fin_wait2, close_wait, closing, last_ack]
+    }
 }
 
 /// A connection, as far as it is known: at its end, while open, or while stuck.
@@ -178,6 +267,14 @@ pub struct Connection {
     pub observed_from: ObservedFrom,
     /// Events of this connection were lost: what depended on them is `None`.
     pub events_lost: bool,
+}
+
+impl Connection {
+    /// Whether it ended, and otherwise than `closed`.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.outcome.is_some_and(Outcome::failed)
+    }
 }
 
 /// An open connection with the state it is in: `open` and `stuck` records.
@@ -280,181 +377,22 @@ pub struct End {
     pub connections_evicted: u64,
     /// Records that a slow reader of the output missed.
     pub output_dropped: u64,
+    /// Runs of every kernel program since it was loaded; `None` where they are not counted
+    /// (`--hook-stats`).
+    pub program_runs: Option<Vec<ProgramRuns>>,
     /// Length of the run, nanoseconds.
     pub duration: u64,
 }
 
-/// Where an alert is in its life.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[allow(missing_docs, reason = "the words of the reports")]
-pub enum AlertEvent {
-    Start,
-    Update,
-    End,
-}
-
-/// What is held to be going on.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-pub enum Verdict {
-    /// Flood: sources that never come back; each sends a SYN or two.
-    Spoofed,
-    /// Flood: one address sends most of it.
-    SingleSource,
-    /// Flood: many addresses that each send many.
-    Distributed,
-    /// Flood: one /24 or /64 sends most of it, from several addresses.
-    Prefix,
-    /// Notice: many closed ports are tried.
-    PortScan,
-    /// Notice: many more connections than before, and they complete.
-    FlashCrowd,
-    /// Notice: the application does not accept() what is ready.
-    AcceptQueueOverload,
-    /// Notice: SYN-ACKs that nobody asked for: somebody floods others in this host's name.
-    Backscatter,
-    /// Notice: SYNs come in and never reach the listener (packet filter, reverse path filter).
-    Filtered,
-    /// Notice: SYNs pass through to somewhere else (routing, DNAT, bridge).
-    Forwarded,
-    /// Notice: handshakes take many attempts because packets are lost.
-    LossyPath,
-    /// Notice: a listener's SYN queue is nearly full, at a rate below the floor for a flood.
-    QueuePressure,
-}
-
-impl Verdict {
-    /// The name users see.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Spoofed => "spoofed",
-            Self::SingleSource => "single_source",
-            Self::Distributed => "distributed",
-            Self::Prefix => "prefix",
-            Self::PortScan => "port_scan",
-            Self::FlashCrowd => "flash_crowd",
-            Self::AcceptQueueOverload => "accept_queue_overload",
-            Self::Backscatter => "backscatter",
-            Self::Filtered => "filtered",
-            Self::Forwarded => "forwarded",
-            Self::LossyPath => "lossy_path",
-            Self::QueuePressure => "queue_pressure",
-        }
-    }
-
-    /// Whether it is a flood (`flood` record), otherwise it only looks like one (`notice`).
-    #[must_use]
-    pub const fn is_flood(self) -> bool {
-        matches!(self, Self::Spoofed | Self::SingleSource | Self::Distributed | Self::Prefix)
-    }
-}
-
-/// How sure, and how bad.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-pub enum Severity {
-    /// tracer's own counts say so.
-    Suspected,
-    /// The kernel's say so, too: SYN queue, cookies, SYN-ACKs sent again, drops.
-    Confirmed,
-    /// And honest connections suffer.
-    Impact,
-}
-
-impl Severity {
-    /// The name users see.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Suspected => "suspected",
-            Self::Confirmed => "confirmed",
-            Self::Impact => "impact",
-        }
-    }
-}
-
-/// A network: an address and how many of its leading bits count.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Network {
-    /// First address.
-    pub addr: IpAddr,
-    /// Length of the prefix.
-    pub len: u8,
-}
-
-impl std::fmt::Display for Network {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.addr, self.len)
-    }
-}
-
-/// Who sends much of it.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct TopSource {
-    /// A host (/32, /128) or a /24 or /64.
-    pub prefix: Network,
-    /// SYNs since the incident began.
-    pub syn_count: u64,
-    /// Of all SYNs to the listener in that time: 0 to 1.
-    pub share: f64,
-}
-
-/// A listener's SYN queue.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Queue {
-    /// Half-open connections in it.
-    pub length: u64,
-    /// Its limit.
-    pub limit: u64,
-}
-
-/// A figure that speaks for the verdict.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Evidence {
-    /// What was measured, in snake_case with its unit if it has one.
-    pub metric: &'static str,
-    /// How much.
-    pub value: f64,
-    /// What it was held against; `None` where it is only told.
-    pub threshold: Option<f64>,
-}
-
-/// A `flood` or `notice` record.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Alert {
-    /// When.
-    pub at: MonoNs,
-    /// Beginning, going on, or over.
-    pub event: AlertEvent,
-    /// Inode of the network namespace.
-    pub netns: u32,
-    /// Interfaces that carry the SYN hook.
-    pub interfaces: Vec<String>,
-    /// The destination; `None` where it is not one listener.
-    pub listener: Option<SocketAddr>,
-    /// What is held to be going on.
-    pub verdict: Verdict,
-    /// How sure; `None` for a notice.
-    pub severity: Option<Severity>,
-    /// SYNs (for backscatter SYN-ACKs) since `since`, raw.
-    pub syn_count: u64,
-    /// The same per second, over the last second.
-    pub syn_rate: f64,
-    /// Connections completed per SYN (not repeated) since `since`; `None` where it means nothing.
-    pub completed_ratio: Option<f64>,
-    /// Half-open connections now.
-    pub half_open: Option<u64>,
-    /// Different sources since `since`, an estimate.
-    pub sources_estimate: Option<u64>,
-    /// Who sends most, most first; at most ten.
-    pub top_sources: Vec<TopSource>,
-    /// The listener's SYN queue, when last asked.
-    pub queue: Option<Queue>,
-    /// SYN cookies sent per second, all listeners of the namespace.
-    pub cookies_sent_rate: Option<f64>,
-    /// What speaks for the verdict.
-    pub evidence: Vec<Evidence>,
-    /// The first SYN of the incident.
-    pub since: MonoNs,
+/// Runs of one of tracer's kernel programs since it was loaded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProgramRuns {
+    /// The program's name in tracer's object.
+    pub program: String,
+    /// How many.
+    pub runs: u64,
+    /// How long all of them took, nanoseconds.
+    pub took: u64,
 }
 
 /// What the core hands to the reports.

@@ -132,7 +132,7 @@ impl Shown {
     /// Whether to show a connection. One that is still open has not failed.
     #[must_use]
     pub fn shows(&self, connection: &Connection) -> bool {
-        let failed = connection.outcome.is_some_and(|outcome| outcome != Outcome::Closed);
+        let failed = connection.failed();
         let has_outcome =
             connection.outcome.is_some_and(|outcome| self.outcomes.contains(&outcome));
         let slower = |limit| {

@@ -6,7 +6,7 @@ use super::Core;
 use super::config::StuckAfter;
 use super::connection::Conn;
 use super::event::MonoNs;
-use super::record::Record;
+use super::record::{OpenConnection, Record};
 use super::table::Id;
 
 const SECOND: u64 = 1_000_000_000;
@@ -100,26 +100,47 @@ impl Core {
 
 impl Core {
     /// How many connections have been in each state in which one can get stuck for longer than its
-    /// threshold; states without a threshold are left out. Goes through the whole table.
+    /// threshold; states without a threshold are left out. Goes through the whole table if any
+    /// connection is in such a state.
     #[must_use]
     pub fn stuck_by_state(&self, now: MonoNs) -> Vec<(TcpState, u64)> {
         let thresholds = &self.config.stuck_after;
-        let mut counts: Vec<_> = StuckAfter::STATES
-            .into_iter()
-            .filter_map(|state| Some((state, thresholds.of(state)?, 0)))
-            .collect();
-        for conn in self.table.iter().filter(|conn| conn.ended_at().is_none()) {
-            let doubtful = self.lost_at.is_some_and(|lost| conn.confirmed < lost);
-            if let Some((_, after, count)) =
-                counts.iter_mut().find(|(state, ..)| *state == conn.state)
-                && now.since(conn.since) >= *after
-                && !doubtful
-                && self.selected(conn)
-            {
+        let states = StuckAfter::STATES.into_iter().filter(|state| thresholds.of(*state).is_some());
+        let mut counts: Vec<_> = states.map(|state| (state, 0)).collect();
+        for conn in self.all_stuck(now) {
+            if let Some((_, count)) = counts.iter_mut().find(|(state, _)| *state == conn.state) {
                 *count += 1;
             }
         }
-        counts.into_iter().map(|(state, _, count)| (state, count)).collect()
+        counts
+    }
+
+    /// The connections that have been in such a state for longer than its threshold: the `most`
+    /// that have been there longest, these first, and how many there are in all. Goes through the
+    /// whole table if any connection is in such a state.
+    #[must_use]
+    pub fn stuck_now(&self, now: MonoNs, most: usize) -> (Vec<OpenConnection>, usize) {
+        let mut stuck: Vec<_> = self.all_stuck(now).collect();
+        let count = stuck.len();
+        stuck.sort_unstable_by_key(|conn| (conn.since, conn.cookie));
+        stuck.truncate(most);
+        let described = |conn: &Conn| conn.describe_open(now, self.cgroups.name(conn.cgroup));
+        (stuck.into_iter().map(described).collect(), count)
+    }
+
+    fn all_stuck(&self, now: MonoNs) -> impl Iterator<Item = &Conn> {
+        let thresholds = &self.config.stuck_after;
+        let any = self.stuck.watched != 0;
+        any.then(|| self.table.iter()).into_iter().flatten().filter(move |conn| {
+            thresholds.of(conn.state).is_some_and(|after| now.since(conn.since) >= after)
+                && !self.is_doubtful(conn)
+                && self.selected(conn)
+        })
+    }
+
+    /// Whether its state may have changed unseen.
+    fn is_doubtful(&self, conn: &Conn) -> bool {
+        self.lost_at.is_some_and(|lost| conn.confirmed < lost)
     }
 }
 

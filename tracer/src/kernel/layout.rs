@@ -22,13 +22,17 @@ pub struct Layout {
 /// # Errors
 /// No BTF, unreadable BTF, or a kernel without a field that nothing works without.
 pub fn read() -> Result<Layout> {
-    let btf = Btf::from_file(VMLINUX_BTF).with_context(|| {
+    from_btf(&open()?)
+}
+
+/// Opens the running kernel's BTF.
+pub(super) fn open() -> Result<Btf> {
+    Btf::from_file(VMLINUX_BTF).with_context(|| {
         format!(
             "cannot read the kernel's type information ({VMLINUX_BTF}): tracer needs a kernel \
              built with CONFIG_DEBUG_INFO_BTF=y, as distributions' kernels since 5.15 are"
         )
-    })?;
-    from_btf(&btf)
+    })
 }
 
 fn from_btf(btf: &Btf) -> Result<Layout> {

@@ -3,14 +3,17 @@
 //! aya stays behind this module.
 
 pub mod decode;
+pub mod features;
 pub mod flood;
 pub mod hooks;
 pub mod layout;
 pub mod load;
 pub mod measure;
+pub mod stats;
 pub mod syn_hook;
 mod tracefs;
 
 pub use flood::{FloodReader, FloodTables};
 pub use hooks::HookStatus;
 pub use load::{Kernel, LoadConfig};
+pub use stats::RunStats;

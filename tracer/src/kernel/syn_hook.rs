@@ -57,24 +57,41 @@ impl Kernel {
         link.map(|link| Attachment { _link: link }).map_err(|error| refusal(&error, mode))
     }
 
-    fn attach_xdp(&mut self, ifindex: u32, link: Link, mode: XdpMode) -> Result<FdLink> {
+    /// Whether the SYN hook could be attached, without doing it where that is felt: an XDP program is
+    /// loaded only, since attaching it may reset the link or switch offloads off; tcx is attached
+    /// for a moment.
+    ///
+    /// # Errors
+    /// As [`Self::attach_syn_hook`].
+    pub fn try_syn_hook(&mut self, name: &str, ifindex: u32, link: Link, mode: Mode) -> Result<()> {
+        match mode {
+            Mode::Tcx => self.attach_syn_hook(name, ifindex, link, mode).map(drop),
+            Mode::XdpNative | Mode::XdpGeneric => {
+                self.load_xdp(link).map(drop).map_err(|error| refusal(&error, mode))
+            }
+        }
+    }
+
+    /// Loads the XDP program for a link layer; its name.
+    fn load_xdp(&mut self, link: Link) -> Result<&'static str> {
         let (name, without_frags) = match link {
             Link::Ethernet => ("tracer_syn_xdp", "tracer_syn_xdp1"),
             Link::RawIp => ("tracer_syn_xdpl3", "tracer_syn_xdp1l3"),
         };
-        let name = match self.program::<Xdp>(name)?.load() {
+        match self.program::<Xdp>(name)?.load() {
             // Before 5.18 the kernel knows no BPF_F_XDP_HAS_FRAGS.
             Err(ProgramError::LoadError { io_error, .. })
                 if io_error.raw_os_error() == Some(libc::EINVAL) =>
             {
                 loaded(self.program::<Xdp>(without_frags)?.load())?;
-                without_frags
+                Ok(without_frags)
             }
-            result => {
-                loaded(result)?;
-                name
-            }
-        };
+            result => loaded(result).map(|()| name),
+        }
+    }
+
+    fn attach_xdp(&mut self, ifindex: u32, link: Link, mode: XdpMode) -> Result<FdLink> {
+        let name = self.load_xdp(link)?;
         let program: &mut Xdp = self.program(name)?;
         let id = program.attach_to_if_index(ifindex, mode)?;
         // On EINVAL aya falls back to netlink, whose attachment would outlive a killed process.

@@ -61,10 +61,29 @@ impl WallClock {
         Local(at, self.zone.to_offset(at))
     }
 
+    /// Seconds since 1970.
+    #[must_use]
+    pub fn unix_seconds(&self, at: MonoNs) -> f64 {
+        self.unix_ns(at) as f64 / 1e9
+    }
+
+    /// Nanoseconds since 1970.
+    #[must_use]
+    pub const fn unix_ns(&self, at: MonoNs) -> i128 {
+        self.offset.saturating_add(at.0 as i128)
+    }
+
+    /// Nanoseconds since 1970 as the local calendar counts them, for what is round by the local
+    /// clock.
+    #[must_use]
+    pub fn local_ns(&self, at: MonoNs) -> i128 {
+        let at = self.timestamp(at);
+        at.as_nanosecond() + i128::from(self.zone.to_offset(at).seconds()) * 1_000_000_000
+    }
+
     fn timestamp(&self, at: MonoNs) -> Timestamp {
         // Out of range only for a clock set to beyond the year 9999.
-        Timestamp::from_nanosecond(self.offset.saturating_add(i128::from(at.0)))
-            .unwrap_or(Timestamp::MAX)
+        Timestamp::from_nanosecond(self.unix_ns(at)).unwrap_or(Timestamp::MAX)
     }
 }
 
@@ -88,6 +107,31 @@ impl serde::Serialize for Utc {
 /// See [`WallClock::local`].
 #[derive(Clone, Copy, Debug)]
 pub struct Local(Timestamp, jiff::tz::Offset);
+
+impl Local {
+    /// The date, `2026-11-21`.
+    #[must_use]
+    pub fn date(&self) -> impl fmt::Display + use<> {
+        self.1.to_datetime(self.0).date()
+    }
+
+    /// The offset from UTC, `-05:00`.
+    #[must_use]
+    pub fn offset(&self) -> impl fmt::Display + use<> {
+        Offset(self.1.seconds())
+    }
+}
+
+/// See [`Local::offset`].
+struct Offset(i32);
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let minutes = self.0.abs() / 60;
+        let sign = if self.0 < 0 { '-' } else { '+' };
+        write!(f, "{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+    }
+}
 
 impl fmt::Display for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -143,7 +187,13 @@ mod tests {
         let at = MonoNs(5_000_000_000);
         assert_eq!(clock.time_of_day(at).to_string(), "22:12:44.015");
         assert_eq!(format!("{:.0}", clock.time_of_day(at)), "22:12:44");
-        assert_eq!(clock.local(at).to_string(), "2026-11-21T22:12:44.015-05:00");
+        let local = clock.local(at);
+        assert_eq!(local.to_string(), "2026-11-21T22:12:44.015-05:00");
+        assert_eq!(
+            (local.date().to_string(), local.offset().to_string()),
+            ("2026-11-21".to_owned(), "-05:00".to_owned())
+        );
+        assert_eq!(clock.local_ns(at), UTC - 5 * 3_600_000_000_000);
     }
 
     #[test]

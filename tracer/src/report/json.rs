@@ -15,11 +15,12 @@ use super::units::micros;
 use super::{Report, Scope};
 use crate::core::event::MonoNs;
 use crate::core::record::{
-    CloseInitiator, Connection, End, HandshakeSource, Host, ObservedFrom, OpenConnection, Outcome,
+    CloseInitiator, Connection, End, HandshakeSource, Host, OpenConnection, Outcome, ProgramRuns,
     Record, Role, StateChange,
 };
 
 mod alert;
+mod check;
 mod line;
 
 #[cfg(test)]
@@ -27,8 +28,8 @@ mod tests;
 
 use alert::AlertLine;
 use line::{
-    ConnectionLine, EndLine, EndedLine, HostLine, HostName, OpenLine, PhasesLine, QuantilesLine,
-    StartLine, StateLine,
+    ConnectionLine, EndLine, EndedLine, HostLine, HostName, OpenLine, PhasesLine, ProgramRunsLine,
+    QuantilesLine, StartLine, StateLine,
 };
 
 /// Reports for programs.
@@ -77,7 +78,7 @@ impl Json {
             time_start: self.clock.utc(*start),
             // An open connection has no end yet.
             time_end: outcome.is_some().then(|| self.clock.utc(*end)),
-            role: role.map(role_name),
+            role: role.map(Role::name),
             local_addr: local.ip(),
             local_port: local.port(),
             remote_addr: remote.ip(),
@@ -88,13 +89,13 @@ impl Json {
             cgroup: cgroup.as_ref().map(|cgroup| cgroup.path.as_str()),
             container: cgroup.as_ref().and_then(|cgroup| cgroup.container.as_deref()),
             handshake_us: handshake.map(micros),
-            handshake_source: handshake_source.map(source_name),
+            handshake_source: handshake_source.map(HandshakeSource::name),
             synack_rtt_us: synack_rtt.map(micros),
             syn_retransmits: *syn_retransmits,
             synack_retransmits: *synack_retransmits,
             accept_wait_us: accept_wait.map(micros),
             established_us: phases.established.map(micros),
-            close_initiator: close_initiator.map(initiator_name),
+            close_initiator: close_initiator.map(CloseInitiator::name),
             close_us: close.map(micros),
             phases_us: PhasesLine::from(phases),
             time_wait: *time_wait,
@@ -103,10 +104,7 @@ impl Json {
             bytes_received: *bytes_received,
             retransmits: *retransmits,
             rtt_us: rtt.map(micros),
-            observed_from: match observed_from {
-                ObservedFrom::Start => "start",
-                ObservedFrom::Middle => "middle",
-            },
+            observed_from: observed_from.name(),
             events_lost: *events_lost,
         }
     }
@@ -224,6 +222,7 @@ impl Report for Json {
             handshakes_failed,
             connections_evicted,
             output_dropped,
+            program_runs,
             duration,
         } = end;
         let line = EndLine {
@@ -238,6 +237,15 @@ impl Report for Json {
             handshakes_failed: *handshakes_failed,
             connections_evicted: *connections_evicted,
             output_dropped: *output_dropped,
+            program_runs: program_runs.as_ref().map(|all| {
+                all.iter()
+                    .map(|ProgramRuns { program, runs, took }| ProgramRunsLine {
+                        program,
+                        runs: *runs,
+                        took_us: micros(*took),
+                    })
+                    .collect()
+            }),
             duration_us: micros(*duration),
         };
         write_line(&line, out);
@@ -245,30 +253,6 @@ impl Report for Json {
 
     fn clock(&mut self) -> &mut WallClock {
         &mut self.clock
-    }
-}
-
-const fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Client => "client",
-        Role::Server => "server",
-    }
-}
-
-const fn source_name(source: HandshakeSource) -> &'static str {
-    match source {
-        HandshakeSource::Syn => "syn",
-        HandshakeSource::State => "state",
-        HandshakeSource::Srtt => "srtt",
-        HandshakeSource::Capture => "capture",
-    }
-}
-
-const fn initiator_name(initiator: CloseInitiator) -> &'static str {
-    match initiator {
-        CloseInitiator::Local => "local",
-        CloseInitiator::Remote => "remote",
-        CloseInitiator::Both => "both",
     }
 }
 

@@ -6,9 +6,13 @@ use bytes::BytesMut;
 use crate::core::event::MonoNs;
 use crate::core::record::{End, Host, OpenConnection, Record};
 
+pub mod check;
 pub mod clock;
 pub mod escape;
+pub mod held;
 pub mod json;
+pub mod losses;
+pub mod progress;
 pub mod start;
 pub mod terminal;
 pub mod text;
@@ -19,7 +23,9 @@ pub mod writer;
 pub(crate) mod samples;
 
 pub use clock::WallClock;
+pub use held::Held;
 pub use json::Json;
+pub use progress::Progress;
 pub use start::{Hook, Limits, Start};
 pub use terminal::Screen;
 pub use text::Text;

@@ -333,6 +333,7 @@ pub(crate) fn end() -> End {
         handshakes_failed: 4,
         connections_evicted: 0,
         output_dropped: 0,
+        program_runs: None,
         duration: 103 * S,
     }
 }

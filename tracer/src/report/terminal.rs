@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use clap::ColorChoice;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// How text is laid out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +48,17 @@ fn is_null_both_ways(fd: BorrowedFd<'_>) -> bool {
     let same = nix::sys::stat::fstat(fd).map(|stat| stat.st_rdev);
     let mode = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFL);
     null.is_ok() && null == same && mode.is_ok_and(|mode| mode & libc::O_ACCMODE == libc::O_RDWR)
+}
+
+/// Whether the terminal on stdin has hung up.
+#[must_use]
+pub fn has_gone() -> bool {
+    let stdin = io::stdin();
+    let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::empty())];
+    let ready = poll(&mut fds, PollTimeout::ZERO);
+    let [fd] = fds;
+    let bad = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    ready.is_ok() && fd.revents().is_some_and(|events| events.intersects(bad))
 }
 
 /// Columns of the terminal `output` is; 80 if it does not say.

@@ -85,6 +85,25 @@ pub const fn micros(ns: u64) -> u64 {
     rounded(ns, 1_000)
 }
 
+/// Rounded to 0.1; what is no number is null.
+#[must_use]
+pub fn rate(value: f64) -> Option<f64> {
+    in_steps(value, 10.0)
+}
+
+/// Rounded to 0.001; what is no number is null.
+#[must_use]
+pub fn ratio(value: f64) -> Option<f64> {
+    in_steps(value, 1000.0)
+}
+
+fn in_steps(value: f64, steps: f64) -> Option<f64> {
+    let scaled = (value * steps).round();
+    // Adding 0.0 turns -0.0 into 0.0.
+    let rounded = if scaled.is_finite() { scaled / steps + 0.0 } else { value };
+    rounded.is_finite().then_some(rounded)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

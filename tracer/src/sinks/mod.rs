@@ -5,6 +5,11 @@
 //! What hides records from the report (`--failed`, `--slower-than`, ...) hides them from no sink:
 //! summaries count all.
 
+#[cfg(feature = "otlp")]
+pub mod otlp;
+pub mod page;
+pub mod prometheus;
+
 use std::time::Duration;
 
 use anyhow::Result;
@@ -42,6 +47,9 @@ pub trait Sink {
     fn period(&self) -> Duration {
         Duration::from_secs(1)
     }
+
+    /// The end of the report is about to be written: whoever has the terminal gives it back.
+    fn closing(&mut self) {}
 
     /// The run is over, at most `patience` may be spent on the way out. Comes last, once.
     ///

@@ -37,10 +37,14 @@ pub fn list() -> anyhow::Result<Vec<LocalPrefix>> {
     let mut prefixes = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         // An interrupted listing is good enough: the change that interrupted it is told as well.
-        dump(NETLINK_ROUTE, Request(family as u8), &mut |answer: Answer| {
+        let listed = dump(NETLINK_ROUTE, Request(family as u8), &mut |answer: Answer| {
             prefixes.extend(answer.0);
-        })
-        .context("can't list the local addresses")?;
+        });
+        match listed {
+            // The table is made with the first address, and `lo` gets that when it comes up.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            listed => _ = listed.context("can't list the local addresses")?,
+        }
     }
     prefixes.sort_unstable();
     prefixes.dedup();

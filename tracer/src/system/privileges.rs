@@ -163,11 +163,38 @@ pub fn drop_privileges(keep: &CapsHashSet) -> anyhow::Result<()> {
     drop_in_this_thread(keep)
 }
 
+/// Whether [`drop_privileges`] would do: tried on a thread that ends with the try.
+///
+/// # Errors
+/// The kernel refuses, or no thread can be started.
+pub fn try_dropping(keep: &CapsHashSet) -> anyhow::Result<()> {
+    let keep = keep.clone();
+    let trial = std::thread::Builder::new()
+        .name("privileges".into())
+        .spawn(move || drop_in_this_thread(&keep))
+        .context("can't start a thread")?;
+    trial.join().unwrap_or_else(|_| bail!("the thread that tried it has died"))
+}
+
 /// How long to wait for threads that are ending.
 const PATIENCE_MS: u32 = 500;
 
 fn count_threads() -> anyhow::Result<usize> {
     Ok(std::fs::read_dir("/proc/self/task").context("can't count the process's threads")?.count())
+}
+
+/// For a thread that does nothing but talk to strangers: gives up every capability it has, and the
+/// priority that [`raise_priority`] gave. The process's other threads keep theirs.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn drop_all_in_this_thread() -> anyhow::Result<()> {
+    // SAFETY: takes plain numbers; on Linux who 0 is the calling thread (setpriority(2), notes).
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
+    if result != 0 {
+        log::debug!("cannot lower the priority: {}", std::io::Error::last_os_error());
+    }
+    drop_in_this_thread(&CapsHashSet::new())
 }
 
 fn drop_in_this_thread(keep: &CapsHashSet) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ const CLIENT: &[&str] = &["accept_wait_us", "container", "synack_retransmits"];
 const SERVER: &[&str] = &["container"];
 
 /// A client on host a and its accepted socket on host b that have exchanged 4 and 6 bytes.
-fn pair(lab: &Lab) -> (std::net::TcpStream, std::net::TcpStream) {
+pub(crate) fn pair(lab: &Lab) -> (std::net::TcpStream, std::net::TcpStream) {
     let listener = lab.b.listen(lab.b4_port(8080));
     let mut client = lab.a.connect(lab.b4_port(8080));
     let mut server = accept(&listener);

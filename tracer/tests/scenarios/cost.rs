@@ -34,24 +34,32 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// What one run of each program takes, nanoseconds: the median of each, and of the differences
-/// within a round.
+/// within a round, with the least and the most of those.
 struct Compared {
     pass: f64,
     hook: f64,
     more: f64,
+    spread: [f64; 2],
 }
 
 fn compare(mut round: impl FnMut(&str) -> f64) -> Compared {
     let rounds: Vec<[f64; 2]> = (0..ROUNDS).map(|_| [round(PASS), round(SYN_HOOK)]).collect();
+    let more: Vec<f64> = rounds.iter().map(|round| round[1] - round[0]).collect();
     Compared {
         pass: median(rounds.iter().map(|round| round[0]).collect()),
         hook: median(rounds.iter().map(|round| round[1]).collect()),
-        more: median(rounds.iter().map(|round| round[1] - round[0]).collect()),
+        spread: [
+            more.iter().copied().fold(f64::INFINITY, f64::min),
+            more.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        ],
+        more: median(more),
     }
 }
 
-fn print(what: &str, Compared { pass, hook, more }: &Compared) {
-    println!("{what:<58} pass {pass:>5.0}  hook {hook:>5.0}  more {more:>5.0} ns");
+fn print(what: &str, Compared { pass, hook, more, spread: [least, most] }: &Compared) {
+    println!(
+        "{what:<58} pass {pass:>5.0}  hook {hook:>5.0}  more {more:>5.0} ns ({least:.0} to {most:.0})"
+    );
 }
 
 /// A segment from host a to host b.

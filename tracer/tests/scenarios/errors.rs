@@ -1,10 +1,9 @@
 //! What can go wrong at the start: said in a sentence, with the right exit status, and no panic.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Output;
 
-use crate::support::tracer::{binary, command};
+use crate::support::tracer::{as_nobody, binary, command};
 use crate::support::{Check, Lab, Netns, Tracer, Value, pause, scenario};
 
 const CAP_NET_ADMIN: libc::c_ulong = 12;
@@ -73,24 +72,7 @@ fn unwritable_output_file() {
 #[test]
 fn not_root() {
     scenario(|lab| {
-        // Where anybody may execute it.
-        let copy = std::env::temp_dir().join(format!("tracer-copy-{}", std::process::id()));
-        std::fs::copy(binary(), &copy).expect("copy the binary");
-        let mode = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(&copy, mode).expect("chmod");
-        let mut command = lab.b.command(&copy);
-        command.args(["--duration", "2"]);
-        // SAFETY: plain system calls, after the one that enters the namespace.
-        unsafe {
-            command.pre_exec(|| {
-                nix::unistd::setgroups(&[])?;
-                nix::unistd::setgid(65_534.into())?;
-                nix::unistd::setuid(65_534.into())?;
-                Ok(())
-            });
-        }
-        let out = command.output().expect("start the tracer");
-        std::fs::remove_file(&copy).expect("tidy up");
+        let out = as_nobody(lab, &["--duration", "2"]);
         fails(&out, 1, &["root", "CAP_BPF"]);
     });
 }

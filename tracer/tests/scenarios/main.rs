@@ -15,6 +15,7 @@
 )]
 
 mod again;
+mod check;
 mod close;
 mod core_vm;
 mod cost;
@@ -27,15 +28,24 @@ mod flood_elsewhere;
 mod flood_forms;
 mod flood_none;
 mod flood_verdicts;
+mod formats;
 mod half_open;
 mod handshake;
+mod hostile;
 mod lifecycle;
 mod load;
+mod metrics;
 mod middle;
 mod netdev;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod owner;
+mod page;
+mod progress;
 mod queues;
 mod report;
 mod reset;
 mod support;
+mod top;
+mod troubleshooting;
 mod unanswered;

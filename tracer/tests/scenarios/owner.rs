@@ -3,14 +3,13 @@
 use std::io::{ErrorKind, Read as _};
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd as _, FromRawFd as _};
-use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
 use crate::support::child::set_name;
 use crate::support::raw::{ACK, FIN, RST};
 use crate::support::sock::{Talk as _, accept, connect_here, listen_here, set_option};
-use crate::support::{Check, Child, Lab, Raw, Run, Tracer, ms, pause, scenario};
+use crate::support::{Cgroup, Check, Child, Lab, Raw, Run, Tracer, ms, pause, scenario};
 
 /// A process that accepts one connection on host b, port 8080, hears it out, and closes.
 fn server(lab: &Lab, name: &str) -> Child {
@@ -304,35 +303,6 @@ fn connection_handed_to_a_forked_child() {
     });
 }
 
-/// A cgroup of the test's own, removed at the end.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn new(name: &str) -> Self {
-        let mounts = std::fs::read_to_string("/proc/self/mounts").expect("/proc/self/mounts");
-        let mount = mounts
-            .lines()
-            .map(|line| line.split(' ').collect::<Vec<_>>())
-            .find(|fields| fields.get(2) == Some(&"cgroup2"))
-            .and_then(|fields| fields.get(1).map(PathBuf::from))
-            .expect("no cgroup2 is mounted");
-        let path = mount.join(name);
-        std::fs::create_dir(&path).expect("make a cgroup");
-        Self(path)
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        for _ in 0..100 {
-            if std::fs::remove_dir(&self.0).is_ok() {
-                return;
-            }
-            pause(20);
-        }
-    }
-}
-
 /// Runs a server in a cgroup of this name and returns the records.
 fn server_in_cgroup(lab: &Lab, name: &str) -> Run {
     let (tracer, server, _cgroup) = cgroup_connection(lab, name, &[]);
@@ -341,10 +311,10 @@ fn server_in_cgroup(lab: &Lab, name: &str) -> Run {
 }
 
 /// One connection to a server in a cgroup of this name, from a client outside.
-fn cgroup_connection(lab: &Lab, name: &str, args: &[&str]) -> (Tracer, Child, Cgroup) {
+pub(crate) fn cgroup_connection(lab: &Lab, name: &str, args: &[&str]) -> (Tracer, Child, Cgroup) {
     let cgroup = Cgroup::new(name);
     let tracer = Tracer::start(lab, args);
-    let (addr, procs) = (lab.b4_port(8080), cgroup.0.join("cgroup.procs"));
+    let (addr, procs) = (lab.b4_port(8080), cgroup.path().join("cgroup.procs"));
     let mut server = Child::start(&lab.b, "in-a-cgroup", move |control| {
         std::fs::write(procs, "0").expect("join the cgroup");
         let listener = listen_here(addr, 16, |_| ());

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tracer::system::interfaces::{self, Change, Watch};
+use tracer::system::local_addresses;
 use tracer_common::packet::Link;
 
 use crate::support::{Netns, run_script};
@@ -105,4 +106,17 @@ fn messages_that_the_kernel_dropped_are_made_up_for() {
             assert!(watch.relisted() > 0, "the kernel dropped nothing: nothing was tested");
         });
     });
+}
+
+#[test]
+fn a_namespace_without_any_address_has_an_empty_list_of_them() {
+    let netns = Netns::new();
+    let (bare, up) = netns.within(|| {
+        let up = local_addresses::list().unwrap();
+        // This thread's own, where not even `lo` is up.
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        (local_addresses::list().unwrap(), up)
+    });
+    assert_eq!(bare, []);
+    assert!(up.contains(&("127.0.0.1".parse().unwrap(), 32)), "{up:?}");
 }

@@ -39,13 +39,22 @@ enum Step {
     Readme,
     /// The real binary against real sockets, as root
     Integration,
+    /// The packages: made of the release binary, installed aside, and used
+    Package,
     /// A core set of them on older kernels
     Vm,
 }
 
 impl Step {
-    const ALL: [Self; 6] =
-        [Self::Fmt, Self::Clippy, Self::Unit, Self::Readme, Self::Integration, Self::Vm];
+    const ALL: [Self; 7] = [
+        Self::Fmt,
+        Self::Clippy,
+        Self::Unit,
+        Self::Readme,
+        Self::Integration,
+        Self::Package,
+        Self::Vm,
+    ];
 
     fn title(self) -> &'static str {
         match self {
@@ -54,6 +63,7 @@ impl Step {
             Self::Unit => "unit tests",
             Self::Readme => "README's commands and flags",
             Self::Integration => "integration tests, as root",
+            Self::Package => "packages, installed and used",
             Self::Vm => "older kernels in virtual machines",
         }
     }
@@ -65,6 +75,7 @@ impl Step {
             Self::Unit => steps::unit(),
             Self::Readme => steps::readme(),
             Self::Integration => steps::integration(),
+            Self::Package => steps::package(consent),
             Self::Vm => steps::vm(consent),
         }
     }
@@ -88,6 +99,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<std::process::ExitCode> {
     let mut wanted = Vec::new();
     if chosen.contains(&Step::Integration) {
         wanted.extend_from_slice(tools::FOR_TESTS);
+    }
+    if chosen.contains(&Step::Package) {
+        wanted.extend_from_slice(tools::FOR_DIST);
+        wanted.extend_from_slice(tools::FOR_PACKAGES);
     }
     if chosen.contains(&Step::Vm) {
         wanted.extend_from_slice(tools::FOR_VMS);
@@ -165,7 +180,7 @@ mod tests {
     #[test]
     fn by_default_everything_runs_in_order() {
         assert_eq!(chosen(&[], false), Step::ALL);
-        assert_eq!(chosen(&[], true).len(), 5);
+        assert_eq!(chosen(&[], true).len(), 6);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What each step of `cargo xtask test` does.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use super::counts::Counts;
 use crate::build::cargo;
 use crate::readme::{self, Known};
 use crate::toolchain::{Toolchain, checkers};
-use crate::{Consent, build, shell, vm, workspace};
+use crate::{Consent, build, dist, shell, vm, workspace};
 
 /// Integration tests wait more than they compute, but their timing suffers when more of them run
 /// at once than there are cores; two are what CI has.
 const TEST_THREADS: &str = "--test-threads=2";
 
 /// A whole test binary that takes longer hangs.
-const TEST_LIMIT: Duration = Duration::from_secs(15 * 60);
+const TEST_LIMIT: Duration = Duration::from_secs(25 * 60);
 
 pub(super) fn fmt() -> anyhow::Result<Counts> {
     check(cargo().args(["fmt", "--all", "--check"]), "`cargo fmt --all` puts it right")
@@ -77,34 +77,57 @@ pub(super) fn readme() -> anyhow::Result<Counts> {
 
 pub(super) fn integration() -> anyhow::Result<Counts> {
     let binary = build::release()?;
-    let executables = test_executables()?;
+    let mut executables = test_executables()?;
+    executables.retain(|(name, _)| name != PACKAGE_TESTS);
     if executables.is_empty() {
         bail!("there is nothing in tracer/tests");
     }
     let mut counts = Counts::default();
-    for (name, path) in executables {
-        println!("==> tracer/tests/{name}");
-        // sudo clears the environment: what the tests need is said again.
-        let mut command = shell::as_root("timeout")?;
-        command
-            .args(shell::limit_args(TEST_LIMIT))
-            .arg("env")
-            .arg(format!("TRACER_BIN={}", binary.display()))
-            .arg("RUST_BACKTRACE=1");
-        for (name, value) in std::env::vars() {
-            if matches!(name.as_str(), "CI" | "RUST_LOG") || name.starts_with("TRACER_TEST_") {
-                command.arg(format!("{name}={value}"));
-            }
-        }
-        let path_variable = std::env::join_paths(shell::search_path())?;
-        command.arg(format!("PATH={}", path_variable.to_string_lossy()));
-        command.arg(&path).arg(TEST_THREADS).current_dir(workspace::root().join("tracer"));
-        counts += counted(&mut command)?;
+    for executable in &executables {
+        counts += counted(&mut harness(executable, ("TRACER_BIN", &binary))?)?;
         if counts.failed > 0 {
             break;
         }
     }
     some(counts)
+}
+
+/// Packages of the binary that the other tests have built and tried: the one that is optimised as a
+/// whole would take minutes more.
+pub(super) fn package(consent: Consent) -> anyhow::Result<Counts> {
+    dist::prepare(consent)?;
+    dist::make(dist::Profile::Release)?;
+    let executables = test_executables()?;
+    let executable = executables.iter().find(|(name, _)| name == PACKAGE_TESTS);
+    let executable = executable.with_context(|| format!("no tracer/tests/{PACKAGE_TESTS}"))?;
+    some(counted(&mut harness(executable, ("TRACER_PACKAGES", &dist::out_dir()))?)?)
+}
+
+/// The integration tests that need packages.
+const PACKAGE_TESTS: &str = "package";
+
+/// A test executable as root, told where what it tests is.
+fn harness(
+    (name, path): &(String, PathBuf),
+    (variable, tested): (&str, &Path),
+) -> anyhow::Result<Command> {
+    println!("==> tracer/tests/{name}");
+    // sudo clears the environment: what the tests need is said again.
+    let mut command = shell::as_root("timeout")?;
+    command
+        .args(shell::limit_args(TEST_LIMIT))
+        .arg("env")
+        .arg(format!("{variable}={}", tested.display()))
+        .arg("RUST_BACKTRACE=1");
+    for (name, value) in std::env::vars() {
+        if matches!(name.as_str(), "CI" | "RUST_LOG") || name.starts_with("TRACER_TEST_") {
+            command.arg(format!("{name}={value}"));
+        }
+    }
+    let path_variable = std::env::join_paths(shell::search_path())?;
+    command.arg(format!("PATH={}", path_variable.to_string_lossy()));
+    command.arg(path).arg(TEST_THREADS).current_dir(workspace::root().join("tracer"));
+    Ok(command)
 }
 
 pub(super) fn vm(consent: Consent) -> anyhow::Result<Counts> {

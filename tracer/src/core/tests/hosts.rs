@@ -1,5 +1,7 @@
 //! Figures per remote host.
 
+use std::net::IpAddr;
+
 use super::world::*;
 use crate::core::record::Host;
 
@@ -153,4 +155,43 @@ fn of_two_as_busy_the_one_that_fails_more_comes_first() {
     let hosts = world.core.hosts(world.now());
     let rows: Vec<_> = hosts.iter().map(|row| (row.connections, row.failed)).collect();
     assert_eq!(rows, [(2, 2), (2, 1)]);
+}
+
+#[test]
+fn hosts_come_in_the_order_asked_for() {
+    use crate::core::HostOrder;
+    let mut world = World::with(|config| config.top_hosts = 1);
+    let mut n = 0;
+    for (host, count, handshake, errno) in [
+        ("10.0.0.2", 1, 9 * MS, 0),
+        ("10.0.0.3", 3, MS, libc::ETIMEDOUT),
+        ("10.0.0.4", 2, 4 * MS, 0),
+    ] {
+        for _ in 0..count {
+            n += 1;
+            connection(&mut world, n, host, handshake, MS, errno);
+        }
+    }
+    let ranked = |order, ascending, most| {
+        let ranked = world.core.ranked_hosts(world.now(), order, ascending, most, |_| true);
+        let last = |host: IpAddr| host.to_string().chars().last().expect("an address");
+        let hosts: String = ranked.rows.iter().filter_map(|row| row.host).map(last).collect();
+        (hosts, ranked.more)
+    };
+    let of = |order| ranked(order, false, 9).0;
+    assert_eq!(of(HostOrder::Connections), "342");
+    // errno is not what tells a close; what the others share, their connections decide.
+    assert_eq!(of(HostOrder::Failed).chars().next(), Some('3'));
+    assert_eq!(of(HostOrder::HandshakeP99), "243");
+    assert_eq!(of(HostOrder::Address), "432");
+    assert_eq!(ranked(HostOrder::Address, true, 9).0, "234");
+    assert_eq!(ranked(HostOrder::HandshakeP50, true, 2), ("34".to_owned(), 1));
+    let some = world.core.ranked_hosts(world.now(), HostOrder::Connections, false, 9, |host| {
+        host.to_string() == "10.0.0.4"
+    });
+    assert_eq!((some.rows.len(), some.more, some.others), (1, 0, None));
+    let detail = world.core.host(some.rows[0].host.expect("a host"), world.now()).expect("kept");
+    assert_eq!(detail.row, some.rows[0]);
+    assert_eq!(detail.handshake.steps[8], 2, "{detail:?}");
+    assert_eq!(world.core.host("10.9.9.9".parse().expect("an address"), world.now()), None);
 }

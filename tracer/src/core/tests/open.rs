@@ -460,3 +460,23 @@ fn a_repeated_syn_that_looks_like_the_first_gives_no_time() {
     // A repeated SYN asks for another SYN-ACK at once.
     assert_eq!(server(20 * MS, 1, 1), (Some(20 * MS), Some(1)));
 }
+
+#[test]
+fn the_oldest_open_connections_of_a_host_are_listed() {
+    let mut world = World::new();
+    for (n, remote) in ["10.0.0.2:1", "10.0.0.3:1", "10.0.0.2:2", "10.0.0.2:3"].iter().enumerate() {
+        let n = n as u64;
+        let mut sock = Sock::new(n + 1, "10.0.0.1:8080", remote, SynRecv);
+        world.at(n * SECOND).establish(&mut sock, MS);
+    }
+    let host: std::net::IpAddr = "10.0.0.2".parse().expect("an address");
+    let list = |most| {
+        let of = |_, remote: std::net::SocketAddr, _| remote.ip() == host;
+        let (open, count) = world.core.open_of(time(9 * SECOND), most, of);
+        let ports: Vec<_> = open.iter().map(|open| open.connection.remote.port()).collect();
+        (ports, count)
+    };
+    assert_eq!(list(9), (vec![1, 2, 3], 3));
+    assert_eq!(list(2), (vec![1, 2], 3));
+    assert_eq!(list(0), (vec![], 3));
+}

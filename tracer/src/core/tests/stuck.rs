@@ -44,8 +44,14 @@ fn those_that_are_stuck_now_are_counted_by_state() {
     };
     assert_eq!(waiting(&world, 60), Some(0));
     assert_eq!(waiting(&world, 61), Some(1));
+    let (now, count) = world.core.stuck_now(time(61 * SECOND), 9);
+    assert_eq!((now.len(), count, now[0].state), (1, 1, CloseWait));
+    assert_eq!(now[0].in_state, 60 * SECOND);
+    assert_eq!(world.core.stuck_now(time(61 * SECOND), 0), (Vec::new(), 1));
+    assert_eq!(world.core.stuck_now(time(60 * SECOND), 9), (Vec::new(), 0));
     world.at(70 * SECOND).go(&mut sock, LastAck);
     assert_eq!(waiting(&world, 71), Some(0));
+    assert_eq!(world.core.stuck_now(time(71 * SECOND), 9), (Vec::new(), 0));
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
-use crate::core::record::{Alert, AlertEvent, Evidence, Queue, Severity, TopSource};
+use crate::core::record::{Alert, Evidence, Queue, Severity, TopSource};
 use crate::report::clock::{Utc, WallClock};
+use crate::report::units::{rate, ratio};
 
 #[derive(Serialize)]
 pub(super) struct AlertLine<'a> {
@@ -80,11 +81,7 @@ impl<'a> AlertLine<'a> {
         Self {
             kind: if verdict.is_flood() { "flood" } else { "notice" },
             time: clock.utc(*at),
-            event: match event {
-                AlertEvent::Start => "start",
-                AlertEvent::Update => "update",
-                AlertEvent::End => "end",
-            },
+            event: event.name(),
             netns: *netns,
             interfaces,
             listener: listener.map(ListenerLine::from),
@@ -128,21 +125,4 @@ impl From<&Evidence> for EvidenceLine {
         // Rates, counts and shares alike: three places hold the smallest of them.
         Self { metric, value: ratio(*value), threshold: threshold.and_then(ratio) }
     }
-}
-
-/// Rounded to 0.1; what is no number is null.
-fn rate(value: f64) -> Option<f64> {
-    rounded(value, 10.0)
-}
-
-/// Rounded to 0.001; what is no number is null.
-fn ratio(value: f64) -> Option<f64> {
-    rounded(value, 1000.0)
-}
-
-fn rounded(value: f64, steps: f64) -> Option<f64> {
-    let scaled = (value * steps).round();
-    // Adding 0.0 turns -0.0 into 0.0.
-    let rounded = if scaled.is_finite() { scaled / steps + 0.0 } else { value };
-    rounded.is_finite().then_some(rounded)
 }

@@ -178,7 +178,14 @@ impl From<Quantiles> for QuantilesLine {
 }
 
 #[derive(Serialize)]
-pub(super) struct EndLine {
+pub(super) struct ProgramRunsLine<'a> {
+    pub(super) program: &'a str,
+    pub(super) runs: u64,
+    pub(super) took_us: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct EndLine<'a> {
     #[serde(rename = "type")]
     pub(super) kind: &'static str,
     pub(super) connections: u64,
@@ -191,5 +198,8 @@ pub(super) struct EndLine {
     pub(super) handshakes_failed: u64,
     pub(super) connections_evicted: u64,
     pub(super) output_dropped: u64,
+    /// Left out where nobody asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) program_runs: Option<Vec<ProgramRunsLine<'a>>>,
     pub(super) duration_us: u64,
 }

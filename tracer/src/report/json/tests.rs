@@ -277,6 +277,15 @@ fn the_end() {
 }
 
 #[test]
+fn runs_of_programs_are_in_the_end_if_they_were_counted() {
+    let runs = ProgramRuns { program: "tracer_state".to_owned(), runs: 12, took: 3_456_999 };
+    let end = End { program_runs: Some(vec![runs]), ..samples::end() };
+    let line = rendered(|json, out| json.end(&end, out));
+    let runs = r#""program_runs":[{"program":"tracer_state","runs":12,"took_us":3457}]"#;
+    assert!(line.contains(runs), "{line}");
+}
+
+#[test]
 fn the_start() {
     let start = Start {
         limits: Limits {

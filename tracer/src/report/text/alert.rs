@@ -12,7 +12,7 @@ use crate::report::units::Human;
 /// Top sources named on a terminal; a program gets them all.
 const SOURCES_SHOWN: usize = 5;
 /// Share of the SYNs below which a source is not named to people.
-const SHARE_SHOWN: f64 = 0.01;
+pub(crate) const SHARE_SHOWN: f64 = 0.01;
 /// How far what belongs to an alert stands in.
 const INDENT: usize = 4;
 
@@ -103,6 +103,10 @@ impl Text {
                  now",
                 number(*syn_rate)
             ),
+            // Some begin when they are told: there is no time yet in which to count.
+            AlertEvent::Start if at == since => {
+                format!("{} {what}/s, since {since_when:.0}", number(*syn_rate))
+            }
             AlertEvent::Start | AlertEvent::Update => format!(
                 "{} {what}/s, {syn_count} in {lasted}, since {since_when:.0}",
                 number(*syn_rate)
@@ -181,7 +185,7 @@ const fn event(event: AlertEvent) -> &'static str {
 }
 
 /// The verdict in plain words.
-const fn meaning(verdict: Verdict) -> &'static str {
+pub(crate) const fn meaning(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Spoofed => {
             "SYN flood with forged sources: each sends a SYN or two and never comes back"
@@ -209,7 +213,7 @@ const fn meaning(verdict: Verdict) -> &'static str {
 }
 
 /// The severity in plain words.
-const fn weight(severity: Severity) -> &'static str {
+pub(crate) const fn weight(severity: Severity) -> &'static str {
     match severity {
         Severity::Suspected => "tracer's own counts say so",
         Severity::Confirmed => "the kernel's figures say so, too",
@@ -228,7 +232,7 @@ fn figure(Evidence { metric, value, threshold }: &Evidence) -> String {
 }
 
 /// Three figures or all before the point; what is no number is `-`.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     if !value.is_finite() {
         return "-".to_owned();
     }
@@ -241,7 +245,8 @@ fn number(value: f64) -> String {
     format!("{:.places$}", value + 0.0)
 }
 
-fn percent(share: f64) -> String {
+/// A share of 1 in percent; what is no number is `-`.
+pub(crate) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if !percent.is_finite() {
         "-".to_owned()
@@ -309,6 +314,14 @@ mod tests {
         );
         let backscatter = Alert { verdict: Verdict::Backscatter, ..samples::notice() };
         assert!(shown(Some(80), false, backscatter).contains("100 SYN-ACK/s, 200 in"));
+    }
+
+    #[test]
+    fn what_begins_now_has_no_count_yet() {
+        let notice = samples::notice();
+        let now = Alert { since: notice.at, syn_count: 0, ..notice };
+        let shown = shown(Some(80), false, now);
+        assert!(shown.contains("\n    100 SYN/s, since 03:12:44\n"), "{shown}");
     }
 
     #[test]

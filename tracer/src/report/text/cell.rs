@@ -19,12 +19,12 @@ macro_rules! cell {
 pub(super) use cell;
 
 /// Nanoseconds, or `-`.
-pub(super) fn duration(ns: Option<u64>, out: &mut String) {
+pub(crate) fn duration(ns: Option<u64>, out: &mut String) {
     value(ns.map(Human), out);
 }
 
 /// From the beginning to the end; `>` where the beginning was not seen.
-pub(super) fn life(connection: &Connection, out: &mut String) {
+pub(crate) fn life(connection: &Connection, out: &mut String) {
     if connection.observed_from == ObservedFrom::Middle {
         out.push('>');
     }
@@ -32,7 +32,7 @@ pub(super) fn life(connection: &Connection, out: &mut String) {
 }
 
 /// Anything that may be unknown.
-pub(super) fn value(value: Option<impl std::fmt::Display>, out: &mut String) {
+pub(crate) fn value(value: Option<impl std::fmt::Display>, out: &mut String) {
     match value {
         Some(value) => cell!(out, "{value}"),
         None => out.push('-'),
@@ -40,7 +40,7 @@ pub(super) fn value(value: Option<impl std::fmt::Display>, out: &mut String) {
 }
 
 /// `comm/pid` in at most `width` columns: the pid is never cut, the name is with a `…`.
-pub(super) fn process(owner: Option<&Owner>, width: usize, out: &mut String) {
+pub(crate) fn process(owner: Option<&Owner>, width: usize, out: &mut String) {
     let Some(owner) = owner else {
         out.push('-');
         return;
@@ -73,7 +73,7 @@ fn shorten_end(out: &mut String, from: usize, width: usize) {
 
 /// `addr:port`, IPv6 in brackets, in at most `width` columns: the port is never cut, an address is
 /// in its middle. `None`: as long as it takes.
-pub(super) fn endpoint(endpoint: SocketAddr, width: Option<usize>, out: &mut String) {
+pub(crate) fn endpoint(endpoint: SocketAddr, width: Option<usize>, out: &mut String) {
     let from = out.len();
     cell!(out, "{endpoint}");
     let (Some(width), IpAddr::V6(addr)) = (width, endpoint.ip()) else {
@@ -99,7 +99,7 @@ pub(super) fn endpoint(endpoint: SocketAddr, width: Option<usize>, out: &mut Str
 }
 
 /// The direction of the first SYN: `→` from this host, `←` to it.
-pub(super) const fn arrow(role: Option<Role>) -> &'static str {
+pub(crate) const fn arrow(role: Option<Role>) -> &'static str {
     match role {
         Some(Role::Client) => "→",
         Some(Role::Server) => "←",
@@ -109,7 +109,7 @@ pub(super) const fn arrow(role: Option<Role>) -> &'static str {
 
 /// How it ended, in at most nine columns: an arrow for who closed first or sent the RST, a word,
 /// and a `!` if events of the connection were lost.
-pub(super) fn end(connection: &Connection, out: &mut String) {
+pub(crate) fn end(connection: &Connection, out: &mut String) {
     let arrow = end_arrow(connection);
     let word = outcome_word(connection.outcome);
     match (arrow, connection.events_lost) {

@@ -14,8 +14,9 @@ use crate::core::record::{
     StateChange,
 };
 
-mod alert;
-mod cell;
+pub(crate) mod alert;
+pub(crate) mod cell;
+mod check;
 mod layout;
 mod line;
 mod notice;
@@ -25,7 +26,10 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use alert::{number, percent};
+pub use check::check;
 pub use notice::start_notice;
+pub(crate) use notice::wrap;
 
 use layout::Layout;
 use line::Line;

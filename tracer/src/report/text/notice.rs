@@ -81,7 +81,7 @@ fn list<'a>(
 
 /// Breaks `text` at blanks into lines of at most `width` columns; all but the first are indented.
 /// A word longer than a line is broken where it must.
-pub(super) fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
     let width = width.max(indent + 1);
     let mut lines = Vec::new();
     let leading = text.len() - text.trim_start_matches(' ').len();

@@ -9,7 +9,8 @@ use unicode_width::UnicodeWidthStr;
 use super::cell::{self, cell};
 use super::notice::wrap;
 use super::*;
-use crate::core::record::Quantiles;
+use crate::core::record::{ProgramRuns, Quantiles};
+use crate::report::losses::{losses, unparsed};
 use crate::report::units::Human;
 
 /// Open connections listed on a terminal; a program gets them all.
@@ -385,15 +386,16 @@ pub(super) fn end(text: &Text, end: &End, out: &mut BytesMut) {
     let End {
         connections,
         open,
-        events,
-        events_lost,
         syns,
         syns_repeated,
-        syns_unparsed,
         handshakes_failed,
-        connections_evicted,
         output_dropped,
+        program_runs,
         duration,
+        events: _,
+        events_lost: _,
+        syns_unparsed: _,
+        connections_evicted: _,
     } = end;
     let color = text.screen.color;
     let width = text.screen.width.unwrap_or(usize::MAX);
@@ -420,25 +422,8 @@ pub(super) fn end(text: &Text, end: &End, out: &mut BytesMut) {
         cell!(totals, " ({repeated} repeated)");
     }
     put(&totals, HEADER);
-    if *events_lost > 0 {
-        let all = events.saturating_add(*events_lost);
-        put(
-            &format!(
-                "LOST {events_lost} of {all} events: the ring buffer was full. Connections they \
-                 belonged to are marked or missing; a larger --ring-size helps."
-            ),
-            ALARM,
-        );
-    }
-    if *connections_evicted > 0 {
-        put(
-            &format!(
-                "FORGOT {connections_evicted} open connection{}: there were more than \
-                 --max-connections.",
-                plural(*connections_evicted)
-            ),
-            ALARM,
-        );
+    for loss in losses(end) {
+        put(&loss, ALARM);
     }
     if *output_dropped > 0 {
         put(
@@ -450,13 +435,19 @@ pub(super) fn end(text: &Text, end: &End, out: &mut BytesMut) {
             ALARM,
         );
     }
-    if let Some(unparsed @ 1..) = syns_unparsed {
-        put(
-            &format!(
-                "{unparsed} TCP packet{} could not be parsed (fragments, or malformed).",
-                plural(*unparsed)
-            ),
-            PLAIN,
-        );
+    if let Some(sentence) = unparsed(end) {
+        put(&sentence, PLAIN);
+    }
+    if let Some(programs) = program_runs {
+        let each: Vec<_> = programs
+            .iter()
+            .filter(|program| program.runs > 0)
+            .map(|ProgramRuns { program, runs, took }| {
+                format!("{program} {runs} × {}ns", took / runs)
+            })
+            .collect();
+        let total = Human(programs.iter().map(|program| program.took).sum());
+        let each = if each.is_empty() { "none ran".to_owned() } else { each.join(", ") };
+        put(&format!("Kernel programs: {total} in all; {each}"), PLAIN);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::core::record::ProgramRuns;
 use crate::report::samples::{self, MS, S};
 
 fn text(width: Option<usize>, color: bool) -> Text {
@@ -267,6 +268,18 @@ fn losses_are_said_loudly() {
            count them.\n\
          2 TCP packets could not be parsed (fragments, or malformed).\n"
     );
+}
+
+#[test]
+fn kernel_programs_say_what_they_cost_if_it_was_counted() {
+    let runs = |program: &str, runs, took| ProgramRuns { program: program.to_owned(), runs, took };
+    let all = vec![runs("tracer_accept2", 0, 0), runs("tracer_state", 2000, 3 * MS)];
+    let end = End { program_runs: Some(all), ..samples::end() };
+    let shown = rendered(None, |text, out| text.end(&end, out));
+    let last = shown.lines().last().unwrap();
+    assert_eq!(last, "Kernel programs: 3.0ms in all; tracer_state 2000 × 1500ns");
+    let end = End { program_runs: Some(Vec::new()), ..samples::end() };
+    assert!(rendered(None, |text, out| text.end(&end, out)).ends_with("none ran\n"));
 }
 
 #[test]

@@ -44,6 +44,11 @@ impl Control {
 
 /// Names the calling thread; of a forked process, the process.
 pub(crate) fn set_name(name: &str) {
+    set_raw_name(name.as_bytes());
+}
+
+/// The same with any bytes but NUL.
+pub(crate) fn set_raw_name(name: &[u8]) {
     let name = std::ffi::CString::new(name).expect("a name");
     // SAFETY: the kernel copies at most 16 bytes of a NUL-terminated string.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };

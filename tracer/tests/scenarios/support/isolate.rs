@@ -29,6 +29,21 @@ pub(crate) fn scenario<F: FnOnce(&Lab)>(body: F) {
     outside(name_of::<F>(), Duration::from_secs(60));
 }
 
+/// Runs a scenario in a lab with addresses for documentation, beside others.
+#[track_caller]
+pub(crate) fn documented<F: FnOnce(&Lab)>(body: F) {
+    if inside() {
+        return body(&Lab::of_documentation());
+    }
+    let _guard = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+    outside(name_of::<F>(), Duration::from_secs(60));
+}
+
+/// The test whose scenario this process runs, as the test harness knows it.
+pub(crate) fn this_test() -> String {
+    std::env::var(INSIDE).expect("no scenario runs here")
+}
+
 /// Runs a scenario that needs the machine's full speed: nothing else of this run beside it.
 #[track_caller]
 pub(crate) fn alone<F: FnOnce(&Lab)>(body: F) {

@@ -15,24 +15,31 @@ pub(crate) struct Lab {
     pub(crate) a: Netns,
     /// Host b.
     pub(crate) b: Netns,
-    net: (u8, u8),
+    /// The first three bytes of its IPv4 addresses.
+    net: [u8; 3],
 }
 
 impl Lab {
     /// Makes the lab. One process makes one: its addresses come from its pid.
     pub(crate) fn new() -> Self {
+        let pid = std::process::id();
+        let byte = |n: u32| u8::try_from(n).unwrap_or(0);
+        Self::in_net([10, 64 + byte(pid / 256 % 128), byte(pid % 256)])
+    }
+
+    /// A lab with addresses for documentation (RFC 5737), always the same: whoever runs the tracer
+    /// in it asks for this namespace alone.
+    pub(crate) fn of_documentation() -> Self {
+        Self::in_net([192, 0, 2])
+    }
+
+    fn in_net(net: [u8; 3]) -> Self {
         assert!(
             nix::unistd::geteuid().is_root(),
             "these tests make network namespaces and load BPF programs: run them as root \
              (`cargo xtask test` does)"
         );
-        let pid = std::process::id();
-        let byte = |n: u32| u8::try_from(n).unwrap_or(0);
-        let lab = Self {
-            a: Netns::new(),
-            b: Netns::new(),
-            net: (64 + byte(pid / 256 % 128), byte(pid % 256)),
-        };
+        let lab = Self { a: Netns::new(), b: Netns::new(), net };
         lab.cable();
         lab
     }
@@ -66,11 +73,12 @@ impl Lab {
     }
 
     fn host4(&self, host: u8) -> Ipv4Addr {
-        Ipv4Addr::new(10, self.net.0, self.net.1, host)
+        let [x, y, z] = self.net;
+        Ipv4Addr::new(x, y, z, host)
     }
 
     fn host6(&self, host: u16) -> Ipv6Addr {
-        let (x, y) = (u16::from(self.net.0), u16::from(self.net.1));
+        let (x, y) = (u16::from(self.net[1]), u16::from(self.net[2]));
         Ipv6Addr::new(0xfd00, x, y, 0, 0, 0, 0, host)
     }
 
@@ -96,7 +104,7 @@ impl Lab {
 
     /// An IPv4 address of a network behind host b.
     pub(crate) fn inner4(&self, host: u8) -> Ipv4Addr {
-        Ipv4Addr::new(10, self.net.0 - 64, self.net.1, host)
+        Ipv4Addr::new(10, self.net[1].wrapping_sub(64), self.net[2], host)
     }
 
     /// Gives host a so many addresses more (100 at most), for a crowd.

@@ -52,8 +52,9 @@ pub(crate) fn run(lab: &Lab, total: usize, clients: usize) {
         }
     });
     // On a busy machine a server's thread may be late to close.
+    let left = "ss -Htn ( sport = :8080 or dport = :8080 )";
     wait_until("all connections are closed", Duration::from_secs(30), || {
-        [&lab.a, &lab.b].into_iter().all(|ns| ns.sh("ss -Htn").is_empty())
+        [&lab.a, &lab.b].into_iter().all(|ns| ns.sh(left).is_empty())
     });
 }
 

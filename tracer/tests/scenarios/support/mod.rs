@@ -2,20 +2,29 @@
 //! child process, and the checks of its records.
 
 pub(crate) mod alert;
+pub(crate) mod browser;
 pub(crate) mod capture;
+pub(crate) mod cgroup;
 pub(crate) mod child;
 pub(crate) mod container;
 pub(crate) mod counters;
 pub(crate) mod crowd;
 pub(crate) mod expect;
 pub(crate) mod flood;
+pub(crate) mod hostile;
 pub(crate) mod isolate;
 pub(crate) mod lab;
 pub(crate) mod load;
 pub(crate) mod netns;
+#[cfg(feature = "otlp")]
+pub(crate) mod otlp;
+pub(crate) mod page;
 pub(crate) mod patient;
 pub(crate) mod raw;
+pub(crate) mod scrape;
 pub(crate) mod sock;
+pub(crate) mod terminal;
+pub(crate) mod tmux;
 pub(crate) mod tracer;
 pub(crate) mod wire;
 
@@ -23,11 +32,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) use capture::Capture;
+pub(crate) use cgroup::Cgroup;
 pub(crate) use child::Child;
 pub(crate) use expect::Check;
-pub(crate) use isolate::{alone, scenario};
+pub(crate) use isolate::{alone, documented, scenario};
 pub(crate) use lab::Lab;
 pub(crate) use netns::Netns;
+pub(crate) use page::Shown;
 pub(crate) use raw::{Raw, RawConn};
 pub(crate) use serde_json::Value;
 pub(crate) use tracer::{Run, Tracer};

@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -27,6 +28,27 @@ pub(crate) fn command(ns: &Netns, args: &[&str]) -> Command {
     let mut command = ns.command(binary());
     command.args(args).stdin(Stdio::null());
     command
+}
+
+/// The binary where anybody may run it, as nobody.
+pub(crate) fn as_nobody(lab: &Lab, args: &[&str]) -> Output {
+    let copy = std::env::temp_dir().join(format!("tracer-copy-{}", unique()));
+    std::fs::copy(binary(), &copy).expect("copy the binary");
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+    let mut command = lab.b.command(&copy);
+    command.args(args);
+    // SAFETY: plain system calls, after the one that enters the namespace.
+    unsafe {
+        command.pre_exec(|| {
+            nix::unistd::setgroups(&[])?;
+            nix::unistd::setgid(65_534.into())?;
+            nix::unistd::setuid(65_534.into())?;
+            Ok(())
+        });
+    }
+    let output = command.output().expect("start the tracer");
+    std::fs::remove_file(&copy).expect("tidy up");
+    output
 }
 
 #[derive(Default)]
@@ -229,7 +251,9 @@ impl Tracer {
             reader.join().expect("the reader of stderr");
         }
         self.done = true;
-        Run { records: self.records(), stderr: self.stderr(), status: status.expect("a status") }
+        let lines = self.lines().whole.join("\n");
+        let status = status.expect("a status");
+        Run { records: self.records(), lines, stderr: self.stderr(), status }
     }
 }
 
@@ -259,6 +283,8 @@ impl Drop for Tracer {
 pub(crate) struct Run {
     /// Every record in order.
     pub(crate) records: Vec<Value>,
+    /// The same as it was written.
+    pub(crate) lines: String,
     /// Notices.
     pub(crate) stderr: String,
     /// How it ended.

@@ -76,8 +76,8 @@ impl FloodReader {
         let words: SetWords = std::array::from_fn(|word| memory.u32(at + 4 * word));
         // SAFETY: a set is made of aligned words, all of whose values are valid.
         let mut copy: Set = unsafe { std::mem::transmute(words) };
-        // The fourth newcomer to a full set is let in.
-        let set = (SAMPLE - 1).wrapping_sub(self.epoch);
+        // Of the first four newcomers to this one, once it is full, the fourth is let in.
+        let set = 3;
         // As good as a hash: no two of a test's sources have the same.
         let tag = (addr[1] >> 32) as u32;
         for _ in 0..times {

@@ -1,0 +1,82 @@
+//! A report whose stream is kept back: while the live view has the terminal, only the summary of the
+//! whole run is written, at its end.
+
+use bytes::BytesMut;
+
+use super::{Report, Scope, Start, WallClock};
+use crate::core::event::MonoNs;
+use crate::core::record::{End, Host, OpenConnection, Record};
+
+/// Passes the summary at the end on, and nothing before.
+pub struct Held {
+    report: Box<dyn Report>,
+    /// Rendered, and not known yet whether the run's end follows.
+    open: BytesMut,
+}
+
+impl Held {
+    /// Holds `report` back.
+    #[must_use]
+    pub fn new(report: Box<dyn Report>) -> Self {
+        Self { report, open: BytesMut::new() }
+    }
+}
+
+impl Report for Held {
+    fn start(&mut self, _start: &Start, _out: &mut BytesMut) {}
+
+    fn record(&mut self, _record: &Record, _out: &mut BytesMut) {}
+
+    fn hosts(&mut self, hosts: &[Host], scope: Scope, at: MonoNs, out: &mut BytesMut) {
+        let open = std::mem::take(&mut self.open);
+        if scope == Scope::Run {
+            out.extend_from_slice(&open);
+            self.report.hosts(hosts, scope, at, out);
+        }
+    }
+
+    fn open(&mut self, open: &[OpenConnection], at: MonoNs, _out: &mut BytesMut) {
+        self.open.clear();
+        self.report.open(open, at, &mut self.open);
+    }
+
+    fn end(&mut self, end: &End, out: &mut BytesMut) {
+        self.report.end(end, out);
+    }
+
+    fn resize(&mut self, width: usize) {
+        self.report.resize(width);
+    }
+
+    fn clock(&mut self) -> &mut WallClock {
+        self.report.clock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Screen, Text, samples};
+
+    #[test]
+    fn only_the_summary_of_the_run_comes_through() {
+        let screen = Screen { width: Some(80), color: false };
+        let mut held = Held::new(Box::new(Text::new(samples::clock(), screen)));
+        let mut out = BytesMut::new();
+        let at = samples::at(103 * samples::S);
+        held.start(&samples::start(), &mut out);
+        held.record(&Record::Connection(Box::new(samples::full())), &mut out);
+        for scope in [Scope::Interval, Scope::SoFar] {
+            held.open(&samples::open(), at, &mut out);
+            held.hosts(&samples::hosts(), scope, at, &mut out);
+        }
+        assert!(out.is_empty(), "{out:?}");
+        held.open(&samples::open(), at, &mut out);
+        held.hosts(&samples::hosts(), Scope::Run, at, &mut out);
+        held.end(&samples::end(), &mut out);
+        let text = String::from_utf8(out.to_vec()).expect("text");
+        assert_eq!(text.matches("Open at").count(), 1, "{text}");
+        assert_eq!(text.matches("Remote hosts").count(), 1, "{text}");
+        assert!(text.contains("1234 connections ended"), "{text}");
+    }
+}

@@ -1,0 +1,37 @@
+//! `--check` for programs.
+
+use bytes::BytesMut;
+use serde::Serialize;
+
+use super::{Json, write_line};
+use crate::report::check::{Check, Finding};
+use crate::report::clock::Utc;
+
+#[derive(Serialize)]
+struct CheckLine<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    time: Utc,
+    version: &'a str,
+    kernel: &'a str,
+    works: bool,
+    findings: &'a [Finding],
+    cannot: &'a [String],
+}
+
+impl Json {
+    /// The answer as one object.
+    pub fn check(&self, check: &Check, out: &mut BytesMut) {
+        let Check { time, version, kernel, findings, cannot } = check;
+        let line = CheckLine {
+            kind: "check",
+            time: self.clock.utc(*time),
+            version,
+            kernel,
+            works: check.works(),
+            findings,
+            cannot,
+        };
+        write_line(&line, out);
+    }
+}

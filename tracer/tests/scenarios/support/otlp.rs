@@ -1,0 +1,251 @@
+//! A receiver of OTLP/HTTP: takes what comes, says what it is told to say, decodes it.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Kind;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use opentelemetry_proto::tonic::metrics::v1::{HistogramDataPoint, Metric, NumberDataPoint};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message as _;
+use serde_json::{Map, Value, json};
+
+use super::lab::Lab;
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    /// Of the URL.
+    pub(crate) path: String,
+    /// Names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    /// Unpacked.
+    pub(crate) body: Vec<u8>,
+    /// It was taken (status 200).
+    taken: bool,
+}
+
+impl Request {
+    /// The value of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A log as an object: its attributes, and `event_name`, `severity`, `time_ns`.
+pub(crate) type Log = Value;
+
+/// Listens on host b's loopback, where the tracer is, until the test ends.
+pub(crate) struct Receiver {
+    addr: SocketAddr,
+    seen: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Receiver {
+    /// Takes everything.
+    pub(crate) fn start(lab: &Lab) -> Self {
+        Self::answering(lab, |_, _| Some(200))
+    }
+
+    /// Says `status(number of the request, its path)`; with `None` nothing, and keeps the
+    /// connection open.
+    pub(crate) fn answering(
+        lab: &Lab,
+        status: impl Fn(usize, &str) -> Option<u16> + Send + Sync + 'static,
+    ) -> Self {
+        Self::listening(lab, 0, status)
+    }
+
+    /// On this port; takes everything.
+    pub(crate) fn at(lab: &Lab, port: u16) -> Self {
+        Self::listening(lab, port, |_, _| Some(200))
+    }
+
+    fn listening(
+        lab: &Lab,
+        port: u16,
+        status: impl Fn(usize, &str) -> Option<u16> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = lab.b.listen(SocketAddr::from(([127, 0, 0, 1], port)));
+        let addr = listener.local_addr().expect("an address");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (all, status) = (Arc::clone(&seen), Arc::new(status));
+        std::thread::spawn(move || serve(&listener, &all, &status));
+        Self { addr, seen }
+    }
+
+    /// For `--otlp`.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// Requests so far.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Bodies that were taken.
+    fn taken(&self, path: &str) -> Vec<Vec<u8>> {
+        let all = self.requests();
+        all.into_iter().filter(|one| one.taken && one.path == path).map(|one| one.body).collect()
+    }
+
+    /// Logs that were taken, with the resource of each.
+    #[track_caller]
+    pub(crate) fn logs(&self) -> Vec<Log> {
+        let mut logs = Vec::new();
+        for body in self.taken("/v1/logs") {
+            let request = ExportLogsServiceRequest::decode(&*body).expect("logs");
+            for of_resource in request.resource_logs {
+                check_resource(of_resource.resource.as_ref());
+                for scope in of_resource.scope_logs {
+                    assert_eq!(scope.scope.expect("a scope").name, "tracer");
+                    for log in scope.log_records {
+                        let mut object = attributes(&log.attributes);
+                        object.insert("event_name".to_owned(), json!(log.event_name));
+                        object.insert("severity".to_owned(), json!(log.severity_text));
+                        object.insert("time_ns".to_owned(), json!(log.time_unix_nano));
+                        logs.push(Value::Object(object));
+                    }
+                }
+            }
+        }
+        logs
+    }
+
+    /// The last set of metrics that was taken.
+    #[track_caller]
+    pub(crate) fn metrics(&self) -> Metrics {
+        let body = self.taken("/v1/metrics").pop().expect("metrics");
+        let request = ExportMetricsServiceRequest::decode(&*body).expect("metrics");
+        let mut all = Vec::new();
+        for of_resource in request.resource_metrics {
+            check_resource(of_resource.resource.as_ref());
+            all.extend(of_resource.scope_metrics.into_iter().flat_map(|scope| scope.metrics));
+        }
+        Metrics(all)
+    }
+}
+
+/// Metrics by their names.
+pub(crate) struct Metrics(Vec<Metric>);
+
+impl Metrics {
+    #[track_caller]
+    fn data(&self, name: &str) -> &Data {
+        let metric = self.0.iter().find(|metric| metric.name == name);
+        metric.and_then(|metric| metric.data.as_ref()).unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    /// The sum of a counter's or gauge's points that have these attributes.
+    #[track_caller]
+    pub(crate) fn sum(&self, name: &str, of: &[(&str, &str)]) -> u64 {
+        let points: &[NumberDataPoint] = match self.data(name) {
+            Data::Sum(sum) => &sum.data_points,
+            Data::Gauge(gauge) => &gauge.data_points,
+            other => panic!("{name}: {other:?}"),
+        };
+        let value = |point: &NumberDataPoint| match point.value {
+            Some(Number::AsInt(int)) => u64::try_from(int).expect("no negative count"),
+            other => panic!("{name}: {other:?}"),
+        };
+        points.iter().filter(|point| has(&point.attributes, of)).map(value).sum()
+    }
+
+    /// Points of a histogram.
+    #[track_caller]
+    pub(crate) fn histogram(&self, name: &str) -> &[HistogramDataPoint] {
+        match self.data(name) {
+            Data::Histogram(histogram) => &histogram.data_points,
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+fn has(attributes: &[KeyValue], wanted: &[(&str, &str)]) -> bool {
+    let is = |one: &KeyValue, value: &str| one.value.as_ref().map(plain) == Some(json!(value));
+    wanted.iter().all(|(key, value)| attributes.iter().any(|one| one.key == *key && is(one, value)))
+}
+
+#[track_caller]
+fn check_resource(resource: Option<&Resource>) {
+    let all = attributes(&resource.expect("a resource").attributes);
+    assert_eq!(all["service.name"], "tracer");
+    assert_eq!(all["os.type"], "linux");
+    assert_eq!(all["service.version"], env!("CARGO_PKG_VERSION"));
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("a host's name");
+    assert_eq!(all["host.name"], host.trim_end());
+}
+
+fn attributes(all: &[KeyValue]) -> Map<String, Value> {
+    let pairs =
+        all.iter().map(|one| (one.key.clone(), one.value.as_ref().map_or(json!(null), plain)));
+    let map: Map<String, Value> = pairs.collect();
+    assert_eq!(map.len(), all.len(), "a key is there twice: {all:?}");
+    map
+}
+
+fn plain(value: &AnyValue) -> Value {
+    match value.value.as_ref().expect("a value") {
+        Kind::StringValue(text) => json!(text),
+        Kind::BoolValue(yes) => json!(yes),
+        Kind::IntValue(int) => json!(int),
+        Kind::DoubleValue(double) => json!(double),
+        Kind::ArrayValue(array) => array.values.iter().map(plain).collect(),
+        Kind::KvlistValue(list) => Value::Object(attributes(&list.values)),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn serve<S: Fn(usize, &str) -> Option<u16> + Send + Sync + 'static>(
+    listener: &TcpListener,
+    seen: &Arc<Mutex<Vec<Request>>>,
+    status: &Arc<S>,
+) {
+    while let Ok((stream, _)) = listener.accept() {
+        let (seen, status) = (Arc::clone(seen), Arc::clone(status));
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(stream.try_clone().expect("dup()"));
+            while let Some(mut request) = read(&mut reader) {
+                let answer = {
+                    let mut all = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                    let answer = status(all.len(), &request.path);
+                    request.taken = answer == Some(200);
+                    all.push(request);
+                    answer
+                };
+                let Some(answer) = answer else { continue };
+                let head = format!("HTTP/1.1 {answer} Said\r\ncontent-length: 0\r\n\r\n");
+                if (&stream).write_all(head.as_bytes()).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
+    let path = line.split_whitespace().nth(1)?.to_owned();
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    let length = headers.iter().find(|(name, _)| name == "content-length")?.1.parse().ok()?;
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    if headers.iter().any(|(name, value)| name == "content-encoding" && value == "gzip") {
+        let packed = std::mem::take(&mut body);
+        flate2::read::GzDecoder::new(&*packed).read_to_end(&mut body).expect("gzip");
+    }
+    Some(Request { path, headers, body, taken: false })
+}
