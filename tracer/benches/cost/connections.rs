@@ -84,3 +84,9 @@ pub(crate) fn fixed_rates() {
         print(&yielded);
     }
 }
+
+/// One run with tracer, for a profiler.
+pub(crate) fn profile() {
+    let one = measure(Kind::Tracer, |stage| stage.full_speed(4 * CONNECTIONS), 4 * CONNECTIONS);
+    println!("{:.0} connections/s; {}", one.per_second, one.last);
+}

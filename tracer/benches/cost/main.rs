@@ -24,6 +24,9 @@ fn main() {
     if wanted("connections") {
         connections::full_speed();
     }
+    if only.iter().any(|only| only == "profile") {
+        connections::profile();
+    }
     if wanted("rates") {
         connections::fixed_rates();
     }
