@@ -1,5 +1,6 @@
-//! What tracer costs, beside its peers: `cargo xtask bench`. Prints tables and asserts nothing about
-//! speed: this is for people, who know whether their machine is quiet.
+//! What tracer costs and how right it is, beside its peers: `cargo xtask bench`. Prints tables in
+//! Markdown and asserts nothing about them: this is for people, who know whether their machine is
+//! quiet. With `--smoke` everything is tiny, and what is asserted is that the figures come out.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -12,22 +13,68 @@
 
 mod connections;
 mod cpu;
+mod hooks;
+mod load;
+mod machine;
 mod paired;
-mod short;
+mod plan;
+mod process;
+mod programs;
 #[path = "../../tests/scenarios/support/mod.rs"]
 mod support;
+mod table;
 mod watcher;
 
+use clap::Parser;
+
+use plan::Plan;
+
+/// Measures what tracer costs.
+#[derive(Parser)]
+struct Options {
+    /// Parts, in this order; without any, all but `profile`
+    parts: Vec<String>,
+    /// Everything tiny, only to see that the figures come out
+    #[arg(long)]
+    smoke: bool,
+    /// Paired rounds of each part; more of them, less noise
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    rounds: Option<u16>,
+    /// What cargo says to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// A part's name, and what prints its tables.
+type Part = (&'static str, fn(&Plan));
+
+const PARTS: &[Part] = &[
+    ("connections", connections::full_speed),
+    ("rates", connections::fixed_rates),
+    ("hooks", hooks::run),
+];
+
+/// One that prints no table: a load with tracer, for a profiler.
+const PROFILE: Part = ("profile", connections::profile);
+
 fn main() {
-    let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let wanted = |name: &str| only.is_empty() || only.iter().any(|only| only == name);
-    if wanted("connections") {
-        connections::full_speed();
+    let options = Options::parse();
+    let plan = Plan::new(options.smoke, options.rounds.map(usize::from));
+    let find = |name: &String| {
+        let part = PARTS.iter().chain([&PROFILE]).find(|(known, _)| known == name);
+        part.unwrap_or_else(|| panic!("there is no part {name}; there are: {}", names()))
+    };
+    let chosen: Vec<&Part> = match options.parts.as_slice() {
+        [] => PARTS.iter().collect(),
+        parts => parts.iter().map(find).collect(),
+    };
+    for (name, run) in chosen {
+        eprintln!("{name} …");
+        println!("{}\n", machine::describe(&plan));
+        run(&plan);
     }
-    if only.iter().any(|only| only == "profile") {
-        connections::profile();
-    }
-    if wanted("rates") {
-        connections::fixed_rates();
-    }
+}
+
+fn names() -> String {
+    PARTS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }

@@ -293,6 +293,11 @@ impl Flood {
         Sent { packets: sent, took: start.elapsed() }
     }
 
+    /// All of its frames, in their order, with these Ethernet addresses (sender, receiver).
+    pub(crate) fn frames(&self, macs: ([u8; 6], [u8; 6])) -> Vec<Vec<u8>> {
+        (0..self.total()).map(|n| frame::build(self, &self.packet(n), macs)).collect()
+    }
+
     /// How many different sources it has, counted.
     pub(crate) fn different_sources(&self) -> usize {
         let sources: HashSet<IpAddr> = (0..self.total()).map(|n| self.packet(n).source).collect();
@@ -342,7 +347,7 @@ fn range(sources: Sources) -> (IpAddr, IpAddr) {
 
 /// An AF_PACKET socket that sends whole frames out of a device of this thread's namespace and
 /// receives nothing.
-pub(super) fn open(device: &std::ffi::CStr) -> OwnedFd {
+pub(crate) fn open(device: &std::ffi::CStr) -> OwnedFd {
     packet_socket(device, 0)
 }
 
@@ -376,7 +381,7 @@ fn packet_socket(device: &std::ffi::CStr, protocol: u16) -> OwnedFd {
 }
 
 /// Sends every frame exactly once.
-pub(super) fn send_all(socket: &OwnedFd, frames: &[Vec<u8>]) {
+pub(crate) fn send_all(socket: &OwnedFd, frames: &[Vec<u8>]) {
     let mut parts: Vec<libc::iovec> = frames
         .iter()
         .map(|frame| libc::iovec {
