@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use crate::plan::Plan;
-
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }
@@ -18,8 +16,8 @@ fn cpuinfo(field: &str) -> String {
     value.unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// One line, in italics.
-pub(crate) fn describe(plan: &Plan) -> String {
+/// One line, in italics; `how` often something was measured.
+pub(crate) fn describe(how: &str) -> String {
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     let virtual_ = cpuinfo("flags").split(' ').any(|flag| flag == "hypervisor");
     let memory: u64 = read("/proc/meminfo")
@@ -32,14 +30,12 @@ pub(crate) fn describe(plan: &Plan) -> String {
     };
     format!(
         "_{model} (family {family}, model {number}), {cpus} CPUs{virtual_}, {memory} GiB, Linux \
-         {kernel}, kernel.sched_autogroup_enabled {autogroup}; paired rounds: {rounds}; medians, in \
-         brackets least and most._",
+         {kernel}, kernel.sched_autogroup_enabled {autogroup}; {how}; medians, in brackets least and most._",
         model = cpuinfo("model name"),
         family = cpuinfo("cpu family"),
         number = cpuinfo("model"),
         virtual_ = if virtual_ { " of a virtual machine" } else { "" },
         memory = memory.div_ceil(1 << 20),
         kernel = read("/proc/sys/kernel/osrelease"),
-        rounds = plan.rounds,
     )
 }

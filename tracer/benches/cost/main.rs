@@ -11,8 +11,10 @@
 )]
 #![allow(dead_code, unused_imports, reason = "the scenarios' support, of which a part is used here")]
 
+mod accuracy;
 mod connections;
 mod cpu;
+mod flood;
 mod hooks;
 mod load;
 mod machine;
@@ -20,9 +22,13 @@ mod paired;
 mod plan;
 mod process;
 mod programs;
+mod scale;
+mod start;
 #[path = "../../tests/scenarios/support/mod.rs"]
 mod support;
+mod syn_hook;
 mod table;
+mod traffic;
 mod watcher;
 
 use clap::Parser;
@@ -52,6 +58,12 @@ const PARTS: &[Part] = &[
     ("connections", connections::full_speed),
     ("rates", connections::fixed_rates),
     ("hooks", hooks::run),
+    ("syn-hook", syn_hook::run),
+    ("traffic", traffic::run),
+    ("flood", flood::run),
+    ("scale", scale::run),
+    ("accuracy", accuracy::run),
+    ("start", start::run),
 ];
 
 /// One that prints no table: a load with tracer, for a profiler.
@@ -70,7 +82,7 @@ fn main() {
     };
     for (name, run) in chosen {
         eprintln!("{name} …");
-        println!("{}\n", machine::describe(&plan));
+        println!("{}\n", machine::describe(&format!("{} paired rounds", plan.rounds)));
         run(&plan);
     }
 }

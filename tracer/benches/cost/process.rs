@@ -21,6 +21,8 @@ pub(crate) fn cpu(pid: u32) -> Duration {
 pub(crate) struct Memory {
     /// Resident set, MiB.
     pub(crate) rss: f64,
+    /// Of it what is neither a file nor shared (the ring is), MiB.
+    pub(crate) anonymous: f64,
     /// The largest it has been, MiB.
     pub(crate) peak: f64,
 }
@@ -32,7 +34,7 @@ pub(crate) fn memory(pid: u32) -> Memory {
         let kib = value.and_then(|value| value.split_whitespace().next()?.parse::<f64>().ok());
         kib.unwrap_or(f64::NAN) / 1024.0
     };
-    Memory { rss: field("VmRSS:"), peak: field("VmHWM:") }
+    Memory { rss: field("VmRSS:"), anonymous: field("RssAnon:"), peak: field("VmHWM:") }
 }
 
 /// BPF programs that a process holds, by id.

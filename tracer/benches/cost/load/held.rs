@@ -15,11 +15,16 @@ const EACH: usize = 20_000;
 pub(crate) struct Held(Vec<TcpStream>);
 
 impl Held {
-    /// So many sockets, two a connection.
-    pub(crate) fn new(ns: &Netns, sockets: usize) -> Self {
+    /// Allows this process so many sockets, and what it needs besides.
+    pub(crate) fn room_for(sockets: usize) {
         let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("getrlimit()");
         let wanted = most.max(sockets as u64 + 4096);
         setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted).expect("setrlimit()");
+    }
+
+    /// So many sockets, two a connection.
+    pub(crate) fn new(ns: &Netns, sockets: usize) -> Self {
+        Self::room_for(sockets);
         ns.sysctl("ipv4/ip_local_port_range", "1024 65535");
         let held = ns.run(|| {
             let listener = listen_here(SocketAddr::from(([0, 0, 0, 0], PORT)), 4096, |_| ());
