@@ -93,7 +93,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     for part in parts {
         let (benchmark, argument) = part.of();
         let found = benchmarks.iter().find(|(name, _)| name == benchmark);
-        let (_, path) = found.with_context(|| format!("tracer/benches/{benchmark} is not there"))?;
+        let (_, path) =
+            found.with_context(|| format!("tracer/benches/{benchmark} is not there"))?;
         let mut command = as_root(path, &binary)?;
         command.arg(argument);
         if options.smoke {

@@ -2,6 +2,8 @@
 
 mod truth;
 
+use std::time::Duration;
+
 use crate::load::{Clients, PORT, server};
 use crate::paired::{Spread, quantile, sorted};
 use crate::plan::Plan;
@@ -11,6 +13,8 @@ use truth::{Side, Truth};
 
 /// The port of the connections that make the load.
 const LOAD_PORT: u16 = 8081;
+/// So that no two segments of a close are one.
+const CLOSES_AFTER: Duration = Duration::from_millis(1);
 
 /// A duration: a side, its name, where tracer has it and where the capture does.
 struct Quantity {
@@ -95,12 +99,12 @@ type Pairs = Vec<(f64, f64)>;
 fn measure(plan: &Plan, loaded: bool) -> Vec<Pairs> {
     let total = plan.either(1_000, 20);
     let lab = Lab::new();
-    let servers = [PORT, LOAD_PORT].map(|port| server(&lab.b, port));
+    let servers = [(PORT, CLOSES_AFTER), (LOAD_PORT, Duration::ZERO)]
+        .map(|(port, after)| server(&lab.b, port, after));
     let tracer = Tracer::start(&lab, &[]);
     let filter = format!("tcp port {PORT}");
-    let captures =
-        [(&lab.a, "va"), (&lab.b, "vb")].map(|(ns, dev)| Capture::of(ns, dev, &filter));
-    let time = std::time::Duration::from_secs_f64(total as f64 / 250.0);
+    let captures = [(&lab.a, "va"), (&lab.b, "vb")].map(|(ns, dev)| Capture::of(ns, dev, &filter));
+    let time = Duration::from_secs_f64(total as f64 / 250.0);
     std::thread::scope(|scope| {
         if loaded {
             scope.spawn(|| Clients::new(&lab.a, vec![lab.b4_port(LOAD_PORT)]).closed_for(time));
@@ -130,7 +134,9 @@ fn measure(plan: &Plan, loaded: bool) -> Vec<Pairs> {
         let Some(truth) = truth else { continue };
         for (quantity, pairs) in QUANTITIES.iter().zip(&mut pairs) {
             let said = (quantity.said)(record).as_f64();
-            if let (true, Some(said), Some(seen)) = (quantity.side == side, said, (quantity.seen)(truth)) {
+            if let (true, Some(said), Some(seen)) =
+                (quantity.side == side, said, (quantity.seen)(truth))
+            {
                 pairs.push((said, seen));
             }
         }

@@ -3,10 +3,9 @@
 use std::cell::OnceCell;
 use std::time::Duration;
 
-use crate::load::{Arsenal, Clients, PORT, Yield, server};
+use crate::load::{Arsenal, Clients, PORT, Yield, counted, server};
 use crate::paired::{Spread, ratios, rounds};
 use crate::plan::Plan;
-use crate::support::counters::Counters;
 use crate::support::flood::{Flood, MAX_COUNT, swallow_answers};
 use crate::support::{Child, Lab, pause};
 use crate::table::{self, Table, figure, spread};
@@ -35,7 +34,7 @@ impl Scene {
         let lab = Lab::new();
         swallow_answers(&lab);
         lab.b.sysctl("ipv4/tcp_syncookies", 1);
-        let server = server(&lab.b, PORT);
+        let server = server(&lab.b, PORT, Duration::ZERO);
         let mut words = arguments.unwrap_or_default().to_vec();
         words.extend(["--iface", "vb"]);
         let watcher = match arguments {
@@ -62,19 +61,17 @@ fn as_fast_as_it_goes(plan: &Plan, arsenal: &OnceCell<Arsenal>, subject: Subject
     let time = plan.seconds(1.5);
     // The backlog fills, and cookies begin.
     arsenal.fire(lab, plan.seconds(0.2));
-    let before = Counters::read(&lab.b);
+    let (_, before) = counted(&lab.b, "sink");
     let sent = arsenal.fire(lab, time) as f64 / time.as_secs_f64();
-    let after = Counters::read(&lab.b);
-    let grown = |name: &str| (after.get(name) - before.get(name)) as f64 / time.as_secs_f64();
-    let answered = grown("TcpExtSyncookiesSent");
+    // Where the answers go.
+    let answered = (counted(&lab.b, "sink").1 - before) as f64 / time.as_secs_f64();
     Taken { sent, answered, ended: scene.watcher.stop() }
 }
 
 fn most(plan: &Plan) {
     let arsenal = OnceCell::new();
-    let runs = rounds(plan.rounds, SUBJECTS.len(), |n| {
-        as_fast_as_it_goes(plan, &arsenal, SUBJECTS[n])
-    });
+    let runs =
+        rounds(plan.rounds, SUBJECTS.len(), |n| as_fast_as_it_goes(plan, &arsenal, SUBJECTS[n]));
     println!(
         "SYNs from random sources over veth as fast as one CPU sends them, to a listener whose \
          backlog is full, so that each is answered with a cookie:\n"
@@ -88,9 +85,8 @@ fn most(plan: &Plan) {
         "tracer's peak RSS, MiB",
     ]);
     for ((name, arguments), of) in SUBJECTS.iter().zip(&runs) {
-        let column = |runs: &[Taken], of: fn(&Taken) -> f64| -> Vec<f64> {
-            runs.iter().map(of).collect()
-        };
+        let column =
+            |runs: &[Taken], of: fn(&Taken) -> f64| -> Vec<f64> { runs.iter().map(of).collect() };
         let ratio = |what: fn(&Taken) -> f64| ratios(&column(of, what), &column(&runs[0], what));
         table.row([
             (*name).to_owned(),

@@ -9,7 +9,11 @@
     clippy::panic,
     reason = "a measurement that cannot go on ends with its reason"
 )]
-#![allow(dead_code, unused_imports, reason = "the scenarios' support, of which a part is used here")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the scenarios' support, of which a part is used here"
+)]
 
 mod accuracy;
 mod connections;
@@ -82,7 +86,7 @@ fn main() {
     };
     for (name, run) in chosen {
         eprintln!("{name} …");
-        println!("{}\n", machine::describe(&format!("{} paired rounds", plan.rounds)));
+        println!("{}\n", machine::describe(&format!("paired rounds: {}", plan.rounds)));
         run(&plan);
     }
 }

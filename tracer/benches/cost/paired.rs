@@ -13,7 +13,11 @@ impl Spread {
     pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let values = sorted(values);
         let at = |n: usize| values.get(n).copied().unwrap_or(f64::NAN);
-        Self { median: quantile(&values, 0.5), least: at(0), most: at(values.len().wrapping_sub(1)) }
+        Self {
+            median: quantile(&values, 0.5),
+            least: at(0),
+            most: at(values.len().wrapping_sub(1)),
+        }
     }
 }
 

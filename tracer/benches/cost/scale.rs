@@ -151,11 +151,12 @@ fn many_listeners(plan: &Plan, rounds_: usize) {
     table.print(plan);
 }
 
-/// So many dummy devices, all up.
-pub(crate) fn devices(ns: &Netns, count: usize) {
-    for n in 0..count {
-        ns.sh(&format!("ip link add d{n} type dummy"));
+/// So many devices, all up; an even number.
+fn devices(ns: &Netns, count: usize) {
+    for n in 0..count / 2 {
+        ns.sh(&format!("ip link add d{n} type veth peer name e{n}"));
         ns.sh(&format!("ip link set d{n} up"));
+        ns.sh(&format!("ip link set e{n} up"));
     }
 }
 
@@ -180,9 +181,9 @@ fn interfaces(plan: &Plan, count: usize) -> Interfaces {
 }
 
 fn many_interfaces(plan: &Plan, rounds_: usize) {
-    let sizes = plan.either([0, 10, 100], [0, 1, 2]);
+    let sizes = plan.either([0, 10, 100], [0, 2, 4]);
     let runs = rounds(rounds_, sizes.len(), |n| interfaces(plan, sizes[n]));
-    println!("Interfaces (dummy devices beside `lo`), each with the SYN hook, idle:\n");
+    println!("Interfaces (veth pairs beside `lo`), each with the SYN hook, idle:\n");
     let mut table = Table::new(&[
         "interfaces",
         "to the `start` record, ms",
@@ -247,7 +248,7 @@ pub(crate) fn run(plan: &Plan) {
     let _statistics = enable_stats(Stats::RunTime).expect("BPF_ENABLE_STATS");
     // Growth is larger than noise, or it does not matter.
     let rounds = plan.rounds.min(3);
-    println!("Here with {rounds} rounds, and with the kernel's run statistics on.\n");
+    println!("Paired rounds here: {rounds}. The kernel's run statistics are on.\n");
     live_connections(plan, rounds);
     many_listeners(plan, rounds);
     many_interfaces(plan, rounds);

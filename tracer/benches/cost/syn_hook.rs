@@ -96,7 +96,10 @@ pub(crate) fn run(plan: &Plan) {
     let [ack, syn] = [(false, 512), (true, 0)].map(|(syn, payload)| segment(&lab, syn, payload));
     let rows = [
         ("no SYN (ACK, 512 bytes), BPF_PROG_TEST_RUN", test_run(plan, &lab, &mut kernel, &ack)),
-        ("the same SYN again and again, BPF_PROG_TEST_RUN", test_run(plan, &lab, &mut kernel, &syn)),
+        (
+            "the same SYN again and again, BPF_PROG_TEST_RUN",
+            test_run(plan, &lab, &mut kernel, &syn),
+        ),
         ("SYNs from random sources at 100,000/s, run statistics", flood(plan, &lab, &mut kernel)),
     ];
     println!("One run of the SYN hook (XDP), against a program that only lets packets pass:\n");

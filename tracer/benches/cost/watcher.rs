@@ -82,7 +82,7 @@ impl Kind {
 /// What was learnt of a watcher at its end.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Ended {
-    /// CPU time of its own.
+    /// CPU time of its own, its start left out.
     pub(crate) cpu: Duration,
     /// Events or packets that it says it lost, where it tells.
     pub(crate) lost: Option<u64>,
@@ -98,6 +98,8 @@ pub(crate) struct Watcher {
     drain: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
     file: PathBuf,
     errors: PathBuf,
+    /// CPU time that its start took.
+    start: Duration,
 }
 
 impl Watcher {
@@ -110,7 +112,8 @@ impl Watcher {
     pub(crate) fn start_with(ns: &Netns, kind: Kind, more: &[&str]) -> Self {
         let file = std::env::temp_dir().join(format!("tracer-bench-{}", unique()));
         let errors = file.with_extension("stderr");
-        let mut watcher = Self { kind, child: None, drain: None, file, errors };
+        let mut watcher =
+            Self { kind, child: None, drain: None, file, errors, start: Duration::ZERO };
         match kind {
             Kind::Nobody => {}
             Kind::Reserve => watcher.drain = Some(drain()),
@@ -118,6 +121,7 @@ impl Watcher {
                 let child = watcher.spawn(ns, more);
                 watcher.child = Some(child);
                 watcher.wait_ready();
+                watcher.start = process::cpu(watcher.pid());
             }
         }
         watcher
@@ -174,7 +178,8 @@ impl Watcher {
         let Some(mut child) = self.child.take() else { return Ended::default() };
         let errors = || std::fs::read_to_string(&self.errors).unwrap_or_default();
         assert!(child.try_wait().expect("wait").is_none(), "it ended by itself: {}", errors());
-        let (cpu, memory) = (process::cpu(child.id()), process::memory(child.id()));
+        let cpu = process::cpu(child.id()) - self.start;
+        let memory = process::memory(child.id());
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
         kill(pid, Signal::SIGINT).expect("kill()");
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -235,7 +240,7 @@ fn drain() -> (Arc<AtomicBool>, JoinHandle<()>) {
     let until = Arc::clone(&over);
     let thread = std::thread::spawn(move || {
         while !until.load(Ordering::Relaxed) {
-            while yardstick.ring.next().is_some() {}
+            yardstick.drain();
             pause(20);
         }
     });

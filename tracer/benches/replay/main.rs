@@ -13,7 +13,11 @@
     clippy::panic,
     reason = "a measurement that cannot go on ends with its reason"
 )]
-#![allow(dead_code, unused_imports, reason = "the scenarios' support, of which a part is used here")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the scenarios' support, of which a part is used here"
+)]
 
 mod allocations;
 #[path = "../cost/machine.rs"]

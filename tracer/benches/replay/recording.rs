@@ -122,7 +122,9 @@ impl Recording {
             };
             // Other sockets than those that come and go.
             let others = part.iter().filter(opens);
-            all.extend(others.map(|record| SocketRecord { cookie: record.cookie | 1 << 40, ..*record }));
+            all.extend(
+                others.map(|record| SocketRecord { cookie: record.cookie | 1 << 40, ..*record }),
+            );
         }
         all.truncate(count);
         all

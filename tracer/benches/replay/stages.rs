@@ -69,7 +69,8 @@ impl Way {
     pub(crate) fn take(&mut self, stage: Stage, records: &[SocketRecord]) {
         for batch in records.chunks(BUDGET) {
             for record in batch {
-                let event = decode(black_box(record.as_bytes())).expect("a record of the recording");
+                let event =
+                    decode(black_box(record.as_bytes())).expect("a record of the recording");
                 if stage == Stage::Decode {
                     black_box(&event);
                     continue;

@@ -28,7 +28,7 @@ pub(crate) fn print(plan: &Plan, recording: &Recording) {
         let each = millions(directory.path(), group, name, recording.events());
         spread(each, 2)
     };
-    println!("{}\n", machine::describe(&format!("{} samples", samples(plan))));
+    println!("{}\n", machine::describe(&format!("samples: {}", samples(plan))));
     let events = recording.events() as f64 / recording.connections as f64;
     println!(
         "Records of real short connections ({} a socket), replayed as ever new ones from 1,000 \
@@ -45,11 +45,7 @@ pub(crate) fn print(plan: &Plan, recording: &Recording) {
     let mut table = Table::new(&["hosts", "million events/s", "KiB of memory"]);
     for hosts in host_counts(plan) {
         let memory = memory_of_hosts(recording, hosts) / 1024.0;
-        table.row([
-            figure(hosts.into(), 0),
-            of(BY_HOSTS, &hosts.to_string()),
-            figure(memory, 0),
-        ]);
+        table.row([figure(hosts.into(), 0), of(BY_HOSTS, &hosts.to_string()), figure(memory, 0)]);
     }
     table.print(plan);
 

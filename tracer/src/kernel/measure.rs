@@ -92,8 +92,7 @@ impl Kernel {
 pub struct Yardstick {
     // Holds the program at its hook.
     _ebpf: Ebpf,
-    /// What it publishes.
-    pub ring: RingBuf<MapData>,
+    ring: RingBuf<MapData>,
 }
 
 impl Yardstick {
@@ -115,5 +114,14 @@ impl Yardstick {
         program.load("inet_sock_set_state", &btf)?;
         program.attach()?;
         Ok(Self { _ebpf: ebpf, ring })
+    }
+
+    /// Takes what is in the ring; how many records it was.
+    pub fn drain(&mut self) -> u64 {
+        let mut taken = 0;
+        while self.ring.next().is_some() {
+            taken += 1;
+        }
+        taken
     }
 }

@@ -158,7 +158,10 @@ pub(crate) fn test_executables() -> anyhow::Result<Vec<(String, PathBuf)>> {
     if !output.status.success() {
         bail!("the tests do not compile (cargo's {}); the reason is above", output.status);
     }
-    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(|message| executable_of(message, "test")).collect())
+    Ok(String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|message| executable_of(message, "test"))
+        .collect())
 }
 
 /// Name and path of the executable of a target of this kind out of one of cargo's JSON messages.

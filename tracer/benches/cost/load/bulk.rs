@@ -104,14 +104,14 @@ pub(crate) fn packets(path: &Path<'_>, time: Duration) -> f64 {
         stay_on(0);
         let socket = UdpSocket::bind((path.addr_of_any(), 0)).expect("bind()");
         socket.connect(at).expect("connect()");
-        let before = received(path);
+        let (before, _) = counted(path.to, path.device);
         let began = Instant::now();
         let mut batch = Batch::new();
         while began.elapsed() < time {
             batch.send(&socket);
         }
         let took = began.elapsed().as_secs_f64();
-        (received(path) - before) as f64 / took
+        (counted(path.to, path.device).0 - before) as f64 / took
     })
 }
 
@@ -121,14 +121,14 @@ impl Path<'_> {
     }
 }
 
-/// Packets that the receiver's device has taken in.
-fn received(path: &Path<'_>) -> u64 {
-    let text = path
-        .to
-        .run(|| std::fs::read_to_string("/proc/thread-self/net/dev").expect("/proc/net/dev"));
-    let line = text.lines().find_map(|line| line.trim().strip_prefix(path.device));
-    let packets = line.and_then(|line| line.trim_start_matches(':').split_whitespace().nth(1));
-    packets.and_then(|packets| packets.parse().ok()).expect("a count")
+/// Packets that a device has taken in so far, and those it has sent (`/proc/net/dev`).
+pub(crate) fn counted(ns: &Netns, device: &str) -> (u64, u64) {
+    let text = ns.run(|| std::fs::read_to_string("/proc/thread-self/net/dev")).expect("net/dev");
+    let line = text.lines().find_map(|line| line.trim().strip_prefix(&format!("{device}:")));
+    let fields: Vec<&str> = line.expect("the device").split_whitespace().collect();
+    // Receive: bytes packets errs drop fifo frame compressed multicast; then the same of transmit.
+    let number = |n: usize| fields[n].parse().expect("a count");
+    (number(1), number(9))
 }
 
 /// Datagrams handed to the kernel in one call.

@@ -17,7 +17,8 @@ pub(crate) struct Arsenal(Vec<Vec<u8>>);
 impl Arsenal {
     /// So many different ones.
     pub(crate) fn new(to: SocketAddr, count: u32) -> Self {
-        Self(Flood::new(to, count, MAX_RATE).frames((MAC_A, MAC_B)))
+        let flood = Flood::new(to, count, MAX_RATE);
+        Self(flood.frames(0..flood.total(), (MAC_A, MAC_B)))
     }
 
     /// Sends them from host a to host b for so long, over and over if there are too few.

@@ -5,7 +5,7 @@ mod flood;
 mod held;
 mod short;
 
-pub(crate) use bulk::{Path, bulk, packets, transactions};
+pub(crate) use bulk::{Path, bulk, counted, packets, transactions};
 pub(crate) use flood::Arsenal;
 pub(crate) use held::Held;
 pub(crate) use short::{Clients, PORT, Stage, Yield, server};

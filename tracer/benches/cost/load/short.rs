@@ -16,8 +16,8 @@ const THREADS: usize = 8;
 /// Clients of an open loop: so many connections may be late before those after them are.
 const OPEN_THREADS: usize = 32;
 
-/// A server that closes when its clients do, in a process of its own.
-pub(crate) fn server(ns: &Netns, port: u16) -> Child {
+/// A server that closes so long after its clients do, in a process of its own.
+pub(crate) fn server(ns: &Netns, port: u16, after: Duration) -> Child {
     let mut server = Child::start(ns, "load-server", move |control| {
         let listener = listen_here(SocketAddr::from(([0, 0, 0, 0], port)), 4096, |_| ());
         for _ in 0..THREADS {
@@ -27,6 +27,9 @@ pub(crate) fn server(ns: &Netns, port: u16) -> Child {
                     // Under a flood a connection may be gone again when it is accepted.
                     let Ok((mut stream, _)) = listener.accept() else { continue };
                     let _ = stream.read(&mut [0; 64]);
+                    if !after.is_zero() {
+                        std::thread::sleep(after);
+                    }
                 }
             });
         }
@@ -46,7 +49,7 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn new() -> Self {
         let ns = Netns::new();
-        let server = server(&ns, PORT);
+        let server = server(&ns, PORT, Duration::ZERO);
         Self { ns, _server: server }
     }
 

@@ -8,6 +8,7 @@ mod frame;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -285,17 +286,15 @@ impl Flood {
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
             }
-            let frames: Vec<Vec<u8>> =
-                (sent..next).map(|n| frame::build(self, &self.packet(n), macs)).collect();
-            send(&frames);
+            send(&self.frames(sent..next, macs));
             sent = next;
         }
         Sent { packets: sent, took: start.elapsed() }
     }
 
-    /// All of its frames, in their order, with these Ethernet addresses (sender, receiver).
-    pub(crate) fn frames(&self, macs: ([u8; 6], [u8; 6])) -> Vec<Vec<u8>> {
-        (0..self.total()).map(|n| frame::build(self, &self.packet(n), macs)).collect()
+    /// Some of its frames by their numbers, with these Ethernet addresses (sender, receiver).
+    pub(crate) fn frames(&self, which: Range<u64>, macs: ([u8; 6], [u8; 6])) -> Vec<Vec<u8>> {
+        which.map(|n| frame::build(self, &self.packet(n), macs)).collect()
     }
 
     /// How many different sources it has, counted.
