@@ -161,7 +161,7 @@ impl Watcher {
             _ => process::has_attached(pid),
         });
         // Whatever else it does first.
-        pause(200);
+        pause(100);
     }
 
     /// The process that watches: this one, if there is no other.
