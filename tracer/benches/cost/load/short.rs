@@ -26,12 +26,10 @@ pub(crate) fn server(ns: &Netns, port: u16, after: Duration) -> Child {
                 loop {
                     // Under a flood a connection may be gone again when it is accepted.
                     let Ok((mut stream, _)) = listener.accept() else { continue };
+                    let _ = stream.read(&mut [0; 64]);
                     if !after.is_zero() {
                         // Its FIN is acknowledged at once, and not together with ours.
                         set_tcp_option(&stream, libc::TCP_QUICKACK, 1);
-                    }
-                    let _ = stream.read(&mut [0; 64]);
-                    if !after.is_zero() {
                         std::thread::sleep(after);
                     }
                 }
