@@ -41,9 +41,10 @@ fn column(runs: &[Run], of: impl Fn(&Run) -> f64) -> Vec<f64> {
     runs.iter().map(of).collect()
 }
 
-/// The most that any run lost, where it is told.
-fn lost(runs: &[Run]) -> String {
-    count(runs.iter().map(|run| run.ended.lost).max().flatten())
+/// The most that any run lost, and did not write, where it is told.
+fn losses(runs: &[Run]) -> [String; 2] {
+    let most = |of: fn(&Ended) -> Option<u64>| runs.iter().map(|run| of(&run.ended)).max();
+    [most(|ended| ended.lost), most(|ended| ended.dropped)].map(|most| count(most.flatten()))
 }
 
 /// As many connections as the machine makes, by eight clients.
@@ -64,9 +65,11 @@ pub(crate) fn full_speed(plan: &Plan) {
         "more than without",
         "of it the watcher's own",
         "lost",
+        "not written",
     ]);
     let rate = |run: &Run| run.load.per_second();
     for (kind, of) in Kind::ALL.into_iter().zip(&runs) {
+        let [lost, dropped] = losses(of);
         table.row([
             kind.name().to_owned(),
             table::median(column(of, rate), 0),
@@ -74,7 +77,8 @@ pub(crate) fn full_speed(plan: &Plan) {
             table::median(column(of, |run| run.cpu), 2),
             spread(differences(&column(of, |run| run.cpu), &column(&runs[0], |run| run.cpu)), 2),
             table::median(column(of, |run| run.own), 2),
-            lost(of),
+            lost,
+            dropped,
         ]);
     }
     table.print(plan);
@@ -120,9 +124,11 @@ fn print_rate(plan: &Plan, rate: f64, runs: &[Vec<Run>]) {
         "p99 µs",
         "began late, p99 µs",
         "lost",
+        "not written",
     ]);
     let made = |run: &Run| run.load.per_second();
     for (kind, of) in TOOLS.into_iter().zip(runs) {
+        let [lost, dropped] = losses(of);
         table.row([
             kind.name().to_owned(),
             table::median(column(of, made), 0),
@@ -133,7 +139,8 @@ fn print_rate(plan: &Plan, rate: f64, runs: &[Vec<Run>]) {
             table::median(column(of, |run| run.load.latency_at(0.5)), 0),
             table::median(column(of, |run| run.load.latency_at(0.99)), 0),
             table::median(column(of, |run| run.load.late_at(0.99)), 0),
-            lost(of),
+            lost,
+            dropped,
         ]);
     }
     table.print(plan);
