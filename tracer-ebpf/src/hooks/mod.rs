@@ -4,6 +4,7 @@ mod accept;
 mod keep;
 mod pass;
 mod rescue;
+mod reserve;
 mod reset;
 mod state;
 mod syn;

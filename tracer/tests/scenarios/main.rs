@@ -19,7 +19,6 @@ mod capture;
 mod check;
 mod close;
 mod core_vm;
-mod cost;
 mod detect;
 mod errors;
 mod fastopen;

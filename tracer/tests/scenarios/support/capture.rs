@@ -30,11 +30,20 @@ pub(crate) struct Seen {
 impl Capture {
     /// Starts capturing TCP on an interface; returns when it does.
     pub(crate) fn start(ns: &Netns, device: &str) -> Self {
-        Self::start_with(ns, device, &[])
+        Self::begin(ns, device, &[], "tcp")
     }
 
     /// The same with further options of tcpdump.
     pub(crate) fn start_with(ns: &Netns, device: &str, options: &[&str]) -> Self {
+        Self::begin(ns, device, options, "tcp")
+    }
+
+    /// Starts capturing what matches a filter of tcpdump's.
+    pub(crate) fn of(ns: &Netns, device: &str, filter: &str) -> Self {
+        Self::begin(ns, device, &[], filter)
+    }
+
+    fn begin(ns: &Netns, device: &str, options: &[&str], filter: &str) -> Self {
         let file = std::env::temp_dir().join(format!("tracer-scenario-{}.pcap", unique()));
         let mut child = ns
             .command("tcpdump")
@@ -42,7 +51,7 @@ impl Capture {
             .args(options)
             .args(["-Z", "root", "-w"])
             .arg(&file)
-            .arg("tcp")
+            .arg(filter)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
