@@ -39,6 +39,7 @@ impl Recording {
             ports: Vec::new(),
             hosts: Vec::new(),
             log_level: 0,
+            keeps_packets: false,
         };
         let mut kernel = Kernel::load(&config).expect("the kernel side loads");
         let mut ring = kernel.take_ring().expect("the ring");

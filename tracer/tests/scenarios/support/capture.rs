@@ -30,7 +30,7 @@ pub(crate) struct Seen {
 impl Capture {
     /// Starts capturing TCP on an interface; returns when it does.
     pub(crate) fn start(ns: &Netns, device: &str) -> Self {
-        Self::begin(ns, device, &[], "tcp")
+        Self::of(ns, device, "tcp")
     }
 
     /// The same with further options of tcpdump.
