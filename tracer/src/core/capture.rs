@@ -58,6 +58,7 @@ impl CaptureFacts {
             bytes_received,
             retransmits,
             incomplete,
+            closer_known,
         } = *self;
         connection.handshake = handshake;
         connection.handshake_source = handshake.map(|_| HandshakeSource::Capture);
@@ -70,5 +71,8 @@ impl CaptureFacts {
         connection.bytes_received = bytes_received;
         connection.retransmits = retransmits;
         connection.events_lost |= incomplete;
+        if !closer_known {
+            connection.close_initiator = None;
+        }
     }
 }

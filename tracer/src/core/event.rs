@@ -240,6 +240,8 @@ pub struct CaptureFacts {
     pub retransmits: Option<u32>,
     /// Segments are missing in the capture that were acknowledged.
     pub incomplete: bool,
+    /// Who closed first is still what the transitions said: nothing that came later leaves it open.
+    pub closer_known: bool,
 }
 
 /// Everything the core reacts to.
@@ -261,8 +263,8 @@ pub enum Event {
     SynSummary(SynSummary),
     /// A capture shows a connection whose beginning it does not show.
     Found(Found),
-    /// A capture has told more of a connection than its transitions say. Comes after the transition
-    /// that it belongs to.
+    /// A capture has told more of a connection than its transitions say. Comes after →ESTABLISHED and
+    /// before →CLOSE.
     Captured(Box<CaptureFacts>),
     /// Another connection has taken the place of this one, whose end nobody saw.
     EndUnseen {

@@ -39,6 +39,17 @@ impl Conversation {
         }
     }
 
+    /// Whether what has been told of who closed first stands.
+    pub(super) fn closer_is_known(&self) -> bool {
+        let fins = || Side::BOTH.into_iter().filter_map(|side| self.ends.of(side).fin);
+        match self.first_to_close() {
+            Some(First::One(_)) => true,
+            // Of FINs that cross, one that came with a gap may have been late itself.
+            Some(First::Both) => fins().all(|fin| fin.in_order),
+            None => fins().next().is_none(),
+        }
+    }
+
     /// Which step of the close a FIN of this side is.
     pub(super) fn step_of_fin(&self, side: Side) -> Option<Step> {
         let first = match self.first_to_close()? {

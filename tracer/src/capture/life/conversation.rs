@@ -34,6 +34,16 @@ impl Sides {
     }
 }
 
+/// What a connection is worth when there is no room: the least goes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Class {
+    /// It is over.
+    Over,
+    /// Half-open, or too little seen to be sure that it is a connection.
+    Tentative,
+    Open,
+}
+
 /// A RST that ended the connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reset {
@@ -49,7 +59,6 @@ pub(super) struct Rival {
     pub(super) side: Side,
     pub(super) syn: Captured,
     pub(super) again: u32,
-    pub(super) last: MonoNs,
 }
 
 impl Rival {
@@ -95,9 +104,11 @@ pub(super) enum Next {
 pub(super) struct Conversation {
     /// Counted from 1 in the order of first segments.
     pub(super) number: u64,
+    pub(super) last: MonoNs,
+    pub(super) class: Class,
+    pub(super) told: Pair<Told>,
     pub(super) key: Key,
     pub(super) ends: Pair<End>,
-    pub(super) told: Pair<Told>,
     /// Who opened it, where that was seen.
     pub(super) client: Option<Side>,
     pub(super) simultaneous: bool,
@@ -110,7 +121,6 @@ pub(super) struct Conversation {
     /// Ends at which the capture was taken.
     pub(super) near: Sides,
     pub(super) first: MonoNs,
-    pub(super) last: MonoNs,
     /// The ACK that completes the handshake.
     pub(super) ack: Option<MonoNs>,
     pub(super) fast_open: bool,
@@ -130,9 +140,11 @@ impl Conversation {
     pub(super) const fn new(number: u64, key: Key, at: MonoNs) -> Self {
         Self {
             number,
+            last: at,
+            class: Class::Tentative,
+            told: Pair::new(Told::Nothing, Told::Nothing),
             key,
             ends: Pair::new(End::NEW, End::NEW),
-            told: Pair::new(Told::Nothing, Told::Nothing),
             client: None,
             simultaneous: false,
             middle: false,
@@ -140,7 +152,6 @@ impl Conversation {
             local: None,
             near: Sides::NONE,
             first: at,
-            last: at,
             ack: None,
             fast_open: false,
             reset: None,
@@ -231,12 +242,10 @@ impl Conversation {
         }
         let end = begin + i64::from(captured.payload_len) + i64::from(fin);
         let placed = self.ends.of(from).locate(begin, end);
-        let before = *self.ends.of(to);
+        let peer = self.ends.of(to);
+        let acks = ack > peer.acked || !peer.acked_known;
         let sender = self.ends.of_mut(from);
-        let news = placed.advances()
-            || ack > before.acked
-            || !before.acked_known
-            || captured.window != sender.window;
+        let news = placed.advances() || acks || captured.window != sender.window;
         if sender.twice.is_copy(captured, news) {
             if fin && sender.fin.is_some() {
                 seen.odd(Oddity::Duplicate);
@@ -255,6 +264,7 @@ impl Conversation {
         let probe = captured.payload_len <= 1
             && !fin
             && begin == self.ends.of(from).next - 1
+            && !matches!(placed, Placed::Missing(_))
             && self.ends.of(from).established != Established::No;
         if probe {
             self.probe(from, captured.payload_len, placed, seen);
@@ -265,10 +275,13 @@ impl Conversation {
             self.fin(from, end - 1, ack, at, placed, seen);
         }
         self.note_window(captured, from, seen);
-        if self.challenge == Some(from) && placed == Placed::Nowhere {
+        if self.challenge == Some(from) {
             self.challenge = None;
+            // It is still there.
             self.doubtful_reset = None;
-            seen.odd(Oddity::ChallengeAck);
+            if placed == Placed::Nowhere {
+                seen.odd(Oddity::ChallengeAck);
+            }
         }
         if self.middle && !self.plausible {
             self.plausible = self.is_plausible(from);
@@ -307,7 +320,12 @@ impl Conversation {
         let half_closed = self.ends.of(to).fin.is_some_and(|fin| fin.acked_at.is_some());
         let sender = self.ends.of_mut(from);
         let again = match placed {
-            Placed::Nowhere => return,
+            Placed::Nowhere => {
+                if begin > sender.next {
+                    sender.sent_unseen(begin, at);
+                }
+                return;
+            }
             Placed::Again => true,
             Placed::Missing(since) => at.since(since) >= too_late,
             Placed::New => begin < sender.next,

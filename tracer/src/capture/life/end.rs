@@ -122,7 +122,6 @@ pub(super) struct End {
     pub(super) retransmits: u32,
     /// Its SYN without ACK.
     pub(super) syn: Option<MonoNs>,
-    pub(super) syn_last: MonoNs,
     pub(super) syn_again: u32,
     /// Its SYN-ACK.
     pub(super) synack: Option<MonoNs>,
@@ -155,7 +154,6 @@ impl End {
         mss: 0,
         retransmits: 0,
         syn: None,
-        syn_last: MonoNs(0),
         syn_again: 0,
         synack: None,
         synack_again: 0,
@@ -249,14 +247,19 @@ impl End {
         }
     }
 
+    /// It has sent everything before `to`, or it would not use that number: some of it unseen.
+    pub(super) fn sent_unseen(&mut self, to: Position, at: MonoNs) {
+        self.missing |= self.holes.add(self.next, to, at, self.acked);
+        self.next = to;
+        self.open = false;
+    }
+
     /// The peer has acknowledged everything before `to`. Returns whether that is news, and whether
     /// it was not seen being sent.
     pub(super) fn acknowledged(&mut self, to: Position, at: MonoNs) -> (bool, bool) {
         let unseen = to > self.next;
         if unseen {
-            self.missing |= self.holes.add(self.next, to, at, self.acked);
-            self.next = to;
-            self.open = false;
+            self.sent_unseen(to, at);
         }
         let news = to > self.acked || !self.acked_known;
         self.acked_known = true;
@@ -264,9 +267,9 @@ impl End {
         (news, unseen)
     }
 
-    /// Nothing before `position` is missing.
+    /// Nothing before `position` is missing that the peer may not have, either.
     pub(super) fn complete_until(&self, position: Position) -> bool {
-        !self.holes.any_before(position)
+        !self.holes.any_between(self.acked, position)
     }
 
     /// Something that was acknowledged is not in the capture.

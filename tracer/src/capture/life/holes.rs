@@ -41,7 +41,12 @@ impl Holes {
 
     /// Whether anything before `position` is missing.
     pub(super) fn any_before(&self, position: Position) -> bool {
-        self.0.iter().any(|hole| hole.is_there() && hole.from < position)
+        self.any_between(Position::MIN, position)
+    }
+
+    /// Whether anything from `from` up to `to` is missing.
+    pub(super) fn any_between(&self, from: Position, to: Position) -> bool {
+        self.0.iter().any(|hole| hole.is_there() && hole.to > from && hole.from < to)
     }
 
     /// A hole behind all others. Returns whether one was given up for it that will not be filled any
@@ -56,6 +61,8 @@ impl Holes {
         let new = Hole { from, to, since };
         if let Some(touching) = self.0.iter_mut().find(|hole| hole.is_there() && hole.to == from) {
             touching.to = to;
+            // What is young may only be late.
+            touching.since = since;
             return false;
         }
         if let Some(free) = self.0.iter_mut().find(|hole| !hole.is_there()) {

@@ -34,7 +34,7 @@ use crate::core::Prefix;
 use crate::core::event::{Event, MonoNs};
 use crate::core::record::{Oddity, SegmentRow};
 
-use self::conversation::{Conversation, Next, Seen, Sides};
+use self::conversation::{Class, Conversation, Next, Seen, Sides};
 use self::end::Established;
 use self::key::{Key, Side};
 use self::settle::SETTLED_AFTER_NS;
@@ -128,6 +128,12 @@ impl Lives {
     #[must_use]
     pub fn followed(&self) -> usize {
         self.table.len()
+    }
+
+    /// Entries that wait for time to pass.
+    #[cfg(test)]
+    fn waiting(&self) -> usize {
+        self.unsettled.len() + self.ended.len()
     }
 
     /// Takes in a segment; what it leads to is appended to `out`.
@@ -226,6 +232,7 @@ impl Lives {
         };
         let rival = old.rival.take();
         let over = old.over.is_some();
+        let nothing = old.middle && !old.plausible;
         let key = old.key;
         let at = rival.as_ref().map_or(captured.at, |rival| rival.syn.at);
         old.settle(at, false);
@@ -245,7 +252,9 @@ impl Lives {
         }
         // A connection that has just begun is not renewed again.
         new.take(captured, from, seen);
-        seen.odd(if over { Oddity::TimeWaitReused } else { Oddity::PortReused });
+        if !nothing {
+            seen.odd(if over { Oddity::TimeWaitReused } else { Oddity::PortReused });
+        }
         if let Some(place) = self.table.get_mut(slot) {
             *place = new;
         }
@@ -274,6 +283,7 @@ impl Lives {
                 conversation.over = Some(captured.at);
                 self.ended.push_back((captured.at, slot, conversation.number));
             }
+            conversation.classify();
             if !conversation.settling && conversation.is_unsettled() {
                 conversation.settling = true;
                 self.unsettled.push_back((captured.at, slot, conversation.number));
@@ -308,6 +318,7 @@ impl Lives {
                 continue;
             };
             conversation.settle(now, false);
+            conversation.classify();
             conversation.settling = conversation.is_unsettled();
             for side in Side::BOTH {
                 if conversation.local.is_some_and(|local| local.has(side)) {
@@ -355,13 +366,15 @@ impl Conversation {
         }
     }
 
-    /// Half-open, or too little seen to be sure that it is a connection.
-    fn is_tentative(&self) -> bool {
-        if self.middle {
-            return !self.plausible;
-        }
+    /// What it is worth as it is now.
+    fn classify(&mut self) {
         let sure = |side| matches!(self.ends.of(side).established, Established::Sure(_));
-        !(sure(Side::Low) && sure(Side::High))
+        let open = if self.middle { self.plausible } else { sure(Side::Low) && sure(Side::High) };
+        self.class = match (self.over.is_some(), open) {
+            (true, _) => Class::Over,
+            (false, true) => Class::Open,
+            (false, false) => Class::Tentative,
+        };
     }
 
     /// At the end of the capture: it may be over or not, and the capture does not show it.

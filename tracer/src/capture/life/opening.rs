@@ -24,16 +24,21 @@ impl Conversation {
                 return Next::Stay;
             }
             sender.syn_again = sender.syn_again.saturating_add(1);
-            sender.syn_last = at;
             seen.odd(Oddity::Retransmission);
             seen.news = true;
             return Next::Stay;
         }
         if self.over.is_some() {
-            if mine.has_isn(isn) && sender.twice.is_copy(captured, false) {
-                seen.odd(Oddity::Duplicate);
-                return Next::Stay;
+            if !mine.has_isn(isn) {
+                return Next::Renew;
             }
+            // Some systems go on after a refusal.
+            let copy = sender.twice.is_copy(captured, false);
+            seen.odd(if copy { Oddity::Duplicate } else { Oddity::Retransmission });
+            return Next::Stay;
+        }
+        if self.middle && !self.plausible {
+            // What was seen so far was no connection.
             return Next::Renew;
         }
         if mine.based == Base::Unknown && peers.based == Base::Unknown {
@@ -46,7 +51,6 @@ impl Conversation {
             let sender = self.ends.of_mut(from);
             sender.based = Base::Syn;
             sender.syn = Some(at);
-            sender.syn_last = at;
             note_options(sender, captured);
             seen.odd(Oddity::OutOfOrder);
             return Next::Stay;
@@ -67,12 +71,15 @@ impl Conversation {
                     seen.odd(Oddity::Duplicate);
                     return Next::Stay;
                 }
+                if rival.again > 0 {
+                    // The third: its sender does not know of the connection, and neither answers.
+                    return Next::Renew;
+                }
                 rival.again = rival.again.saturating_add(1);
-                rival.last = at;
                 seen.odd(Oddity::Retransmission);
             }
             _ => {
-                let rival = Rival { side: from, syn: *captured, again: 0, last: at };
+                let rival = Rival { side: from, syn: *captured, again: 0 };
                 self.rival = Some(Box::new(rival));
                 self.ends.of_mut(from).twice.is_copy(captured, true);
             }
@@ -87,7 +94,6 @@ impl Conversation {
         sender.twice.is_copy(captured, true);
         sender.begin(captured.segment.seq, captured.payload_len);
         sender.syn = Some(captured.at);
-        sender.syn_last = captured.at;
         note_options(sender, captured);
         if captured.options.fast_open.is_some() {
             seen.odd(Oddity::FastOpen);
@@ -106,7 +112,6 @@ impl Conversation {
         self.note_syn(&rival.syn, rival.side, seen);
         let sender = self.ends.of_mut(rival.side);
         sender.syn_again = rival.again;
-        sender.syn_last = rival.last;
         *seen = Seen::default();
     }
 
@@ -146,7 +151,7 @@ impl Conversation {
             }
             return Next::Stay;
         }
-        if self.over.is_some() {
+        if self.over.is_some() || (self.middle && !self.plausible) {
             return Next::Renew;
         }
         let new = mine.based == Base::Unknown
@@ -198,11 +203,11 @@ impl Conversation {
     pub(super) fn open_by_ack(&mut self, from: Side, ack: Position, at: MonoNs, seen: &mut Seen) {
         let to = from.peer();
         let fast_open = self.fast_open;
-        let (mine, peers) = (*self.ends.of(from), *self.ends.of(to));
-        if let (Established::Sure(_), Established::Sure(_)) = (mine.established, peers.established)
-        {
+        let established = |side| self.ends.of(side).established;
+        if let (Established::Sure(_), Established::Sure(_)) = (established(from), established(to)) {
             return;
         }
+        let (mine, peers) = (*self.ends.of(from), *self.ends.of(to));
         if peers.synack.is_some() && peers.established == Established::No && ack >= 1 {
             self.ends.of_mut(to).established = Established::Passed(at);
             seen.row = true;

@@ -103,7 +103,10 @@ impl Conversation {
         } else if self.middle && self.plausible {
             events.push(self.found(side, self.first, TcpState::Established));
             Told::In(TcpState::Established)
-        } else if let (false, Some(synack)) = (self.middle, peers.synack) {
+        } else if let (false, Some(synack), Established::Sure(_)) =
+            (self.middle, peers.synack, mine.established)
+        {
+            // A SYN-ACK that nobody answers may be for a SYN that somebody else has sent.
             events.push(self.found(side, synack, TcpState::SynSent));
             Told::In(TcpState::SynSent)
         } else {
@@ -273,6 +276,7 @@ impl Conversation {
             bytes_received: peers.payload_acked().filter(|_| ended),
             retransmits: (ended && established && mine.segments > 0).then_some(mine.retransmits),
             incomplete: mine.incomplete() || peers.incomplete(),
+            closer_known: self.closer_is_known(),
         }))
     }
 }

@@ -6,7 +6,7 @@ mod film;
 mod middle;
 mod numbers;
 mod open;
-
+mod properties;
 mod reset;
 mod rows;
 mod view;

@@ -102,3 +102,22 @@ fn a_handshake_without_its_syn() {
     assert_eq!((open.state, open.connection.role), (Established, Some(Role::Client)));
     assert_eq!(open.connection.handshake, None);
 }
+
+#[test]
+fn backscatter_is_nobodys_connection() {
+    // Somebody else sends SYNs in this host's name.
+    let mut film = Film::at_client();
+    film.s("SA", 0, 1, 0).at(MS).c("R", 1, 0, 0).at(SECOND).s("SA", 0, 1, 0).c("R", 1, 0, 0);
+    assert_eq!((film.connections(), film.open()), (vec![], vec![]));
+}
+
+#[test]
+fn a_stray_ack_before_a_syn_is_no_connection_before() {
+    let mut film = Film::at_server();
+    film.client.isn = 5;
+    film.c("A", 1, 1, 0);
+    film.client.isn = 70_000;
+    film.at(MS).handshake().at(10 * MS).s("PA", 1, 1, 1);
+    assert_eq!(film.one_open().connection.handshake, Some(3 * MS));
+    assert!(film.rows[0].oddities.is_empty());
+}

@@ -220,3 +220,22 @@ fn a_syn_whose_data_is_not_taken() {
     assert_eq!((c.bytes_sent, c.outcome), (Some(20), Some(Outcome::Closed)));
     assert!(film.rows[1].oddities.has(Odd::SynDataRefused));
 }
+
+#[test]
+fn some_systems_go_on_after_a_refusal() {
+    let mut film = Film::at_client();
+    film.c("S", 0, 0, 0).s("RA", 0, 1, 0).at(500 * MS).c("S", 0, 0, 0).s("RA", 0, 1, 0);
+    assert_eq!(film.connection().outcome, Some(Outcome::Refused));
+}
+
+#[test]
+fn a_syn_on_old_ports_that_nobody_answers() {
+    let mut film = Film::at_client();
+    film.handshake();
+    film.client.isn = 77_000;
+    film.at(SECOND).c("S", 0, 0, 0).at(2 * SECOND).c("S", 0, 0, 0).at(4 * SECOND).c("S", 0, 0, 0);
+    let ended = film.connections();
+    assert_eq!((ended.len(), ended[0].outcome), (1, Some(Outcome::Unknown)));
+    let open = film.open();
+    assert_eq!((open[0].state, open[0].connection.start.since(BEGIN)), (SynSent, SECOND));
+}
