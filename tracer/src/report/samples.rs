@@ -4,14 +4,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
+use tracer_common::packet::tcp_flags;
 use tracer_common::state::TcpState;
 
 use super::{Hook, Limits, Start, WallClock};
 use crate::core::event::{CgroupName, Comm, MonoNs, Owner};
 use crate::core::record::{
     Alert, AlertEvent, CloseInitiator, Connection, End, Evidence, HandshakeSource, Host, Network,
-    ObservedFrom, OpenConnection, Outcome, Phases, Quantiles, Queue, Role, Severity, StateChange,
-    TopSource, Verdict,
+    ObservedFrom, Oddity, OpenConnection, Outcome, Phases, Quantiles, Queue, Role, SegmentRow,
+    Sender, Severity, StateChange, Step, TopSource, Verdict,
 };
 use crate::filter::Described;
 
@@ -371,5 +372,27 @@ pub(crate) fn start() -> Start {
         limits: Limits { max_connections: 262_144, max_hosts: 8192, stuck_after: Vec::new() },
         cannot: vec!["server handshakes in other network namespaces come from srtt".to_owned()],
         capture: None,
+    }
+}
+
+/// The FIN of a three-segment close, of a capture.
+pub(crate) fn segment() -> SegmentRow {
+    SegmentRow {
+        at: at(40 * S + 42 * US),
+        number: 7,
+        connection: 3,
+        client: "192.0.2.1:50000".parse().expect("one"),
+        server: "192.0.2.2:8080".parse().expect("one"),
+        roles_known: true,
+        from: Sender::Server,
+        flags: tcp_flags::FIN | tcp_flags::ACK,
+        seq: 301,
+        ack: Some(20),
+        payload: 0,
+        window: Some(64_240),
+        client_state: Some(TcpState::TimeWait),
+        server_state: Some(TcpState::LastAck),
+        step: Some(Step::CloseTwoInOne),
+        oddities: [Oddity::AckWithFin].into_iter().collect(),
     }
 }

@@ -13,8 +13,8 @@ use tracer_common::state::TcpState;
 
 use super::destinations::{Destinations, End, State, note};
 use super::hitters::{Growth, Hitters, Key};
-use super::syns::{Kind, Seen, Syns};
-use crate::capture::segment::{Captured, Segment};
+use super::syns::{Entry, Kind, Seen, Syns};
+use crate::capture::segment::{Captured, Direction, Segment};
 use crate::core::event::{Event, MonoNs};
 use crate::core::flood::tick::{Counts, Sketch, SourceTick, Target, TargetTick, Tick};
 
@@ -81,18 +81,60 @@ impl Counting {
     }
 
     /// Looks at a segment; only those that open, answer or refuse a connection matter. `ends`: which
-    /// ends are local, where that is known.
-    pub(super) fn segment(&mut self, captured: &Captured, ends: Option<Ends>) {
+    /// ends are local, where that is known; asked for only where it matters.
+    #[inline]
+    pub(super) fn segment(&mut self, captured: &Captured, ends: impl Fn() -> Option<Ends>) {
         let flags = captured.segment.flags;
-        if flags & (SYN | FIN | RST) == SYN {
-            if flags & ACK == 0 {
-                self.opening(captured, ends);
-            } else {
-                self.answering(captured, ends);
+        if flags & (SYN | RST) != 0 {
+            self.control(captured, ends());
+        } else if flags & (SYN | ACK) == ACK {
+            let (client, server) = ends_of(&captured.segment);
+            let tuple = self.tuple(client, server);
+            if let Some(entry) = self.syns.ack(tuple, captured.segment.seq)
+                && ends().is_none_or(|ends| ends.dst)
+            {
+                self.completed(&entry, client, server, captured.at);
             }
-        } else if flags & (SYN | RST) == RST {
-            self.resetting(captured, ends);
         }
+    }
+
+    fn control(&mut self, captured: &Captured, ends: Option<Ends>) {
+        let flags = captured.segment.flags;
+        // On a loopback what goes out comes in again.
+        let stays = ends.is_some_and(|ends| ends.src && ends.dst);
+        if stays && captured.direction == Some(Direction::Out) {
+            return;
+        }
+        match flags & (SYN | FIN | RST) {
+            SYN if flags & ACK == 0 => self.opening(captured, ends),
+            SYN => self.answering(captured, ends),
+            kind if kind & SYN == 0 => self.resetting(captured, ends),
+            _ => {}
+        }
+    }
+
+    /// A handshake has completed.
+    #[cold]
+    fn completed(&mut self, entry: &Entry, client: End, server: End, at: MonoNs) {
+        let asked = matches!(entry.kind, Kind::Syn | Kind::Answered);
+        if asked && entry.destination == 0 {
+            // This host's own.
+            return;
+        }
+        let Some(number) = self.destinations.of(server, State::Listens, at) else { return };
+        // Whoever completes a handshake was answered, captured or not.
+        self.destinations.answered(number, at, State::Listens);
+        let Some(destination) = self.destinations.get_mut(number) else { return };
+        if asked {
+            destination.counts.completed += 1;
+            destination.counts.handshake_ns += at.since(entry.at);
+        } else {
+            destination.counts.completed_unseen += 1;
+        }
+        let hash = hash::single(&self.key, number, client.0);
+        let hitter = Hitter::source(hash, number, client.0);
+        self.completers.hit(&hitter, Come::one(asked), self.epoch);
+        self.touched = true;
     }
 
     /// Hash of a connection's 4-tuple, the client's end first.
@@ -107,12 +149,12 @@ impl Counting {
         // Where nothing tells, a connection is looked at from its server.
         let Ends { src: from_here, dst: to_here } = ends.unwrap_or(Ends { src: false, dst: true });
         if !to_here {
-            let seen = self.syns.syn(tuple, segment.seq, *interface, 0);
+            let seen = self.syns.syn(tuple, *at, (segment.seq, *interface), 0);
             self.opens += u64::from(from_here && seen == Seen::First);
             return;
         }
         let number = self.destinations.of(dst, State::Unknown, *at);
-        let seen = self.syns.syn(tuple, segment.seq, *interface, number.unwrap_or(0));
+        let seen = self.syns.syn(tuple, *at, (segment.seq, *interface), number.unwrap_or(0));
         if seen == Seen::OtherDevice {
             return;
         }
@@ -141,11 +183,13 @@ impl Counting {
         let tuple = self.tuple(client, server);
         self.silent = false;
         let asked = self.syns.find(tuple).filter(|entry| {
-            matches!(entry.kind, Kind::Syn | Kind::Answered)
+            matches!(entry.kind, Kind::Syn | Kind::Answered | Kind::Complete)
                 && segment.ack == entry.number.wrapping_add(1)
         });
         let was_asked = asked.is_some();
-        if let Some(entry) = asked {
+        if let Some(entry) = asked
+            && entry.kind == Kind::Syn
+        {
             entry.kind = Kind::Answered;
         }
         if let Some(number) = self.destinations.of(server, State::Listens, *at) {
@@ -159,7 +203,7 @@ impl Counting {
             }
             return;
         }
-        if let Some(entry) = self.syns.unasked(tuple, segment.ack, *interface)
+        if let Some(entry) = self.syns.unasked(tuple, *at, (segment.ack, *interface))
             && came_in
         {
             entry.kind = Kind::Counted;
@@ -223,20 +267,11 @@ impl Counting {
                     && socket.old_since.is_some() =>
             {
                 let (local, remote) = (addr_of(socket.local), addr_of(socket.remote));
-                let number = self.destinations.of(local, State::Listens, socket.at);
-                let Some(number) = number else { return };
-                let Some(destination) = self.destinations.get_mut(number) else { return };
-                match socket.syn {
-                    Some(syn) => {
-                        destination.counts.completed += 1;
-                        destination.counts.handshake_ns += socket.at.since(syn.first);
-                    }
-                    None => destination.counts.completed_unseen += 1,
+                let tuple = self.tuple(remote, local);
+                // Counted when its ACK passed, unless others had taken its place by then.
+                if self.syns.find(tuple).is_none() {
+                    self.completed(&Entry::unknown(), remote, local, socket.at);
                 }
-                let hash = hash::single(&self.key, number, remote.0);
-                let hitter = Hitter::source(hash, number, remote.0);
-                self.completers.hit(&hitter, Come::one(socket.syn.is_some()), self.epoch);
-                self.touched = true;
             }
             Event::RequestReset(request) => {
                 let (local, remote) = (addr_of(request.local), addr_of(request.remote));

@@ -15,7 +15,7 @@ mod tests;
 pub use self::counting::Ends;
 
 use self::counting::Counting;
-use crate::capture::segment::{Captured, Direction};
+use crate::capture::segment::Captured;
 use crate::core::Core;
 use crate::core::event::{Event, MonoNs};
 use crate::core::flood::sample::{Sample, StackCounters};
@@ -82,13 +82,10 @@ impl Floods {
         }
     }
 
-    /// Counts a segment. `ends`: which of its ends are local, where that is known.
-    pub fn segment(&mut self, captured: &Captured, ends: Option<Ends>) {
-        let stays = ends.is_some_and(|ends| ends.src && ends.dst);
-        // On a loopback the same comes in again.
-        if stays && captured.direction == Some(Direction::Out) {
-            return;
-        }
+    /// Counts a segment. `ends`: which of its ends are local, where that is known; asked for only where
+    /// it matters.
+    #[inline]
+    pub fn segment(&mut self, captured: &Captured, ends: impl Fn() -> Option<Ends>) {
         self.counting.segment(captured, ends);
     }
 

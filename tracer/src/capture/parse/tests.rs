@@ -84,13 +84,13 @@ fn options_that_a_snap_length_cut_off_are_not_made_up() {
     assert_eq!(sent, Err(Reject::Unparsed));
 }
 
-fn options(bytes: Vec<u8>) -> tracer_common::packet::Options {
+fn options(bytes: Vec<u8>) -> Options {
     see(&Tcp { options: bytes, ..syn() }.frame()).unwrap().detail.options
 }
 
 #[test]
 fn options_that_are_malformed_end_the_list() {
-    let none = tracer_common::packet::Options::default();
+    let none = Options::default();
     assert_eq!(options(vec![2, 0, 5, 0xb4]), none);
     assert_eq!(options(vec![2, 1, 5, 0xb4]), none);
     assert_eq!(options(vec![2, 5, 5, 0xb4]), none);

@@ -155,3 +155,105 @@ fn odd(row: &SegmentRow, width: Option<usize>, mut line: Line<'_>, cell: &mut St
     }
     line.end();
 }
+
+#[cfg(test)]
+mod tests {
+    use tracer_common::packet::tcp_flags::{ACK, FIN, PSH, RST, SYN};
+    use tracer_common::state::TcpState;
+    use unicode_width::UnicodeWidthStr as _;
+
+    use super::*;
+    use crate::core::record::{Oddities, Oddity, Step};
+    use crate::report::samples::{self, S, US};
+
+    fn rendered(width: Option<usize>, records: &[Record]) -> String {
+        let mut out = BytesMut::new();
+        let mut text = Text::new(samples::clock(), Screen { width, color: false });
+        for record in records {
+            text.record(record, &mut out);
+        }
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    fn record(row: SegmentRow) -> Record {
+        Record::Segment(Box::new(row))
+    }
+
+    fn syn() -> SegmentRow {
+        SegmentRow {
+            from: Sender::Client,
+            flags: SYN,
+            seq: 0,
+            ack: None,
+            client_state: Some(TcpState::SynSent),
+            server_state: None,
+            step: Some(Step::Handshake(1)),
+            oddities: Oddities::NONE,
+            ..samples::segment()
+        }
+    }
+
+    #[test]
+    fn eighty_columns_hold_a_line_and_its_oddities_come_below() {
+        let shown = rendered(Some(80), &[record(syn()), record(samples::segment())]);
+        assert_eq!(
+            shown,
+            "── 3  192.0.2.1:50000 → 192.0.2.2:8080  03:12\n   \
+             SECOND   FLAGS        SEQ     ACK   LEN CLIENT      SERVER      STEP\n\
+             40.000042 → SYN            0       -     0 SYN_SENT    -           handshake 1/3\n\
+             40.000042 ← FIN ACK      301      20     0 TIME_WAIT   LAST_ACK    close 2+3/4\n            \
+             ! ACK combined with FIN: the three-segment close\n"
+        );
+        let wide = rendered(Some(160), &[record(samples::segment())]);
+        assert!(wide.contains("close 2+3/4  ACK combined with FIN: the three"), "{wide}");
+        // For a file, too.
+        assert_eq!(rendered(None, &[record(samples::segment())]), wide);
+    }
+
+    #[test]
+    fn whatever_stands_there_a_terminal_is_wide_enough() {
+        let all: Oddities = Oddity::ALL.iter().copied().collect();
+        let mut rows = Vec::new();
+        for flags in [SYN, SYN | ACK, ACK | PSH, FIN | ACK, RST, RST | ACK] {
+            rows.push(record(SegmentRow { flags, oddities: all, ..samples::segment() }));
+            let big = SegmentRow { seq: 9_999_999, ack: Some(9_999_999), payload: 65_535, ..syn() };
+            rows.push(record(SegmentRow { flags, ..big }));
+        }
+        for width in 80..200 {
+            for line in rendered(Some(width), &rows).lines() {
+                assert!(line.width() <= width, "{} > {width}: {line}", line.width());
+            }
+        }
+    }
+
+    #[test]
+    fn connections_that_take_turns_have_a_head_each_time() {
+        let other = SegmentRow { connection: 4, roles_known: false, ..syn() };
+        let later = SegmentRow { at: samples::at(60 * S + US), ..syn() };
+        let shown = rendered(Some(80), &[syn(), other, syn(), later].map(record));
+        let heads: Vec<_> = shown.lines().filter(|line| line.starts_with("──")).collect();
+        assert_eq!(
+            heads,
+            [
+                "── 3  192.0.2.1:50000 → 192.0.2.2:8080  03:12",
+                "── 4  192.0.2.1:50000 · 192.0.2.2:8080  03:12",
+                "── 3  192.0.2.1:50000 → 192.0.2.2:8080  03:12",
+                "── 3  192.0.2.1:50000 → 192.0.2.2:8080  03:13",
+            ]
+        );
+        assert!(shown.contains("\n 0.000001 → SYN"), "{shown}");
+    }
+
+    #[test]
+    fn the_table_of_ends_goes_on_between_segments() {
+        let ended = Record::Connection(Box::new(samples::full()));
+        let shown = rendered(
+            Some(80),
+            &[record(syn()), ended.clone(), record(syn()), ended.clone(), ended],
+        );
+        assert_eq!(shown.matches("PROCESS").count(), 1, "{shown}");
+        assert_eq!(shown.matches("── 3").count(), 2, "{shown}");
+        let kinds: Vec<_> = shown.split("\n\n").map(|block| block.lines().count()).collect();
+        assert_eq!(kinds, [3, 2, 3, 2], "{shown}");
+    }
+}
