@@ -455,7 +455,8 @@ impl Pipeline {
         self.flush();
     }
 
-    /// The summary of the whole run, which waits for a slow reader, and the last record.
+    /// The summary of the whole run, which waits for a slow reader, and the last record. All that is
+    /// waited for shares `patience`.
     ///
     /// # Errors
     /// The reader did not take it in time.
@@ -467,8 +468,12 @@ impl Pipeline {
         patience: Duration,
     ) -> Result<()> {
         log::debug!("{} summaries of SYNs came through the ring", self.summaries);
-        self.sinks.closing();
         let deadline = Instant::now() + patience;
+        // Its time runs while the others are waited for.
+        if let Some(alerts) = &mut self.alerts {
+            alerts.close(alert::PATIENCE);
+        }
+        self.sinks.closing();
         self.make_room();
         self.progress = None;
         self.render_summary(now, Scope::Run);
@@ -479,9 +484,9 @@ impl Pipeline {
         self.report.end(&end, &mut self.out);
         self.writer.push_wait(&self.out, 1, deadline);
         let standing = Standing { at: now, totals: &end, hooks, core: &self.core };
-        let told = self.sinks.end(&standing, self.report.clock(), patience);
+        let told = self.sinks.end(&standing, self.report.clock(), deadline);
         if let Some(alerts) = self.alerts.take() {
-            alerts.finish(alert::PATIENCE);
+            alerts.finish();
         }
         if let Err(unwritten) = self.writer.finish(deadline) {
             bail!(
