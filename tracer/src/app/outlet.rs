@@ -235,7 +235,8 @@ impl Outlet {
     }
 
     /// The summary of the whole run, which waits for a slow reader, and the last record; the sinks
-    /// and the program of `--on-alert` are told that it is over. [`Self::written`] is to follow.
+    /// and the program of `--on-alert` are told that it is over. [`Self::written`] is to follow. All that
+    /// is waited for shares `deadline`.
     ///
     /// # Errors
     /// What failed with a sink.
@@ -245,10 +246,13 @@ impl Outlet {
         now: MonoNs,
         end: End,
         hooks: &[Hook],
-        patience: Duration,
+        deadline: Instant,
     ) -> Result<()> {
+        // Its time runs while the others are waited for.
+        if let Some(alerts) = &mut self.alerts {
+            alerts.close(alert::PATIENCE);
+        }
         self.sinks.closing();
-        let deadline = Instant::now() + patience;
         self.make_room();
         self.progress = None;
         self.render_summary(core, now, Scope::Run);
@@ -258,9 +262,9 @@ impl Outlet {
         self.report.end(&end, &mut self.out);
         self.push_last(1, deadline);
         let standing = Standing { at: now, totals: &end, hooks, core };
-        let told = self.sinks.end(&standing, self.report.clock(), patience);
+        let told = self.sinks.end(&standing, self.report.clock(), deadline);
         if let Some(alerts) = self.alerts.take() {
-            alerts.finish(alert::PATIENCE);
+            alerts.finish();
         }
         told
     }
@@ -273,12 +277,12 @@ impl Outlet {
         self.out.clear();
     }
 
-    /// Waits until everything is written, for at most `patience`.
+    /// Waits until everything is written, until `deadline`, which is `patience` after it was asked for.
     ///
     /// # Errors
     /// The reader did not take it in time.
-    pub(super) fn written(self, patience: Duration) -> Result<()> {
-        if let Err(unwritten) = self.writer.finish(Instant::now() + patience) {
+    pub(super) fn written(self, deadline: Instant, patience: Duration) -> Result<()> {
+        if let Err(unwritten) = self.writer.finish(deadline) {
             bail!(
                 "the last {} bytes were not taken within {} s: the output is full, or nobody reads it",
                 unwritten.bytes,

@@ -349,7 +349,8 @@ impl Pipeline {
         self.outlet.flush();
     }
 
-    /// The summary of the whole run, which waits for a slow reader, and the last record.
+    /// The summary of the whole run, which waits for a slow reader, and the last record. All that is
+    /// waited for shares `patience`.
     ///
     /// # Errors
     /// The reader did not take it in time.
@@ -361,8 +362,9 @@ impl Pipeline {
         patience: Duration,
     ) -> Result<()> {
         log::debug!("{} summaries of SYNs came through the ring", self.summaries);
-        let told = self.outlet.close(&self.core, now, end, hooks, patience);
-        self.outlet.written(patience)?;
+        let deadline = Instant::now() + patience;
+        let told = self.outlet.close(&self.core, now, end, hooks, deadline);
+        self.outlet.written(deadline, patience)?;
         told
     }
 }

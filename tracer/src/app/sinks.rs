@@ -24,6 +24,9 @@ use crate::top::stderr::Captured;
 /// At most one part in so many of the time is spent on telling how things stand.
 const SHARE: u32 = 20;
 
+/// What each may still take at the end where others have used up the time.
+const LEAST: Duration = Duration::from_secs(1);
+
 /// All of them, and when each is to be told next how things stand.
 #[derive(Default)]
 pub(super) struct Sinks {
@@ -170,7 +173,9 @@ impl Sinks {
         }
     }
 
-    /// The end of the run, for all of them, whatever fails.
+    /// The end of the run, for all of them, whatever fails: until `deadline`, which is one for the
+    /// whole end. Where it has passed, or nearly, because somebody else hangs, there is still a
+    /// second: it is enough for whoever takes what he is told.
     ///
     /// # Errors
     /// The first of what failed.
@@ -178,16 +183,65 @@ impl Sinks {
         &mut self,
         standing: &Standing<'_>,
         clock: &WallClock,
-        patience: Duration,
+        deadline: Instant,
     ) -> Result<()> {
         let mut result = Ok(());
         for (sink, _) in &mut self.all {
             sink.standing(standing, clock);
-            let ended = sink.end(standing, clock, patience);
+            let ended = sink.end(standing, clock, deadline.max(Instant::now() + LEAST));
             if result.is_ok() {
                 result = ended;
             }
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::core::event::MonoNs;
+    use crate::core::record::End;
+    use crate::core::{Config, Core};
+    use crate::report::samples;
+
+    /// Takes all the time there is, or none, and notes how much it was given.
+    struct Ends {
+        hangs: bool,
+        given: Rc<Cell<Duration>>,
+    }
+
+    impl Sink for Ends {
+        fn end(&mut self, _: &Standing<'_>, _: &WallClock, deadline: Instant) -> Result<()> {
+            let given = deadline.saturating_duration_since(Instant::now());
+            self.given.set(given);
+            if self.hangs {
+                std::thread::sleep(given);
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_end_has_one_deadline_and_nobody_gets_none_of_it() {
+        let mut sinks = Sinks::default();
+        let given: [Rc<Cell<Duration>>; 3] = Default::default();
+        for (hangs, given) in [false, true, false].into_iter().zip(&given) {
+            sinks.add(Ends { hangs, given: Rc::clone(given) });
+        }
+        let (totals, core) = (End::default(), Core::new(Config::default()));
+        let standing = Standing { at: MonoNs(0), totals: &totals, hooks: &[], core: &core };
+        let began = Instant::now();
+        let patience = Duration::from_secs(2);
+        sinks.end(&standing, &samples::clock(), began + patience).unwrap();
+        let ended = began.elapsed();
+        assert!(ended >= patience - Duration::from_millis(1), "{ended:?}");
+        let [first, hanging, last] = given.map(|given| given.get());
+        assert!(first <= patience && hanging <= first, "{first:?}, {hanging:?}");
+        // It is another reading of the clock.
+        assert!(last <= LEAST && last > LEAST / 2, "{last:?}");
     }
 }

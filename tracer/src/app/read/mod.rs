@@ -186,7 +186,7 @@ pub(super) async fn read(options: &Options, path: &Path) -> Result<()> {
             () = stop(&mut signals) => {}
         }
     }
-    outlet.written(PATIENCE)?;
+    outlet.written((Instant::now() + PATIENCE).into(), PATIENCE)?;
     told?;
     match (ended, problem) {
         (Ended::Closed(why), _) => output_closed(why),

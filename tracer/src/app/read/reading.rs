@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::time::Duration;
+use std::time::Instant;
 
 use tracer_common::packet::tcp_flags;
 
@@ -252,7 +253,7 @@ impl Reading {
     pub(super) fn finish(mut self, patience: Duration) -> (Outlet, anyhow::Result<()>) {
         self.settle();
         let end = self.totals();
-        let told = self.outlet.close(&self.core, self.now, end, &[], patience);
+        let told = self.outlet.close(&self.core, self.now, end, &[], Instant::now() + patience);
         (self.outlet, told)
     }
 }

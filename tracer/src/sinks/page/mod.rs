@@ -5,7 +5,7 @@ mod html;
 mod target;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use caps::CapsHashSet;
@@ -94,7 +94,7 @@ impl Sink for Page {
         &mut self,
         standing: &Standing<'_>,
         clock: &WallClock,
-        _patience: Duration,
+        _deadline: Instant,
     ) -> Result<()> {
         let (Some(start), Some(target)) = (&self.start, self.target.take()) else {
             return Ok(());

@@ -163,12 +163,11 @@ impl Sink for PacketFile {
         self.warn();
     }
 
-    fn end(&mut self, _: &Standing<'_>, _: &WallClock, patience: Duration) -> Result<()> {
+    fn end(&mut self, _: &Standing<'_>, _: &WallClock, deadline: Instant) -> Result<()> {
         let path = &self.path;
         let State::Running(thread) = std::mem::replace(&mut self.state, State::Over) else {
             bail!("no packets were kept in {path}: the thread for it could not be started");
         };
-        let deadline = Instant::now() + patience;
         let mut stop = Message::Stop;
         while let Err(TrySendError::Full(message)) = self.sender.try_send(stop) {
             ensure!(Instant::now() < deadline, "{path} could not be finished in time");
