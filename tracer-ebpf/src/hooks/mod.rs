@@ -3,6 +3,7 @@
 mod accept;
 mod pass;
 mod rescue;
+mod reserve;
 mod reset;
 mod state;
 mod syn;

@@ -65,7 +65,8 @@ struct PodOffsets(Offsets);
 unsafe impl Pod for PodOffsets {}
 
 /// The built kernel side.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf"));
 
 impl Kernel {
     /// Loads the programs and attaches all that hook the whole host. The state hook must work; the

@@ -18,7 +18,6 @@ mod again;
 mod check;
 mod close;
 mod core_vm;
-mod cost;
 mod detect;
 mod errors;
 mod fastopen;

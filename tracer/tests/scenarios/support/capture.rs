@@ -30,13 +30,18 @@ pub(crate) struct Seen {
 impl Capture {
     /// Starts capturing TCP on an interface; returns when it does.
     pub(crate) fn start(ns: &Netns, device: &str) -> Self {
+        Self::of(ns, device, "tcp")
+    }
+
+    /// Starts capturing what matches a filter of tcpdump's.
+    pub(crate) fn of(ns: &Netns, device: &str, filter: &str) -> Self {
         let file = std::env::temp_dir().join(format!("tracer-scenario-{}.pcap", unique()));
         let mut child = ns
             .command("tcpdump")
             .args(["-i", device, "--time-stamp-precision", "nano", "--immediate-mode", "-U"])
             .args(["-Z", "root", "-w"])
             .arg(&file)
-            .arg("tcp")
+            .arg(filter)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -1,0 +1,142 @@
+//! What watching every connection costs those who make them.
+
+use crate::cpu;
+use crate::load::{Stage, Yield};
+use crate::paired::{Spread, differences, ratios, rounds};
+use crate::plan::Plan;
+use crate::support::pause;
+use crate::table::{self, Table, count, figure, spread};
+use crate::watcher::{Ended, Kind, Watcher};
+
+const CONNECTIONS: usize = 40_000;
+
+/// What one run yielded.
+struct Run {
+    load: Yield,
+    /// CPU seconds of the whole machine per 100,000 connections.
+    cpu: f64,
+    /// The watcher's own.
+    own: f64,
+    ended: Ended,
+}
+
+fn measure(kind: Kind, play: impl FnOnce(&Stage) -> Yield) -> Run {
+    let stage = Stage::new();
+    let watcher = Watcher::start(&stage.ns, kind);
+    let before = cpu::busy();
+    let load = play(&stage);
+    // What is still being worked off is part of the cost.
+    pause(300);
+    let busy = cpu::busy() - before;
+    let ended = watcher.stop();
+    assert_eq!(load.failed, 0, "connections that failed");
+    let each = 1e5 / load.made as f64;
+    Run { cpu: busy.as_secs_f64() * each, own: ended.cpu.as_secs_f64() * each, ended, load }
+}
+
+fn column(runs: &[Run], of: impl Fn(&Run) -> f64) -> Vec<f64> {
+    runs.iter().map(of).collect()
+}
+
+/// The most that any run lost, where it is told.
+fn lost(runs: &[Run]) -> String {
+    count(runs.iter().map(|run| run.ended.lost).max().flatten())
+}
+
+/// As many connections as the machine makes, by eight clients.
+pub(crate) fn full_speed(plan: &Plan) {
+    let total = plan.either(CONNECTIONS, 200);
+    let runs = rounds(plan.rounds, Kind::ALL.len(), |n| {
+        measure(Kind::ALL[n], |stage| stage.clients().closed(total))
+    });
+    println!(
+        "{} short connections over `lo`, both ends here, closed loop (8 clients), full speed:\n",
+        figure(total as f64, 0)
+    );
+    let mut table = Table::new(&[
+        "",
+        "connections/s",
+        "with ÷ without",
+        "CPU s per 100k",
+        "more than without",
+        "of it the watcher's own",
+        "lost",
+    ]);
+    let rate = |run: &Run| run.load.per_second();
+    for (kind, of) in Kind::ALL.into_iter().zip(&runs) {
+        table.row([
+            kind.name().to_owned(),
+            table::median(column(of, rate), 0),
+            spread(ratios(&column(of, rate), &column(&runs[0], rate)), 3),
+            table::median(column(of, |run| run.cpu), 2),
+            spread(differences(&column(of, |run| run.cpu), &column(&runs[0], |run| run.cpu)), 2),
+            table::median(column(of, |run| run.own), 2),
+            lost(of),
+        ]);
+    }
+    table.print(plan);
+}
+
+/// What is left of full speed when nobody watches.
+fn half_of_full_speed(plan: &Plan) -> f64 {
+    let total = plan.either(CONNECTIONS, 200);
+    let runs = (0..plan.either(3, 1))
+        .map(|_| measure(Kind::Nobody, |stage| stage.clients().closed(total)).load.per_second());
+    let half = Spread::of(runs).median / 2.0;
+    (half / 100.0).round() * 100.0
+}
+
+/// A given number a second: few, and half of what the machine can do.
+pub(crate) fn fixed_rates(plan: &Plan) {
+    for rate in [plan.either(2_000.0, 200.0), half_of_full_speed(plan).max(200.0)] {
+        let seconds = plan.either(3.0, 0.2);
+        let total = (rate * seconds) as usize;
+        let runs = rounds(plan.rounds, Kind::ALL.len(), |n| {
+            measure(Kind::ALL[n], |stage| stage.clients().open(total, rate))
+        });
+        print_rate(plan, rate, &runs);
+    }
+}
+
+fn print_rate(plan: &Plan, rate: f64, runs: &[Vec<Run>]) {
+    println!(
+        "{} short connections/s over `lo`, open loop; a connection's time runs from when it was to \
+         begin until both ends are closed:\n",
+        figure(rate, 0)
+    );
+    let mut table = Table::new(&[
+        "",
+        "connections/s",
+        "with ÷ without",
+        "CPU s per 100k",
+        "more than without",
+        "of it the watcher's own",
+        "p50 µs",
+        "p99 µs",
+        "began late, p99 µs",
+        "lost",
+    ]);
+    let made = |run: &Run| run.load.per_second();
+    for (kind, of) in Kind::ALL.into_iter().zip(runs) {
+        table.row([
+            kind.name().to_owned(),
+            table::median(column(of, made), 0),
+            spread(ratios(&column(of, made), &column(&runs[0], made)), 3),
+            table::median(column(of, |run| run.cpu), 2),
+            spread(differences(&column(of, |run| run.cpu), &column(&runs[0], |run| run.cpu)), 2),
+            table::median(column(of, |run| run.own), 2),
+            table::median(column(of, |run| run.load.latency_at(0.5)), 0),
+            table::median(column(of, |run| run.load.latency_at(0.99)), 0),
+            table::median(column(of, |run| run.load.late_at(0.99)), 0),
+            lost(of),
+        ]);
+    }
+    table.print(plan);
+}
+
+/// One run with tracer, for a profiler.
+pub(crate) fn profile(plan: &Plan) {
+    let total = plan.either(4 * CONNECTIONS, 200);
+    let run = measure(Kind::TracerJson, |stage| stage.clients().closed(total));
+    println!("{:.0} connections/s", run.load.per_second());
+}
