@@ -7,6 +7,7 @@
 use anstyle::{AnsiColor, Style};
 use bytes::{BufMut, BytesMut};
 
+use super::clock::SameSecond;
 use super::{Report, Scope, Screen, Start, WallClock};
 use crate::core::event::MonoNs;
 use crate::core::record::{
@@ -57,6 +58,8 @@ pub struct Text {
     begun: bool,
     /// One cell at a time; kept for its memory.
     cell: String,
+    /// The second in which the connection of the last line ended.
+    second: SameSecond,
 }
 
 impl Text {
@@ -70,6 +73,7 @@ impl Text {
             header_in: 0,
             begun: false,
             cell: String::new(),
+            second: SameSecond::new(),
         }
     }
 
@@ -106,6 +110,8 @@ impl Report for Text {
         if self.screen.width.is_some() {
             self.screen.width = Some(width);
             self.layout = Layout::new(self.screen.width);
+            // Another column may tell the time.
+            self.second = SameSecond::new();
             self.header_in = 0;
         }
     }
