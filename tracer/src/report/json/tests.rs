@@ -5,6 +5,7 @@ use tracer_common::state::TcpState;
 
 use super::*;
 use crate::core::event::CgroupName;
+use crate::core::record::{CloseInitiator, Connection, HandshakeSource, Outcome, Role};
 use crate::report::Limits;
 use crate::report::samples::{self, MS, S};
 
