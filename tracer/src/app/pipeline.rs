@@ -223,13 +223,13 @@ impl Pipeline {
             taken += 1;
             let event = decode(&item);
             drop(item);
-            let Ok(event) = event else {
+            let Ok(event) = &event else {
                 undecodable += 1;
                 continue;
             };
             // What they tell is counted; one that is lost takes nothing along.
             summaries += u64::from(matches!(event, Event::SynSummary(_)));
-            self.handle(&event);
+            self.handle(event);
         }
         self.events += u64::from(taken) - undecodable - summaries;
         self.undecodable += undecodable;
@@ -364,6 +364,10 @@ impl Pipeline {
     }
 
     fn render(&mut self) {
+        // As after most events.
+        if self.records.is_empty() {
+            return;
+        }
         for record in self.records.drain(..) {
             let shown = match &record {
                 Record::Connection(connection) => {
