@@ -42,12 +42,18 @@ pub(crate) fn submit_at_once<T>(entry: RingBufEntry<T>) {
     entry.submit(BPF_RB_FORCE_WAKEUP.into());
 }
 
+/// Bytes above the watermark within which the reader is woken: more than CPUs can put in at the same
+/// moment, so that none of them steps over it. Past it the reader is awake and waits for a CPU;
+/// waking it again and again costs an interrupt a record.
+const WAKE_WITHIN: u64 = 16 << 10;
+
 /// Publishes a record. The reader looks every few milliseconds by itself; it is only woken when
 /// the ring fills faster than that. A wakeup for every record would cost more than all the rest.
 #[inline(always)]
 pub(crate) fn submit<T>(entry: RingBufEntry<T>) {
     let waiting = RING.query(BPF_RB_AVAIL_DATA.into());
-    let flags =
-        if waiting >= setting!(wakeup_watermark) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    // Below the watermark it is larger than anything.
+    let above = waiting.wrapping_sub(setting!(wakeup_watermark));
+    let flags = if above < WAKE_WITHIN { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
     entry.submit(flags.into());
 }
