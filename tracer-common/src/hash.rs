@@ -24,9 +24,31 @@ pub struct Key {
     pub numbers: [u64; 2],
     /// For [`scramble`].
     pub scramble: [u64; 2],
+    /// What the first words of an IPv4 address, the same for all of them, make of `first` and `second`.
+    mapped: [Mapped; 2],
 }
 
-/// Words of a [`Key`].
+/// The part of an address's sum that is the same for all IPv4 addresses.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Mapped {
+    /// The first product.
+    product: u64,
+    /// The first factor of the second.
+    factor: u64,
+}
+
+impl Mapped {
+    const fn of([a, b, c, _]: [u64; 4]) -> Self {
+        let [zeros, prefix] = Addr::v4(0).0;
+        Self {
+            product: product([a, b], words(zeros)),
+            factor: c.wrapping_add(words(prefix)[0] as u64),
+        }
+    }
+}
+
+/// Random words of a [`Key`].
 pub const KEY_WORDS: usize = 12;
 
 impl Key {
@@ -34,7 +56,9 @@ impl Key {
     #[must_use]
     pub const fn new(words: [u64; KEY_WORDS]) -> Self {
         let [a, b, c, d, e, f, g, h, i, j, k, l] = words;
-        Self { first: [a, b, c, d], second: [e, f, g, h], numbers: [i, j], scramble: [k, l] }
+        let (first, second) = ([a, b, c, d], [e, f, g, h]);
+        let mapped = [Mapped::of(first), Mapped::of(second)];
+        Self { first, second, numbers: [i, j], scramble: [k, l], mapped }
     }
 }
 
@@ -50,8 +74,13 @@ const fn words(word: u64) -> [u32; 2] {
 
 /// What an address adds to a sum.
 #[inline(always)]
-const fn address(key: &[u64; 4], addr: Addr) -> u64 {
+const fn address(key: &[u64; 4], mapped: &Mapped, addr: Addr) -> u64 {
     let [a, b, c, d] = *key;
+    // Where the compiler knows the family nothing of this is left but one product.
+    if cfg!(target_endian = "little") && addr.is_v4() {
+        let last = words(addr.0[1])[1] as u64;
+        return mapped.product.wrapping_add(mapped.factor.wrapping_mul(d.wrapping_add(last)));
+    }
     product([a, b], words(addr.0[0])).wrapping_add(product([c, d], words(addr.0[1])))
 }
 
@@ -68,7 +97,7 @@ pub const fn pair(key: &Key, addrs: [Addr; 2], numbers: [u32; 2]) -> u64 {
 #[inline(always)]
 #[must_use]
 pub const fn share(key: &Key, first: Addr) -> u64 {
-    address(&key.first, first)
+    address(&key.first, &key.mapped[0], first)
 }
 
 /// [`pair`] from the [`share`] of its first address.
@@ -76,7 +105,7 @@ pub const fn share(key: &Key, first: Addr) -> u64 {
 #[must_use]
 pub const fn pair_with(key: &Key, share: u64, second: Addr, numbers: [u32; 2]) -> u64 {
     let sum = share
-        .wrapping_add(address(&key.second, second))
+        .wrapping_add(address(&key.second, &key.mapped[1], second))
         .wrapping_add(product(key.numbers, numbers));
     scramble(&key.scramble, sum)
 }
@@ -106,7 +135,7 @@ const fn scramble(key: &[u64; 2], mut word: u64) -> u64 {
     word ^ word >> 32
 }
 
-const _: () = assert!(size_of::<Key>() == KEY_WORDS * size_of::<u64>());
+const _: () = assert!(size_of::<Key>() == (KEY_WORDS + 4) * size_of::<u64>());
 
 #[cfg(test)]
 pub(crate) mod tests {
