@@ -56,13 +56,13 @@ fn as_fast_as_it_goes(plan: &Plan, arsenal: &OnceCell<Arsenal>, subject: Subject
     let scene = Scene::new(subject);
     let lab = &scene.lab;
     // Addresses are the same in every lab of this process.
-    let count = plan.either(400_000, 2_000);
+    let count = plan.either(500_000, 60_000);
     let arsenal = arsenal.get_or_init(|| Arsenal::new(lab.b4_port(PORT), count));
     let time = plan.seconds(1.5);
     // The backlog fills, and cookies begin.
-    arsenal.fire(lab, plan.seconds(0.2));
+    let first = arsenal.fire(lab, 0, plan.seconds(0.2));
     let (_, before) = counted(&lab.b, "sink");
-    let sent = arsenal.fire(lab, time) as f64 / time.as_secs_f64();
+    let sent = arsenal.fire(lab, first, time) as f64 / time.as_secs_f64();
     // Where the answers go.
     let answered = (counted(&lab.b, "sink").1 - before) as f64 / time.as_secs_f64();
     Taken { sent, answered, ended: scene.watcher.stop() }
@@ -70,8 +70,9 @@ fn as_fast_as_it_goes(plan: &Plan, arsenal: &OnceCell<Arsenal>, subject: Subject
 
 fn most(plan: &Plan) {
     let arsenal = OnceCell::new();
+    let subjects = plan.few(&SUBJECTS);
     let runs =
-        rounds(plan.rounds, SUBJECTS.len(), |n| as_fast_as_it_goes(plan, &arsenal, SUBJECTS[n]));
+        rounds(plan.rounds, subjects.len(), |n| as_fast_as_it_goes(plan, &arsenal, subjects[n]));
     println!(
         "SYNs from random sources over veth as fast as one CPU sends them, to a listener whose \
          backlog is full, so that each is answered with a cookie:\n"
@@ -82,9 +83,9 @@ fn most(plan: &Plan) {
         "with ÷ without",
         "SYN/s answered",
         "with ÷ without",
-        "tracer's peak RSS, MiB",
+        "tracer's RSS, MiB",
     ]);
-    for ((name, arguments), of) in SUBJECTS.iter().zip(&runs) {
+    for ((name, arguments), of) in subjects.iter().zip(&runs) {
         let column =
             |runs: &[Taken], of: fn(&Taken) -> f64| -> Vec<f64> { runs.iter().map(of).collect() };
         let ratio = |what: fn(&Taken) -> f64| ratios(&column(of, what), &column(&runs[0], what));
@@ -97,8 +98,8 @@ fn most(plan: &Plan) {
             match arguments {
                 None => "–".to_owned(),
                 Some(_) => {
-                    let peak = |run: &Taken| run.ended.memory.map_or(f64::NAN, |m| m.peak);
-                    spread(Spread::of(of.iter().map(peak)), 1)
+                    let rss = |run: &Taken| run.ended.memory.map_or(f64::NAN, |memory| memory.rss);
+                    spread(Spread::of(of.iter().map(rss)), 1)
                 }
             },
         ]);
@@ -148,7 +149,7 @@ fn fare(plan: &Plan) {
         "failed",
     ]);
     let subjects = &SUBJECTS[..2];
-    for rate in [0, 20_000, 100_000].map(|rate| plan.either(rate, rate / 100)) {
+    for rate in plan.few(&[0, 20_000, 100_000]).iter().copied() {
         let runs = rounds(plan.rounds, subjects.len(), |n| honest(plan, rate, subjects[n]));
         for ((name, _), of) in subjects.iter().zip(&runs) {
             let column = |runs: &[Honest], of: fn(&Honest) -> f64| -> Vec<f64> {

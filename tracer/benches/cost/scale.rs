@@ -15,7 +15,7 @@ use crate::programs::{self, Runs};
 use crate::start::until_start;
 use crate::support::flood::{Flood, swallow_answers};
 use crate::support::sock::listen_here;
-use crate::support::{Lab, Netns, pause};
+use crate::support::{Lab, Netns};
 use crate::table::{Table, figure, spread};
 use crate::watcher::{Kind, Watcher};
 
@@ -53,11 +53,11 @@ fn beside(plan: &Plan, sockets: usize) -> Live {
     let stage = Stage::new();
     let watcher = Watcher::start(&stage.ns, Kind::TracerJson);
     let held = Held::new(&stage.ns, sockets);
-    pause(300);
+    plan.settle();
     let memory = process::memory(watcher.pid());
     let before = (programs::of(watcher.pid()), process::cpu(watcher.pid()));
     stage.clients().closed(total);
-    pause(300);
+    plan.settle();
     let runs = programs::since(&programs::of(watcher.pid()), &before.0);
     let own = (process::cpu(watcher.pid()) - before.1).as_secs_f64() * 1e6 / total as f64;
     let ended = watcher.stop();
@@ -67,7 +67,7 @@ fn beside(plan: &Plan, sockets: usize) -> Live {
 }
 
 fn live_connections(plan: &Plan, rounds_: usize) {
-    let sizes = plan.either([0, 1_000, 10_000, 100_000], [0, 20, 40, 60]);
+    let sizes = plan.few(&[0, 1_000, 10_000, 100_000]);
     let runs = rounds(rounds_, sizes.len(), |n| beside(plan, sizes[n]));
     println!(
         "Live connections (sockets; both ends are here), and {} short ones beside them at full \
@@ -82,7 +82,7 @@ fn live_connections(plan: &Plan, rounds_: usize) {
         "tracer's own CPU, µs per short connection",
         "lost",
     ]);
-    for (size, of) in sizes.into_iter().zip(&runs) {
+    for (&size, of) in sizes.iter().zip(&runs) {
         table.row([
             figure(size as f64, 0),
             spread(column(of, |run| run.memory.rss), 1),
@@ -129,7 +129,7 @@ fn listeners(plan: &Plan, count: u16) -> Listening {
 }
 
 fn many_listeners(plan: &Plan, rounds_: usize) {
-    let sizes = plan.either([1, 100, 10_000], [1, 2, 4]);
+    let sizes = plan.few(&[1, 100, 10_000]);
     let runs = rounds(rounds_, sizes.len(), |n| listeners(plan, sizes[n]));
     println!("Listeners, idle and with a flood of 20,000 SYN/s to one of them:\n");
     let mut table = Table::new(&[
@@ -139,7 +139,7 @@ fn many_listeners(plan: &Plan, rounds_: usize) {
         "under flood, ms per s",
         "SYN hook, ns per run",
     ]);
-    for (size, of) in sizes.into_iter().zip(&runs) {
+    for (&size, of) in sizes.iter().zip(&runs) {
         table.row([
             figure(size.into(), 0),
             spread(column(of, |run| run.memory.rss), 1),
@@ -169,7 +169,7 @@ struct Interfaces {
 fn interfaces(plan: &Plan, count: usize) -> Interfaces {
     let ns = Netns::new();
     devices(&ns, count);
-    let start = until_start(&ns);
+    let (start, _) = until_start(&ns);
     let watcher = Watcher::start(&ns, Kind::TracerJson);
     let pid = watcher.pid();
     let (before, began) = (process::cpu(pid), Instant::now());
@@ -181,7 +181,7 @@ fn interfaces(plan: &Plan, count: usize) -> Interfaces {
 }
 
 fn many_interfaces(plan: &Plan, rounds_: usize) {
-    let sizes = plan.either([0, 10, 100], [0, 2, 4]);
+    let sizes = plan.few(&[0, 10, 100]);
     let runs = rounds(rounds_, sizes.len(), |n| interfaces(plan, sizes[n]));
     println!("Interfaces (veth pairs beside `lo`), each with the SYN hook, idle:\n");
     let mut table = Table::new(&[
@@ -190,7 +190,7 @@ fn many_interfaces(plan: &Plan, rounds_: usize) {
         "RSS, MiB",
         "tracer's own CPU, ms per s",
     ]);
-    for (size, of) in sizes.into_iter().zip(&runs) {
+    for (&size, of) in sizes.iter().zip(&runs) {
         table.row([
             figure(size as f64 + 1.0, 0),
             spread(column(of, |run| run.start), 0),
@@ -224,21 +224,17 @@ fn flooded(plan: &Plan, rate: u32) -> Flooded {
 }
 
 fn syn_rates(plan: &Plan, rounds_: usize) {
-    let rates = plan.either([1_000, 10_000, 50_000, 100_000], [100, 200, 500, 1_000]);
+    let rates = plan.few(&[1_000, 10_000, 50_000, 100_000]);
     let runs = rounds(rounds_, rates.len(), |n| flooded(plan, rates[n]));
     println!("SYNs from random sources to one listener over veth:\n");
-    let mut table = Table::new(&[
-        "SYN/s",
-        "SYN hook, ns per run",
-        "tracer's own CPU, ms per s",
-        "peak RSS, MiB",
-    ]);
-    for (rate, of) in rates.into_iter().zip(&runs) {
+    let mut table =
+        Table::new(&["SYN/s", "SYN hook, ns per run", "tracer's own CPU, ms per s", "RSS, MiB"]);
+    for (&rate, of) in rates.iter().zip(&runs) {
         table.row([
             figure(rate.into(), 0),
             spread(column(of, |run| run.hook), 0),
             spread(column(of, |run| run.own), 1),
-            spread(column(of, |run| run.memory.peak), 1),
+            spread(column(of, |run| run.memory.rss), 1),
         ]);
     }
     table.print(plan);

@@ -84,5 +84,5 @@ pub(crate) fn run(plan: &Plan) {
     println!("Over veth, from namespace to namespace: {WHAT}:\n");
     print(plan, &VETH, over_veth);
     println!("Over `lo`, the same:\n");
-    print(plan, &LO, over_lo);
+    print(plan, plan.few(&LO), over_lo);
 }

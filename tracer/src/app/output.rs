@@ -15,7 +15,8 @@ use crate::system::privileges;
 pub(super) fn clock() -> Result<WallClock> {
     let offset = ClockOffset::read()?;
     let at = now();
-    Ok(WallClock::new(at, i128::from(offset.realtime_ns(at.0)), WallClock::system_zone()))
+    let clock = WallClock::new(at, i128::from(offset.realtime_ns(at.0)), WallClock::system_zone());
+    Ok(clock.uncertain(offset.uncertainty_ns))
 }
 
 /// What a terminal, or whatever the output is, gets as text.

@@ -276,7 +276,8 @@ async fn trace(options: &Options) -> Result<()> {
                 }
                 if let Ok(offset) = ClockOffset::read() {
                     let at = now();
-                    pipeline.report().clock().set(at, i128::from(offset.realtime_ns(at.0)));
+                    let utc_ns = i128::from(offset.realtime_ns(at.0));
+                    pipeline.report().clock().compare(at, utc_ns, offset.uncertainty_ns);
                 }
                 let (counters, missed) = kernel.totals()?;
                 if loss.due(counters, missed) {

@@ -16,22 +16,31 @@ pub(crate) use second::SameSecond;
 /// Turns moments of `CLOCK_MONOTONIC` into UTC and local time.
 ///
 /// It holds the difference between the two clocks, passed in. The difference changes when the
-/// wall clock is set and over a suspend; [`WallClock::set`] brings it up to date.
+/// wall clock is set and over a suspend; [`WallClock::compare`] brings it up to date.
 #[derive(Clone, Debug)]
 pub struct WallClock {
     /// UTC nanoseconds since 1970 at monotonic 0.
     offset: i128,
+    /// Nanoseconds by which it may be wrong.
+    uncertainty: u64,
     zone: TimeZone,
 }
+
+/// Nanoseconds that reports show.
+const SHOWN: u64 = 1_000;
 
 impl WallClock {
     /// From the same moment on both clocks: `mono`, and `utc_ns` nanoseconds since 1970. Local
     /// times are those of `zone`.
     #[must_use]
     pub fn new(mono: MonoNs, utc_ns: i128, zone: TimeZone) -> Self {
-        let mut clock = Self { offset: 0, zone };
-        clock.set(mono, utc_ns);
-        clock
+        Self { offset: difference(mono, utc_ns), uncertainty: 0, zone }
+    }
+
+    /// The same, where the comparison that it came from may be wrong by so many nanoseconds.
+    #[must_use]
+    pub fn uncertain(self, uncertainty_ns: u64) -> Self {
+        Self { uncertainty: uncertainty_ns, ..self }
     }
 
     /// The system's time zone (`TZ`, `/etc/localtime`), or UTC where there is none.
@@ -40,9 +49,22 @@ impl WallClock {
         TimeZone::try_system().unwrap_or(TimeZone::UTC)
     }
 
-    /// Brings the clocks together again; arguments as for [`WallClock::new`].
-    pub fn set(&mut self, mono: MonoNs, utc_ns: i128) {
-        self.offset = utc_ns.saturating_sub(i128::from(mono.0));
+    /// Brings the clocks together again, by a comparison like that of [`WallClock::new`] that may be
+    /// wrong by `uncertainty_ns` nanoseconds.
+    ///
+    /// The difference stays as it is while nothing speaks against it: the same moment, told twice, is
+    /// the same then. A wall clock that was set is followed, and so is one that drifts, once the two
+    /// comparisons can't both be right.
+    pub fn compare(&mut self, mono: MonoNs, utc_ns: i128, uncertainty_ns: u64) {
+        let offset = difference(mono, utc_ns);
+        let apart = offset.abs_diff(self.offset);
+        let moved = apart > u128::from(uncertainty_ns) + u128::from(self.uncertainty);
+        // A comparison that was disturbed so much that reports may show it.
+        let better = self.uncertainty >= SHOWN && uncertainty_ns < self.uncertainty;
+        if moved || better {
+            self.offset = offset;
+            self.uncertainty = uncertainty_ns;
+        }
     }
 
     /// UTC, RFC 3339 with microseconds.
@@ -89,6 +111,11 @@ impl WallClock {
         // Out of range only for a clock set to beyond the year 9999.
         Timestamp::from_nanosecond(self.unix_ns(at)).unwrap_or(Timestamp::MAX)
     }
+}
+
+/// Nanoseconds from the monotonic clock to UTC.
+fn difference(mono: MonoNs, utc_ns: i128) -> i128 {
+    utc_ns.saturating_sub(i128::from(mono.0))
 }
 
 /// See [`WallClock::utc`].
@@ -200,11 +227,50 @@ mod tests {
         assert_eq!(clock.local_ns(at), UTC - 5 * 3_600_000_000_000);
     }
 
+    /// The difference after a comparison that found so many nanoseconds more, give or take.
+    fn compared(clock: &mut WallClock, more: i128, uncertainty: u64) -> i128 {
+        let at = MonoNs(5_000_000_000);
+        clock.compare(at, UTC + more, uncertainty);
+        clock.unix_ns(at) - UTC
+    }
+
     #[test]
     fn a_clock_that_was_set_is_followed() {
-        let mut clock = clock(TimeZone::UTC);
-        clock.set(MonoNs(5_000_000_000), UTC + 60_000_000_000);
+        let mut clock = clock(TimeZone::UTC).uncertain(40);
+        assert_eq!(compared(&mut clock, 60_000_000_000, 40), 60_000_000_000);
         assert_eq!(clock.utc(MonoNs(5_000_000_000)).to_string(), "2026-11-22T03:13:44.015678Z");
+        assert_eq!(compared(&mut clock, -1_000, 40), -1_000);
+        // What is certain now is what the second comparison said.
+        assert_eq!(compared(&mut clock, -900, 60), -1_000);
+        assert_eq!(compared(&mut clock, -900, 40), -900);
+    }
+
+    #[test]
+    fn comparisons_that_may_both_be_right_change_nothing() {
+        let mut clock = clock(TimeZone::UTC).uncertain(40);
+        for (more, uncertainty) in [(0, 0), (30, 20), (-60, 20), (100, 60), (5_000_000, 6_000_000)]
+        {
+            assert_eq!(compared(&mut clock, more, uncertainty), 0, "{more} ± {uncertainty}");
+        }
+        assert_eq!(compared(&mut clock, 61, 20), 61);
+    }
+
+    #[test]
+    fn a_clock_that_drifts_is_followed() {
+        let mut clock = clock(TimeZone::UTC).uncertain(40);
+        for more in 1..100_000 {
+            let shown = compared(&mut clock, more, 40);
+            assert!((0..=80).contains(&(more - shown)), "{shown} at {more}");
+        }
+    }
+
+    #[test]
+    fn a_comparison_that_was_disturbed_gives_way_to_a_better_one() {
+        let mut clock = clock(TimeZone::UTC).uncertain(3_000_000);
+        assert_eq!(compared(&mut clock, 2_000_000, 4_000_000), 0);
+        assert_eq!(compared(&mut clock, 1_000_000, 5_000), 1_000_000);
+        assert_eq!(compared(&mut clock, 1_002_000, 50), 1_002_000);
+        assert_eq!(compared(&mut clock, 1_002_040, 10), 1_002_000);
     }
 
     #[test]

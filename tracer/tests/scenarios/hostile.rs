@@ -15,7 +15,7 @@ use crate::support::{Tracer, scenario, wait_until};
 fn json() {
     scenario(|lab| {
         let tracer = Tracer::start(lab, &["--role", "client", "--states"]);
-        connections(lab);
+        let _cgroup = connections(lab);
         let run = tracer.stop_after(COMMS.len());
         // As data each is what it is.
         for (record, comm) in run.fine().connections().iter().zip(COMMS) {
@@ -40,7 +40,7 @@ fn lines_in_a_pipe_and_on_terminals() {
                 run.notices.text().contains("ring buffer:")
             });
         }
-        connections(lab);
+        let _cgroup = connections(lab);
         for run in &mut runs {
             let ended = |text: &str| text.lines().filter(|line| line.contains("closed")).count();
             wait_until("every end", Duration::from_secs(10), || {
@@ -60,7 +60,7 @@ fn metrics() {
     scenario(|lab| {
         let at = endpoint().to_string();
         let tracer = Tracer::start(lab, &["--role", "client", "--metrics", &at]);
-        connections(lab);
+        let _cgroup = connections(lab);
         tracer.wait_connections(COMMS.len());
         let text = scrape(&lab.b);
         assert!(text.contains("tracer_connections"), "{text}");
@@ -93,7 +93,7 @@ fn the_report_page() {
         Tracer::start(lab, &args).stop().fine();
         check(Form::Html, &std::fs::read(&path).expect("the filter's page"));
         let tracer = Tracer::start(lab, &["--role", "client", "--report", report]);
-        connections(lab);
+        let _cgroup = connections(lab);
         tracer.stop_after(COMMS.len()).fine();
         check(Form::Html, &std::fs::read(&path).expect("the page"));
     });

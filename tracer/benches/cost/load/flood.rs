@@ -21,18 +21,19 @@ impl Arsenal {
         Self(flood.frames(0..flood.total(), (MAC_A, MAC_B)))
     }
 
-    /// Sends them from host a to host b for so long, over and over if there are too few.
-    pub(crate) fn fire(&self, lab: &Lab, time: Duration) -> u64 {
+    /// Sends them from host a to host b for so long, from the `first` on, over and over if there are
+    /// too few; how many that was.
+    pub(crate) fn fire(&self, lab: &Lab, first: usize, time: Duration) -> usize {
         lab.a.run(|| {
             super::bulk::stay_on(0);
             let socket = open(c"va");
             let (began, mut sent) = (Instant::now(), 0);
-            for batch in self.0.chunks(BATCH).cycle() {
+            for batch in self.0.chunks(BATCH).cycle().skip(first / BATCH) {
                 if began.elapsed() >= time {
                     break;
                 }
                 send_all(&socket, batch);
-                sent += batch.len() as u64;
+                sent += batch.len();
             }
             sent
         })

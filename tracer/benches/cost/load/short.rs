@@ -7,7 +7,7 @@ use std::sync::{Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::paired::{quantile, sorted};
-use crate::support::sock::{connect_here, listen_here};
+use crate::support::sock::{connect_here, listen_here, set_tcp_option};
 use crate::support::{Child, Netns};
 
 pub(crate) const PORT: u16 = 8080;
@@ -28,6 +28,8 @@ pub(crate) fn server(ns: &Netns, port: u16, after: Duration) -> Child {
                     let Ok((mut stream, _)) = listener.accept() else { continue };
                     let _ = stream.read(&mut [0; 64]);
                     if !after.is_zero() {
+                        // Its FIN is acknowledged at once, and not together with ours.
+                        set_tcp_option(&stream, libc::TCP_QUICKACK, 1);
                         std::thread::sleep(after);
                     }
                 }

@@ -7,7 +7,7 @@ mod shared;
 mod tests;
 
 use std::net::{SocketAddr, TcpListener};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 
@@ -18,9 +18,6 @@ use crate::core::record::Record;
 use crate::metrics::{Config, Metrics};
 use crate::report::{Start, WallClock};
 
-/// Going through the whole table for stuck connections may take this part of the time.
-const STUCK_SHARE: u32 = 100;
-
 /// Counts, and hands the figures to a server on a thread of its own.
 pub struct Prometheus {
     metrics: Metrics,
@@ -28,8 +25,6 @@ pub struct Prometheus {
     addr: SocketAddr,
     listener: Option<TcpListener>,
     server: Option<Server>,
-    /// When to count stuck connections next.
-    stuck_due: Instant,
 }
 
 impl Prometheus {
@@ -47,7 +42,6 @@ impl Prometheus {
             addr,
             listener: Some(listener),
             server: None,
-            stuck_due: Instant::now(),
         })
     }
 
@@ -98,11 +92,7 @@ impl Sink for Prometheus {
     }
 
     fn standing(&mut self, standing: &Standing<'_>, clock: &WallClock) {
-        let begin = Instant::now();
-        if begin >= self.stuck_due {
-            self.metrics.stuck(standing.core.stuck_by_state(standing.at));
-            self.stuck_due = begin + begin.elapsed() * STUCK_SHARE;
-        }
+        self.metrics.stuck(standing.core.stuck_by_state(standing.at));
         self.metrics.standing(standing, clock);
         self.publish();
     }

@@ -54,8 +54,10 @@ pub(crate) const CGROUP: &[u8] =
     b"zq \x1b[31m\"\\\t\r\x7f\xff\xe2\x82\xe2\x80\xae\xc2\x9b<zq a='b'><!--zq";
 
 /// Has processes with these names, all in a cgroup with such a name, connect from host b to
-/// port 8080 of host a, one after the other, and close.
-pub(crate) fn connections(lab: &Lab) {
+/// port 8080 of host a, one after the other, and close. A cgroup has a name as long as it is there:
+/// the caller keeps it until who is to tell the name has ended.
+#[must_use]
+pub(crate) fn connections(lab: &Lab) -> Cgroup {
     let mut name = CGROUP.to_vec();
     name.extend(std::process::id().to_string().bytes());
     let cgroup = Cgroup::new(OsStr::from_bytes(&name));
@@ -71,6 +73,7 @@ pub(crate) fn connections(lab: &Lab) {
         accept(&listener).hear_end();
         client.join();
     }
+    cgroup
 }
 
 /// Parts of names that must not be in a page as they are.

@@ -27,6 +27,7 @@ pub(crate) mod terminal;
 pub(crate) mod tmux;
 pub(crate) mod tracer;
 pub(crate) mod wire;
+pub(crate) mod withheld;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
