@@ -113,7 +113,8 @@ fn known(ts_ns: u64) -> Option<MonoNs> {
 }
 
 /// IPv4-mapped addresses become IPv4.
-fn endpoint(addr: Addr, port: u16) -> SocketAddr {
+#[must_use]
+pub fn endpoint(addr: Addr, port: u16) -> SocketAddr {
     let bytes = addr.to_bytes();
     if addr.is_v4() {
         let [.., a, b, c, d] = bytes;

@@ -12,7 +12,7 @@ use super::clock::WallClock;
 use super::escape::is_harmful;
 use super::printable::is_printable;
 use super::start::Start;
-use super::units::micros;
+use super::units::{inode, micros};
 use super::{Report, Scope};
 use crate::core::event::MonoNs;
 use crate::core::record::{End, Host, OpenConnection, ProgramRuns, Record, StateChange};
@@ -20,6 +20,7 @@ use crate::core::record::{End, Host, OpenConnection, ProgramRuns, Record, StateC
 mod alert;
 mod check;
 mod line;
+mod segment;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use line::{
     ConnectionLine, EndLine, HostLine, HostName, ProgramRunsLine, QuantilesLine, StartLine,
     StateLine,
 };
+use segment::SegmentLine;
 
 /// Reports for programs.
 #[derive(Debug)]
@@ -59,17 +61,19 @@ impl Json {
 
 impl Report for Json {
     fn start(&mut self, start: &Start, out: &mut BytesMut) {
-        let Start { time, version, kernel, hooks, filters, ring_size, limits, cannot } = start;
+        let Start { time, version, kernel, hooks, filters, ring_size, limits, cannot, capture } =
+            start;
         let line = StartLine {
             kind: "start",
             time: self.clock.utc(*time),
             version,
-            kernel,
+            kernel: kernel.as_deref(),
             hooks,
             filters,
             ring_size: *ring_size,
             limits,
             cannot,
+            capture: capture.as_ref(),
         };
         write_line(&line, &mut self.line, out);
     }
@@ -91,7 +95,7 @@ impl Report for Json {
                     local_port: local.port(),
                     remote_addr: remote.ip(),
                     remote_port: remote.port(),
-                    netns: *netns,
+                    netns: inode(*netns),
                     cookie: *cookie,
                 };
                 write_line(&line, &mut self.line, out);
@@ -99,6 +103,9 @@ impl Report for Json {
             Record::Stuck(stuck) => self.open_line("stuck", stuck, out),
             Record::Alert(alert) => {
                 write_line(&AlertLine::new(alert, &self.clock), &mut self.line, out);
+            }
+            Record::Segment(row) => {
+                write_line(&SegmentLine::new(row, &self.clock), &mut self.line, out);
             }
         }
     }
@@ -159,6 +166,7 @@ impl Report for Json {
             connections_evicted,
             output_dropped,
             program_runs,
+            frames,
             duration,
         } = end;
         let line = EndLine {
@@ -182,6 +190,7 @@ impl Report for Json {
                     })
                     .collect()
             }),
+            frames: frames.map(Into::into),
             duration_us: micros(*duration),
         };
         write_line(&line, &mut self.line, out);

@@ -108,7 +108,7 @@ mod tests {
             (out, clock.local(at).to_string())
         };
         for set in [1_000_000_000_999_000_000, 1_000_000_000_998_000_000, 999_999_999_998_000_000] {
-            clock.set(MonoNs(0), set);
+            clock.compare(MonoNs(0), set, 0);
             let (out, expected) = written(&clock);
             assert_eq!(out, expected);
         }

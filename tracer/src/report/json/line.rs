@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::core::record::{
-    CloseInitiator, Connection, HandshakeSource, Outcome, Phases, Quantiles, Role,
+    CloseInitiator, Connection, Frames, HandshakeSource, Outcome, PathRtt, Phases, Quantiles, Role,
 };
 use crate::filter::Described;
 use crate::report::clock::{Utc, WallClock};
-use crate::report::start::{Hook, Limits};
-use crate::report::units::micros;
+use crate::report::start::{Capture, Hook, Limits};
+use crate::report::units::{inode, micros};
 
 #[derive(Serialize)]
 pub(super) struct StartLine<'a> {
@@ -19,12 +19,15 @@ pub(super) struct StartLine<'a> {
     pub(super) kind: &'static str,
     pub(super) time: Utc,
     pub(super) version: &'a str,
-    pub(super) kernel: &'a str,
+    pub(super) kernel: Option<&'a str>,
     pub(super) hooks: &'a [Hook],
     pub(super) filters: &'a Described,
-    pub(super) ring_size: u64,
+    pub(super) ring_size: Option<u64>,
     pub(super) limits: &'a Limits,
     pub(super) cannot: &'a [String],
+    /// Left out where nothing is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) capture: Option<&'a Capture>,
 }
 
 #[derive(Serialize)]
@@ -38,7 +41,7 @@ pub(super) struct StateLine {
     pub(super) local_port: u16,
     pub(super) remote_addr: IpAddr,
     pub(super) remote_port: u16,
-    pub(super) netns: u32,
+    pub(super) netns: Option<u32>,
     pub(super) cookie: u64,
 }
 
@@ -57,7 +60,7 @@ pub(super) struct ConnectionLine<'a> {
     pub(super) local_port: u16,
     pub(super) remote_addr: IpAddr,
     pub(super) remote_port: u16,
-    pub(super) netns: u32,
+    pub(super) netns: Option<u32>,
     pub(super) pid: Option<u32>,
     pub(super) comm: Option<Cow<'a, str>>,
     pub(super) cgroup: Option<&'a str>,
@@ -65,6 +68,7 @@ pub(super) struct ConnectionLine<'a> {
     pub(super) handshake_us: Option<u64>,
     pub(super) handshake_source: Option<&'static str>,
     pub(super) synack_rtt_us: Option<u64>,
+    pub(super) path_rtt_us: Option<PathRttLine>,
     pub(super) syn_retransmits: Option<u32>,
     pub(super) synack_retransmits: Option<u32>,
     pub(super) accept_wait_us: Option<u64>,
@@ -104,6 +108,7 @@ impl<'a> ConnectionLine<'a> {
             handshake,
             handshake_source,
             synack_rtt,
+            path_rtt,
             syn_retransmits,
             synack_retransmits,
             accept_wait,
@@ -130,7 +135,7 @@ impl<'a> ConnectionLine<'a> {
             local_port: local.port(),
             remote_addr: remote.ip(),
             remote_port: remote.port(),
-            netns: *netns,
+            netns: inode(*netns),
             pid: owner.map(|owner| owner.pid),
             comm: owner.as_ref().map(|owner| String::from_utf8_lossy(owner.comm.as_bytes())),
             cgroup: cgroup.as_ref().map(|cgroup| cgroup.path.as_str()),
@@ -138,6 +143,7 @@ impl<'a> ConnectionLine<'a> {
             handshake_us: handshake.map(micros),
             handshake_source: handshake_source.map(HandshakeSource::name),
             synack_rtt_us: synack_rtt.map(micros),
+            path_rtt_us: path_rtt.map(Into::into),
             syn_retransmits: *syn_retransmits,
             synack_retransmits: *synack_retransmits,
             accept_wait_us: accept_wait.map(micros),
@@ -156,6 +162,19 @@ impl<'a> ConnectionLine<'a> {
             state: None,
             state_us: None,
         }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct PathRttLine {
+    pub(super) syn_to_synack: Option<u64>,
+    pub(super) synack_to_ack: Option<u64>,
+}
+
+impl From<PathRtt> for PathRttLine {
+    fn from(path: PathRtt) -> Self {
+        let PathRtt { syn_to_synack, synack_to_ack } = path;
+        Self { syn_to_synack: syn_to_synack.map(micros), synack_to_ack: synack_to_ack.map(micros) }
     }
 }
 
@@ -267,5 +286,26 @@ pub(super) struct EndLine<'a> {
     /// Left out where nobody asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) program_runs: Option<Vec<ProgramRunsLine<'a>>>,
+    /// Left out where nothing was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) frames: Option<FramesLine>,
     pub(super) duration_us: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct FramesLine {
+    read: u64,
+    tcp: u64,
+    not_tcp: u64,
+    unparsed: u64,
+    other_link: u64,
+    untimed: u64,
+    dropped: u64,
+}
+
+impl From<Frames> for FramesLine {
+    fn from(frames: Frames) -> Self {
+        let Frames { read, tcp, not_tcp, unparsed, other_link, untimed, dropped } = frames;
+        Self { read, tcp, not_tcp, unparsed, other_link, untimed, dropped }
+    }
 }

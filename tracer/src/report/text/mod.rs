@@ -22,6 +22,7 @@ mod layout;
 mod line;
 mod notice;
 mod row;
+mod segment;
 mod summary;
 
 #[cfg(test)]
@@ -56,6 +57,8 @@ pub struct Text {
     header_in: u32,
     /// Something has been printed.
     begun: bool,
+    /// Segments are being printed, of this connection.
+    group: Option<segment::Group>,
     /// One cell at a time; kept for its memory.
     cell: String,
     /// The second in which the connection of the last line ended.
@@ -72,6 +75,7 @@ impl Text {
             screen,
             header_in: 0,
             begun: false,
+            group: None,
             cell: String::new(),
             second: SameSecond::new(),
         }
@@ -79,6 +83,9 @@ impl Text {
 
     /// The table's header, if it is due.
     fn header(&mut self, out: &mut BytesMut) {
+        if self.group.take().is_some() {
+            out.put_u8(b'\n');
+        }
         if self.header_in == 0 {
             self.header_in = HEADER_EVERY;
             self.begun = true;
@@ -102,6 +109,7 @@ impl Text {
         }
         self.begun = true;
         self.header_in = 0;
+        self.group = None;
     }
 }
 
@@ -116,14 +124,23 @@ impl Report for Text {
         }
     }
 
-    fn start(&mut self, _start: &Start, out: &mut BytesMut) {
+    fn start(&mut self, start: &Start, out: &mut BytesMut) {
         // What is attached is a notice, for stderr: `start_notice`.
-        self.header(out);
+        if !start.capture.as_ref().is_some_and(|capture| capture.segments) {
+            self.header(out);
+        }
     }
 
     fn record(&mut self, record: &Record, out: &mut BytesMut) {
-        if let Record::Alert(alert) = record {
-            return self.alert(alert, out);
+        match record {
+            Record::Alert(alert) => {
+                if self.group.take().is_some() {
+                    out.put_u8(b'\n');
+                }
+                return self.alert(alert, out);
+            }
+            Record::Segment(row) => return self.segment(row, out),
+            _ => {}
         }
         self.header(out);
         // A program needs it once.
@@ -135,7 +152,7 @@ impl Report for Text {
             Record::State(change) => self.state(change, out),
             Record::Stuck(stuck) => self.stuck(stuck, out),
             // No row of the table.
-            Record::Alert(_) => {}
+            Record::Alert(_) | Record::Segment(_) => {}
         }
     }
 
