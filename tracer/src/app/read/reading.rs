@@ -134,8 +134,9 @@ impl Reading {
         self.segments += 1;
         let flags = captured.segment.flags;
         self.syns += u64::from(flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN);
-        let ends = self.lives.local_ends(captured);
-        self.floods.segment(captured, ends.map(|(src, dst)| Ends { src, dst }));
+        let lives = &self.lives;
+        let ends = || lives.local_ends(captured).map(|(src, dst)| Ends { src, dst });
+        self.floods.segment(captured, ends);
         self.lives.take(captured, &mut self.taken);
         self.hand_on();
         if self.outlet.finished() { Next::Enough } else { Next::More }

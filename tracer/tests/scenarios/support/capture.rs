@@ -33,14 +33,14 @@ impl Capture {
         Self::begin(ns, device, &[], "tcp")
     }
 
+    /// The same with further options of tcpdump.
+    pub(crate) fn start_with(ns: &Netns, device: &str, options: &[&str]) -> Self {
+        Self::begin(ns, device, options, "tcp")
+    }
+
     /// Starts capturing what matches a filter of tcpdump's.
     pub(crate) fn of(ns: &Netns, device: &str, filter: &str) -> Self {
         Self::begin(ns, device, &[], filter)
-    }
-
-    /// Starts capturing TCP with further options of tcpdump.
-    pub(crate) fn start_with(ns: &Netns, device: &str, options: &[&str]) -> Self {
-        Self::begin(ns, device, options, "tcp")
     }
 
     fn begin(ns: &Netns, device: &str, options: &[&str], filter: &str) -> Self {
