@@ -48,6 +48,8 @@ impl Capture {
         let mut child = ns
             .command("tcpdump")
             .args(["-i", device, "--time-stamp-precision", "nano", "--immediate-mode", "-U"])
+            // KiB: what comes faster than it is written must not be missing.
+            .args(["-B", "32768"])
             .args(options)
             .args(["-Z", "root", "-w"])
             .arg(&file)
