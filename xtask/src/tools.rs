@@ -38,6 +38,7 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
     tool("sysctl", &["procps"]),
     tool("nsenter", &["util-linux"]),
     tool("setpriv", &["util-linux"]),
+    tool("mount", &["mount"]),
     tool("prometheus", &["prometheus"]),
     tool("promtool", &["prometheus"]),
     tool("/usr/bin/python3", &["python3"]),

@@ -1,6 +1,7 @@
 //! One file per hook.
 
 mod accept;
+mod keep;
 mod pass;
 mod rescue;
 mod reserve;

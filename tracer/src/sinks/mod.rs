@@ -8,9 +8,11 @@
 #[cfg(feature = "otlp")]
 pub mod otlp;
 pub mod page;
+mod place;
 pub mod prometheus;
+pub mod write;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -51,7 +53,7 @@ pub trait Sink {
     /// The end of the report is about to be written: whoever has the terminal gives it back.
     fn closing(&mut self) {}
 
-    /// The run is over, at most `patience` may be spent on the way out. Comes last, once.
+    /// The run is over; nobody waits for it any more after `deadline`. Comes last, once.
     ///
     /// # Errors
     /// What failed, for the user; tracer ends with status 1.
@@ -59,7 +61,7 @@ pub trait Sink {
         &mut self,
         _standing: &Standing<'_>,
         _clock: &WallClock,
-        _patience: Duration,
+        _deadline: Instant,
     ) -> Result<()> {
         Ok(())
     }

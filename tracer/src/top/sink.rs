@@ -161,7 +161,7 @@ impl Sink for Top {
         &mut self,
         _standing: &Standing<'_>,
         _clock: &WallClock,
-        _patience: Duration,
+        _deadline: Instant,
     ) -> Result<()> {
         match self.failed.take() {
             Some(why) => bail!("the live view can't go on: {why}"),

@@ -15,6 +15,7 @@
 )]
 
 mod again;
+mod capture;
 mod check;
 mod close;
 mod core_vm;
@@ -40,6 +41,7 @@ mod netdev;
 mod otlp;
 mod owner;
 mod page;
+mod parser;
 mod progress;
 mod queues;
 mod report;
@@ -48,3 +50,4 @@ mod support;
 mod top;
 mod troubleshooting;
 mod unanswered;
+mod write;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::alert::CLEAR;
 use crate::support::flood::{Flood, swallow_answers};
-use crate::support::scrape::{PORT, ask, endpoint, scrape, sum};
+use crate::support::scrape::{PORT, TOTALS, ask, endpoint, scrape, sum, total};
 use crate::support::tracer::{binary, command};
 use crate::support::{
     Check, Lab, Run, Tracer, Value, alone, load, pause, scenario, unique, wait_until,
@@ -48,19 +48,8 @@ fn the_figures_are_those_of_the_records() {
             |prefix: &str| sum(&text, prefix).unwrap_or_else(|| panic!("no {prefix} in\n{text}"));
         let run = tracer.stop();
         let end = run.fine().end();
-        for (name, prefix) in [
-            ("connections", "tracer_connections_total{"),
-            ("open", "tracer_connections_open "),
-            ("events", "tracer_events_total "),
-            ("events_lost", "tracer_events_lost_total "),
-            ("syns", "tracer_syn_total "),
-            ("syns_repeated", "tracer_syn_repeated_total "),
-            ("syns_unparsed", "tracer_syn_unparsed_total "),
-            ("handshakes_failed", "tracer_handshakes_failed_total "),
-            ("connections_evicted", "tracer_connections_evicted_total "),
-            ("output_dropped", "tracer_output_dropped_total "),
-        ] {
-            assert_eq!(Some(of(prefix)), end[name].as_f64(), "{name}: {end}\n{text}");
+        for (field, name) in TOTALS {
+            assert_eq!(Some(total(&text, name)), end[*field].as_f64(), "{name}: {end}\n{text}");
         }
         assert_eq!(of("tracer_syn_total "), 26.0);
         assert_eq!(of(handshakes), 25.0);

@@ -8,6 +8,7 @@ use crate::owner::cgroup_connection;
 use crate::support::alert::CLEAR;
 use crate::support::flood::{Flood, swallow_answers};
 use crate::support::otlp::{Log, Receiver};
+use crate::support::scrape::TOTALS;
 use crate::support::sock::{Talk as _, accept, listen_here};
 use crate::support::tracer::command;
 use crate::support::{Child, Lab, Run, Tracer, Value, ms, pause, scenario, wait_until};
@@ -135,15 +136,9 @@ fn a_receiver_is_told_what_the_report_says() {
 
         let metrics = receiver.metrics();
         let end = run.end();
-        let total = |name: &str| metrics.sum(name, &[]);
-        assert_eq!(end["connections"], total("tracer.connections"));
-        assert_eq!(end["open"], total("tracer.connections_open"));
-        assert_eq!(end["events"], total("tracer.events"));
-        assert_eq!(end["events_lost"], total("tracer.events_lost"));
-        assert_eq!(end["syns"], total("tracer.syn"));
-        assert_eq!(end["syns_repeated"], total("tracer.syn_repeated"));
-        assert_eq!(end["handshakes_failed"], total("tracer.handshakes_failed"));
-        assert_eq!(end["output_dropped"], total("tracer.output_dropped"));
+        for (field, name) in TOTALS {
+            assert_eq!(end[*field], metrics.sum(&format!("tracer.{name}"), &[]), "{name}");
+        }
         let records = run.connections();
         for outcome in ["closed", "reset_by_remote", "reset_by_local", "refused", "timed_out"] {
             let count = records.iter().filter(|record| record["outcome"] == outcome).count();

@@ -55,6 +55,8 @@ pub(super) struct AlertRunner {
     identity: Identity,
     /// `None` once the helper has gone.
     socket: Option<UnixDatagram>,
+    /// How long the helper is waited for, once there are no more alerts.
+    until: Option<Instant>,
     helper: Pid,
     changes: Changes,
     outcome: Outcome,
@@ -114,6 +116,7 @@ impl AlertRunner {
                 program: program.to_owned(),
                 identity,
                 socket: Some(ours),
+                until: None,
                 helper,
                 changes: Changes::default(),
                 outcome: Outcome::default(),
@@ -232,12 +235,19 @@ impl AlertRunner {
         );
     }
 
-    /// No more alerts: waits at most `patience` for the program if it is still at work, and says
-    /// what has not been said. What is then still at work is killed by the helper.
-    pub(super) fn finish(mut self, patience: Duration) -> Outcome {
-        let until = Instant::now() + patience + SLACK;
-        if let Some(socket) = self.socket.take() {
+    /// No more alerts: the helper has the program end, and kills what is still at work after
+    /// `patience`. Waits for nothing.
+    pub(super) fn close(&mut self, patience: Duration) {
+        if let Some(socket) = &self.socket {
             let _ = socket.shutdown(std::net::Shutdown::Write);
+        }
+        self.until = Some(Instant::now() + patience + SLACK);
+    }
+
+    /// Waits for what [`Self::close`] has begun, and says what has not been said.
+    pub(super) fn finish(mut self) -> Outcome {
+        let until = self.until.unwrap_or_else(Instant::now);
+        if let Some(socket) = self.socket.take() {
             let mut message = [0; 1024];
             while channel::wait(&socket, until) {
                 match socket.recv(&mut message) {

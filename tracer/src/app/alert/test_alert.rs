@@ -51,7 +51,8 @@ pub(in crate::app) fn test_alert(options: &Options) -> Result<()> {
     let program = runner.program.display().to_string();
     let who = runner.runs_as();
     runner.alert(&sample, report.clock());
-    let outcome = runner.finish(TIME + PATIENCE);
+    runner.close(TIME + PATIENCE);
+    let outcome = runner.finish();
     if outcome.failed > 0 {
         bail!("--on-alert: {program}, run as {who}, {}", outcome.last_failure);
     }

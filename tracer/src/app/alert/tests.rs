@@ -55,7 +55,13 @@ fn run(program: &Path, bounds: Bounds, lines: &[&[u8]]) -> Outcome {
     for line in lines {
         runner.hand_over(line);
     }
-    runner.finish(bounds.patience)
+    end(runner, bounds.patience)
+}
+
+/// No more alerts, and what has become of them.
+fn end(mut runner: AlertRunner, patience: Duration) -> Outcome {
+    runner.close(patience);
+    runner.finish()
 }
 
 fn is_root() -> bool {
@@ -182,7 +188,7 @@ fn how_it_failed_is_told() {
     let mut runner = AlertRunner::start(&program, BOUNDS).unwrap();
     fs::remove_file(&program).unwrap();
     runner.hand_over(b"{}\n");
-    let outcome = runner.finish(BOUNDS.patience);
+    let outcome = end(runner, BOUNDS.patience);
     assert!(outcome.last_failure.starts_with("could not be started: No such"), "{outcome:?}");
 }
 
@@ -221,6 +227,22 @@ fn the_end_of_the_run_waits_briefly_and_no_longer() {
 }
 
 #[test]
+fn the_program_s_time_runs_while_others_are_waited_for() {
+    let scratch = Scratch::new("meanwhile");
+    let program = scratch.script("exec sleep 1000");
+    let bounds = Bounds { patience: Duration::from_millis(700), ..BOUNDS };
+    let mut runner = AlertRunner::start(&program, bounds).unwrap();
+    runner.hand_over(b"{}\n");
+    runner.close(bounds.patience);
+    std::thread::sleep(Duration::from_secs(3));
+    let began = Instant::now();
+    let outcome = runner.finish();
+    // What was said in time is heard.
+    assert_eq!(outcome.failed, 1, "{outcome:?}");
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+}
+
+#[test]
 fn more_than_may_wait_is_dropped_and_counted() {
     let scratch = Scratch::new("many");
     let program = scratch.script("cat >> $D/seen\nuntil [ -e $D/go ]; do sleep 0.01; done");
@@ -241,7 +263,7 @@ fn more_than_may_wait_is_dropped_and_counted() {
         std::thread::sleep(Duration::from_millis(5));
     }
     fs::write(scratch.0.join("go"), "").unwrap();
-    let outcome = runner.finish(BOUNDS.patience);
+    let outcome = end(runner, BOUNDS.patience);
     assert_eq!((outcome.succeeded, outcome.failed, outcome.dropped), (5, 0, 3), "{outcome:?}");
     assert_eq!(scratch.read("seen"), "0\n1\n2\n3\n4\n");
 }
@@ -258,7 +280,7 @@ fn a_helper_that_was_killed_is_noticed_and_survived() {
         std::thread::sleep(Duration::from_millis(5));
     }
     runner.hand_over(b"{}\n");
-    assert_eq!(runner.finish(BOUNDS.patience), Outcome::default());
+    assert_eq!(end(runner, BOUNDS.patience), Outcome::default());
 }
 
 #[test]
@@ -303,7 +325,7 @@ fn an_alert_is_handed_over_as_its_json_line() {
     runner.alert(&flood, &samples::clock());
     runner.alert(&Alert { event: AlertEvent::Update, ..flood.clone() }, &samples::clock());
     runner.alert(&Alert { event: AlertEvent::End, ..flood.clone() }, &samples::clock());
-    let outcome = runner.finish(BOUNDS.patience);
+    let outcome = end(runner, BOUNDS.patience);
     assert_eq!((outcome.succeeded, outcome.failed), (2, 0), "{outcome:?}");
     let mut expected = BytesMut::new();
     let mut json = Json::new(samples::clock());

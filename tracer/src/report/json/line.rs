@@ -5,11 +5,13 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::core::record::{Phases, Quantiles};
+use crate::core::record::{
+    CloseInitiator, Connection, Frames, HandshakeSource, Outcome, PathRtt, Phases, Quantiles, Role,
+};
 use crate::filter::Described;
-use crate::report::clock::Utc;
-use crate::report::start::{Hook, Limits};
-use crate::report::units::micros;
+use crate::report::clock::{Utc, WallClock};
+use crate::report::start::{Capture, Hook, Limits};
+use crate::report::units::{inode, micros};
 
 #[derive(Serialize)]
 pub(super) struct StartLine<'a> {
@@ -17,12 +19,15 @@ pub(super) struct StartLine<'a> {
     pub(super) kind: &'static str,
     pub(super) time: Utc,
     pub(super) version: &'a str,
-    pub(super) kernel: &'a str,
+    pub(super) kernel: Option<&'a str>,
     pub(super) hooks: &'a [Hook],
     pub(super) filters: &'a Described,
-    pub(super) ring_size: u64,
+    pub(super) ring_size: Option<u64>,
     pub(super) limits: &'a Limits,
     pub(super) cannot: &'a [String],
+    /// Left out where nothing is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) capture: Option<&'a Capture>,
 }
 
 #[derive(Serialize)]
@@ -36,31 +41,18 @@ pub(super) struct StateLine {
     pub(super) local_port: u16,
     pub(super) remote_addr: IpAddr,
     pub(super) remote_port: u16,
-    pub(super) netns: u32,
+    pub(super) netns: Option<u32>,
     pub(super) cookie: u64,
 }
 
-#[derive(Serialize)]
-pub(super) struct EndedLine<'a> {
-    #[serde(rename = "type")]
-    pub(super) kind: &'static str,
-    #[serde(flatten)]
-    pub(super) connection: ConnectionLine<'a>,
-}
-
-#[derive(Serialize)]
-pub(super) struct OpenLine<'a> {
-    #[serde(rename = "type")]
-    pub(super) kind: &'static str,
-    pub(super) time: Utc,
-    #[serde(flatten)]
-    pub(super) connection: ConnectionLine<'a>,
-    pub(super) state: &'static str,
-    pub(super) state_us: u64,
-}
-
+/// `connection`, `open` and `stuck`.
 #[derive(Serialize)]
 pub(super) struct ConnectionLine<'a> {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    /// Of one that is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) time: Option<Utc>,
     pub(super) time_start: Utc,
     pub(super) time_end: Option<Utc>,
     pub(super) role: Option<&'static str>,
@@ -68,7 +60,7 @@ pub(super) struct ConnectionLine<'a> {
     pub(super) local_port: u16,
     pub(super) remote_addr: IpAddr,
     pub(super) remote_port: u16,
-    pub(super) netns: u32,
+    pub(super) netns: Option<u32>,
     pub(super) pid: Option<u32>,
     pub(super) comm: Option<Cow<'a, str>>,
     pub(super) cgroup: Option<&'a str>,
@@ -76,6 +68,7 @@ pub(super) struct ConnectionLine<'a> {
     pub(super) handshake_us: Option<u64>,
     pub(super) handshake_source: Option<&'static str>,
     pub(super) synack_rtt_us: Option<u64>,
+    pub(super) path_rtt_us: Option<PathRttLine>,
     pub(super) syn_retransmits: Option<u32>,
     pub(super) synack_retransmits: Option<u32>,
     pub(super) accept_wait_us: Option<u64>,
@@ -91,6 +84,98 @@ pub(super) struct ConnectionLine<'a> {
     pub(super) rtt_us: Option<u64>,
     pub(super) observed_from: &'static str,
     pub(super) events_lost: bool,
+    /// Of one that is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) state: Option<&'static str>,
+    /// Of one that is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) state_us: Option<u64>,
+}
+
+impl<'a> ConnectionLine<'a> {
+    /// Of one that ended, or what is the same for one that is open.
+    pub(super) fn new(kind: &'static str, connection: &'a Connection, clock: &WallClock) -> Self {
+        let Connection {
+            cookie: _,
+            start,
+            end,
+            role,
+            local,
+            remote,
+            netns,
+            owner,
+            cgroup,
+            handshake,
+            handshake_source,
+            synack_rtt,
+            path_rtt,
+            syn_retransmits,
+            synack_retransmits,
+            accept_wait,
+            close_initiator,
+            close,
+            phases,
+            time_wait,
+            outcome,
+            bytes_sent,
+            bytes_received,
+            retransmits,
+            rtt,
+            observed_from,
+            events_lost,
+        } = connection;
+        Self {
+            kind,
+            time: None,
+            time_start: clock.utc(*start),
+            // An open connection has no end yet.
+            time_end: outcome.is_some().then(|| clock.utc(*end)),
+            role: role.map(Role::name),
+            local_addr: local.ip(),
+            local_port: local.port(),
+            remote_addr: remote.ip(),
+            remote_port: remote.port(),
+            netns: inode(*netns),
+            pid: owner.map(|owner| owner.pid),
+            comm: owner.as_ref().map(|owner| String::from_utf8_lossy(owner.comm.as_bytes())),
+            cgroup: cgroup.as_ref().map(|cgroup| cgroup.path.as_str()),
+            container: cgroup.as_ref().and_then(|cgroup| cgroup.container.as_deref()),
+            handshake_us: handshake.map(micros),
+            handshake_source: handshake_source.map(HandshakeSource::name),
+            synack_rtt_us: synack_rtt.map(micros),
+            path_rtt_us: path_rtt.map(Into::into),
+            syn_retransmits: *syn_retransmits,
+            synack_retransmits: *synack_retransmits,
+            accept_wait_us: accept_wait.map(micros),
+            established_us: phases.established.map(micros),
+            close_initiator: close_initiator.map(CloseInitiator::name),
+            close_us: close.map(micros),
+            phases_us: PhasesLine::from(phases),
+            time_wait: *time_wait,
+            outcome: outcome.map(Outcome::name),
+            bytes_sent: *bytes_sent,
+            bytes_received: *bytes_received,
+            retransmits: *retransmits,
+            rtt_us: rtt.map(micros),
+            observed_from: observed_from.name(),
+            events_lost: *events_lost,
+            state: None,
+            state_us: None,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct PathRttLine {
+    pub(super) syn_to_synack: Option<u64>,
+    pub(super) synack_to_ack: Option<u64>,
+}
+
+impl From<PathRtt> for PathRttLine {
+    fn from(path: PathRtt) -> Self {
+        let PathRtt { syn_to_synack, synack_to_ack } = path;
+        Self { syn_to_synack: syn_to_synack.map(micros), synack_to_ack: synack_to_ack.map(micros) }
+    }
 }
 
 #[derive(Serialize)]
@@ -201,5 +286,26 @@ pub(super) struct EndLine<'a> {
     /// Left out where nobody asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) program_runs: Option<Vec<ProgramRunsLine<'a>>>,
+    /// Left out where nothing was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) frames: Option<FramesLine>,
     pub(super) duration_us: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct FramesLine {
+    read: u64,
+    tcp: u64,
+    not_tcp: u64,
+    unparsed: u64,
+    other_link: u64,
+    untimed: u64,
+    dropped: u64,
+}
+
+impl From<Frames> for FramesLine {
+    fn from(frames: Frames) -> Self {
+        let Frames { read, tcp, not_tcp, unparsed, other_link, untimed, dropped } = frames;
+        Self { read, tcp, not_tcp, unparsed, other_link, untimed, dropped }
+    }
 }

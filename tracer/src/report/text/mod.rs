@@ -7,6 +7,7 @@
 use anstyle::{AnsiColor, Style};
 use bytes::{BufMut, BytesMut};
 
+use super::clock::SameSecond;
 use super::{Report, Scope, Screen, Start, WallClock};
 use crate::core::event::MonoNs;
 use crate::core::record::{
@@ -21,6 +22,7 @@ mod layout;
 mod line;
 mod notice;
 mod row;
+mod segment;
 mod summary;
 
 #[cfg(test)]
@@ -55,8 +57,12 @@ pub struct Text {
     header_in: u32,
     /// Something has been printed.
     begun: bool,
+    /// Segments are being printed, of this connection.
+    group: Option<segment::Group>,
     /// One cell at a time; kept for its memory.
     cell: String,
+    /// The second in which the connection of the last line ended.
+    second: SameSecond,
 }
 
 impl Text {
@@ -69,12 +75,17 @@ impl Text {
             screen,
             header_in: 0,
             begun: false,
+            group: None,
             cell: String::new(),
+            second: SameSecond::new(),
         }
     }
 
     /// The table's header, if it is due.
     fn header(&mut self, out: &mut BytesMut) {
+        if self.group.take().is_some() {
+            out.put_u8(b'\n');
+        }
         if self.header_in == 0 {
             self.header_in = HEADER_EVERY;
             self.begun = true;
@@ -98,6 +109,7 @@ impl Text {
         }
         self.begun = true;
         self.header_in = 0;
+        self.group = None;
     }
 }
 
@@ -106,18 +118,29 @@ impl Report for Text {
         if self.screen.width.is_some() {
             self.screen.width = Some(width);
             self.layout = Layout::new(self.screen.width);
+            // Another column may tell the time.
+            self.second = SameSecond::new();
             self.header_in = 0;
         }
     }
 
-    fn start(&mut self, _start: &Start, out: &mut BytesMut) {
+    fn start(&mut self, start: &Start, out: &mut BytesMut) {
         // What is attached is a notice, for stderr: `start_notice`.
-        self.header(out);
+        if !start.capture.as_ref().is_some_and(|capture| capture.segments) {
+            self.header(out);
+        }
     }
 
     fn record(&mut self, record: &Record, out: &mut BytesMut) {
-        if let Record::Alert(alert) = record {
-            return self.alert(alert, out);
+        match record {
+            Record::Alert(alert) => {
+                if self.group.take().is_some() {
+                    out.put_u8(b'\n');
+                }
+                return self.alert(alert, out);
+            }
+            Record::Segment(row) => return self.segment(row, out),
+            _ => {}
         }
         self.header(out);
         // A program needs it once.
@@ -129,7 +152,7 @@ impl Report for Text {
             Record::State(change) => self.state(change, out),
             Record::Stuck(stuck) => self.stuck(stuck, out),
             // No row of the table.
-            Record::Alert(_) => {}
+            Record::Alert(_) | Record::Segment(_) => {}
         }
     }
 

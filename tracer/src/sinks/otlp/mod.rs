@@ -94,15 +94,10 @@ impl Sink for Otlp {
         self.interval
     }
 
-    fn end(
-        &mut self,
-        standing: &Standing<'_>,
-        clock: &WallClock,
-        patience: Duration,
-    ) -> Result<()> {
+    fn end(&mut self, standing: &Standing<'_>, clock: &WallClock, deadline: Instant) -> Result<()> {
         // Some totals are believed only when they have been said twice.
         self.standing(standing, clock);
-        let left = self.queue.finish(Instant::now() + patience);
+        let left = self.queue.finish(deadline);
         let counts = self.queue.lock().counts;
         if left > 0 || counts.dropped > 0 || counts.rejected > 0 {
             log::warn!(

@@ -1,68 +1,91 @@
-//! A receiver for tests: answers what it is told to, one answer a request, and keeps what came.
+//! A receiver of HTTP for tests: says what it is told to, and keeps what came. The scenarios in
+//! `tracer/tests` compile it as well.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A request as it came.
 #[derive(Clone, Debug)]
-pub(super) struct Request {
-    pub(super) path: String,
+pub(crate) struct Request {
+    /// Of the URL.
+    pub(crate) path: String,
     /// Names in lower case.
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+    pub(crate) headers: Vec<(String, String)>,
+    /// As it was sent.
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    /// The value of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str())
     }
 }
 
-pub(super) struct Receiver {
-    pub(super) addr: SocketAddr,
+/// Listens until the test's process ends.
+pub(crate) struct Receiver {
+    addr: SocketAddr,
     seen: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Receiver {
-    /// Gives each request `answer(number of the request, its path)`: an HTTP answer, or nothing at
-    /// all.
-    pub(super) fn start(answer: impl Fn(usize, &str) -> Vec<u8> + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap();
+    /// On a port of the loopback, with an answer for every request.
+    #[allow(dead_code, reason = "a scenario listens in a namespace of its own")]
+    pub(crate) fn start(answer: impl Fn(usize, &str) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port of the loopback");
+        Self::on(listener, move |number, request| Some(answer(number, &request.path)))
+    }
+
+    /// Gives each request `answer(number of the request, request)`: an HTTP answer, or nothing at
+    /// all; then the connection stays open.
+    pub(crate) fn on(
+        listener: TcpListener,
+        answer: impl Fn(usize, &Request) -> Option<Vec<u8>> + Send + Sync + 'static,
+    ) -> Self {
+        let addr = listener.local_addr().expect("an address");
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let all = Arc::clone(&seen);
+        let (all, answer) = (Arc::clone(&seen), Arc::new(answer));
         std::thread::spawn(move || {
-            // One connection at a time: the exporter has one.
             while let Ok((stream, _)) = listener.accept() {
-                let mut reader = BufReader::new(stream.try_clone().unwrap());
-                while let Some(request) = read(&mut reader) {
-                    let path = request.path.clone();
-                    let number = {
-                        let mut all = all.lock().unwrap();
-                        all.push(request);
-                        all.len() - 1
-                    };
-                    let answer = answer(number, &path);
-                    if answer.is_empty() || (&stream).write_all(&answer).is_err() {
-                        break;
-                    }
-                }
+                let (all, answer) = (Arc::clone(&all), Arc::clone(&answer));
+                std::thread::spawn(move || serve(&stream, &all, &*answer));
             }
         });
         Self { addr, seen }
     }
 
-    pub(super) fn seen(&self) -> Vec<Request> {
-        self.seen.lock().unwrap().clone()
+    /// Where it listens, as a URL.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.addr)
     }
 
-    pub(super) fn endpoint(&self) -> String {
-        format!("http://{}", self.addr)
+    /// The requests so far.
+    pub(crate) fn seen(&self) -> Vec<Request> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
+fn serve(
+    mut stream: &TcpStream,
+    all: &Mutex<Vec<Request>>,
+    answer: &impl Fn(usize, &Request) -> Option<Vec<u8>>,
+) {
+    let mut reader = BufReader::new(stream);
+    while let Some(request) = read(&mut reader) {
+        let said = {
+            let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+            let said = answer(all.len(), &request);
+            all.push(request);
+            said
+        };
+        if said.is_some_and(|said| stream.write_all(&said).is_err()) {
+            return;
+        }
+    }
+}
+
+fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
     let path = line.split_whitespace().nth(1)?.to_owned();
@@ -80,7 +103,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
 }
 
 /// An answer of HTTP.
-pub(super) fn answer(status: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
+pub(crate) fn answer(status: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
     let mut out = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n", body.len());
     for header in headers {
         out.push_str(header);

@@ -7,7 +7,7 @@ mod shared;
 mod tests;
 
 use std::net::{SocketAddr, TcpListener};
-use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
 
@@ -97,9 +97,9 @@ impl Sink for Prometheus {
         self.publish();
     }
 
-    fn end(&mut self, _: &Standing<'_>, _: &WallClock, patience: Duration) -> Result<()> {
+    fn end(&mut self, _: &Standing<'_>, _: &WallClock, deadline: Instant) -> Result<()> {
         if let Some(server) = self.server.take() {
-            server.stop(patience);
+            server.stop(deadline);
         }
         Ok(())
     }

@@ -83,10 +83,9 @@ impl Server {
         Ok(Self { stop, thread })
     }
 
-    /// Stops; waits for the thread at most so long.
-    pub(super) fn stop(self, patience: Duration) {
+    /// Stops; waits for the thread until `deadline` at most.
+    pub(super) fn stop(self, deadline: Instant) {
         let _ = self.stop.send(());
-        let deadline = Instant::now() + patience;
         while !self.thread.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }

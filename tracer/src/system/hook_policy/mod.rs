@@ -240,7 +240,8 @@ fn bears_native(interface: &Interface) -> Option<&str> {
 
 fn why_tcx(interface: &Interface) -> String {
     if interface.loopback {
-        return "generic XDP, the only one that lo has, copies every packet there; tcx does not".into();
+        return "generic XDP, the only one that lo has, copies every packet there; tcx does not"
+            .into();
     }
     match (interface.kind.as_deref(), interface.driver.as_deref()) {
         (Some("veth"), _) => "native XDP takes four fifths of veth's bulk throughput".into(),

@@ -1,7 +1,10 @@
 //! A receiver of OTLP/HTTP: takes what comes, says what it is told to say, decodes it.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+#[path = "../../../src/sinks/otlp/receiver.rs"]
+mod receiver;
+
+use std::io::Read as _;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -15,35 +18,18 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 use serde_json::{Map, Value, json};
 
+pub(crate) use receiver::Request;
+
 use super::lab::Lab;
-
-/// A request as it came.
-#[derive(Clone, Debug)]
-pub(crate) struct Request {
-    /// Of the URL.
-    pub(crate) path: String,
-    /// Names in lower case.
-    pub(crate) headers: Vec<(String, String)>,
-    /// Unpacked.
-    pub(crate) body: Vec<u8>,
-    /// It was taken (status 200).
-    taken: bool,
-}
-
-impl Request {
-    /// The value of a header.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str())
-    }
-}
 
 /// A log as an object: its attributes, and `event_name`, `severity`, `time_ns`.
 pub(crate) type Log = Value;
 
 /// Listens on host b's loopback, where the tracer is, until the test ends.
 pub(crate) struct Receiver {
-    addr: SocketAddr,
-    seen: Arc<Mutex<Vec<Request>>>,
+    all: receiver::Receiver,
+    /// Which requests were taken (status 200), by their numbers.
+    taken: Arc<Mutex<Vec<bool>>>,
 }
 
 impl Receiver {
@@ -72,27 +58,41 @@ impl Receiver {
         status: impl Fn(usize, &str) -> Option<u16> + Send + Sync + 'static,
     ) -> Self {
         let listener = lab.b.listen(SocketAddr::from(([127, 0, 0, 1], port)));
-        let addr = listener.local_addr().expect("an address");
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let (all, status) = (Arc::clone(&seen), Arc::new(status));
-        std::thread::spawn(move || serve(&listener, &all, &status));
-        Self { addr, seen }
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let note = Arc::clone(&taken);
+        let all = receiver::Receiver::on(listener, move |number, request| {
+            let status = status(number, &request.path);
+            // In the order of their numbers: one is asked for at a time.
+            note.lock().unwrap_or_else(PoisonError::into_inner).push(status == Some(200));
+            status.map(|status| receiver::answer(&format!("{status} Said"), &[], b""))
+        });
+        Self { all, taken }
     }
 
     /// For `--otlp`.
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://{}", self.addr)
+        self.all.endpoint()
     }
 
-    /// Requests so far.
+    /// Requests so far, their bodies unpacked.
     pub(crate) fn requests(&self) -> Vec<Request> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut all = self.all.seen();
+        for request in &mut all {
+            if request.header("content-encoding") == Some("gzip") {
+                let packed = std::mem::take(&mut request.body);
+                let mut unpacked = flate2::read::GzDecoder::new(&*packed);
+                unpacked.read_to_end(&mut request.body).expect("gzip");
+            }
+        }
+        all
     }
 
     /// Bodies that were taken.
     fn taken(&self, path: &str) -> Vec<Vec<u8>> {
         let all = self.requests();
-        all.into_iter().filter(|one| one.taken && one.path == path).map(|one| one.body).collect()
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = all.into_iter().zip(&*taken).filter(|(one, taken)| **taken && one.path == path);
+        taken.map(|(one, _)| one.body).collect()
     }
 
     /// Logs that were taken, with the resource of each.
@@ -200,52 +200,4 @@ fn plain(value: &AnyValue) -> Value {
         Kind::KvlistValue(list) => Value::Object(attributes(&list.values)),
         other => panic!("{other:?}"),
     }
-}
-
-fn serve<S: Fn(usize, &str) -> Option<u16> + Send + Sync + 'static>(
-    listener: &TcpListener,
-    seen: &Arc<Mutex<Vec<Request>>>,
-    status: &Arc<S>,
-) {
-    while let Ok((stream, _)) = listener.accept() {
-        let (seen, status) = (Arc::clone(seen), Arc::clone(status));
-        std::thread::spawn(move || {
-            let mut reader = BufReader::new(stream.try_clone().expect("dup()"));
-            while let Some(mut request) = read(&mut reader) {
-                let answer = {
-                    let mut all = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                    let answer = status(all.len(), &request.path);
-                    request.taken = answer == Some(200);
-                    all.push(request);
-                    answer
-                };
-                let Some(answer) = answer else { continue };
-                let head = format!("HTTP/1.1 {answer} Said\r\ncontent-length: 0\r\n\r\n");
-                if (&stream).write_all(head.as_bytes()).is_err() {
-                    return;
-                }
-            }
-        });
-    }
-}
-
-fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
-    let mut line = String::new();
-    reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
-    let path = line.split_whitespace().nth(1)?.to_owned();
-    let mut headers = Vec::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
-        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-    }
-    let length = headers.iter().find(|(name, _)| name == "content-length")?.1.parse().ok()?;
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    if headers.iter().any(|(name, value)| name == "content-encoding" && value == "gzip") {
-        let packed = std::mem::take(&mut body);
-        flate2::read::GzDecoder::new(&*packed).read_to_end(&mut body).expect("gzip");
-    }
-    Some(Request { path, headers, body, taken: false })
 }

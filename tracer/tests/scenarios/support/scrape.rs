@@ -38,6 +38,29 @@ pub(crate) fn scrape(ns: &Netns) -> String {
     body.to_owned()
 }
 
+/// Totals of the `end` record, and the metrics that say the same: `tracer_NAME` for Prometheus, which
+/// ends counters in `_total`, `tracer.NAME` by OTLP.
+pub(crate) const TOTALS: &[(&str, &str)] = &[
+    ("connections", "connections"),
+    ("open", "connections_open"),
+    ("events", "events"),
+    ("events_lost", "events_lost"),
+    ("syns", "syn"),
+    ("syns_repeated", "syn_repeated"),
+    ("syns_unparsed", "syn_unparsed"),
+    ("handshakes_failed", "handshakes_failed"),
+    ("connections_evicted", "connections_evicted"),
+    ("output_dropped", "output_dropped"),
+];
+
+/// One of them: the sum of its series.
+#[track_caller]
+pub(crate) fn total(text: &str, name: &str) -> f64 {
+    let series = ["_total ", "_total{", " "].map(|end| format!("tracer_{name}{end}"));
+    let found = series.iter().find_map(|prefix| sum(text, prefix));
+    found.unwrap_or_else(|| panic!("no {name} in\n{text}"))
+}
+
 /// The sum of all series whose name and labels begin like that; `None` where there is none.
 pub(crate) fn sum(text: &str, prefix: &str) -> Option<f64> {
     let values: Vec<f64> = text
