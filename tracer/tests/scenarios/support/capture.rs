@@ -71,6 +71,12 @@ impl Capture {
         Self { child, file }
     }
 
+    /// Bytes written so far.
+    #[allow(dead_code, reason = "the benchmark's")]
+    pub(crate) fn size(&self) -> u64 {
+        fs::metadata(&self.file).map_or(0, |file| file.len())
+    }
+
     /// Ends the capture and hands out what was seen.
     #[track_caller]
     pub(crate) fn stop(self) -> Vec<Seen> {
