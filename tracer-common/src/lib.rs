@@ -6,6 +6,7 @@
 #![no_std]
 
 pub mod addr;
+pub mod control;
 pub mod counters;
 pub mod flood;
 pub mod hash;

@@ -3,6 +3,10 @@
 //! Written for the verifier: fixed-size headers read at bounded offsets, bounded loops, no slices.
 //! What can't be parsed is said so ([`Reject`]), never guessed.
 
+mod detail;
+
+pub use self::detail::{Detail, FastOpen, Options, Timestamps, detail};
+
 use crate::addr::Addr;
 
 /// Where headers are read from.
@@ -54,8 +58,16 @@ pub mod tcp_flags {
     pub const SYN: u8 = 0x02;
     /// RST.
     pub const RST: u8 = 0x04;
+    /// PSH.
+    pub const PSH: u8 = 0x08;
     /// ACK.
     pub const ACK: u8 = 0x10;
+    /// URG.
+    pub const URG: u8 = 0x20;
+    /// ECE (RFC 3168).
+    pub const ECE: u8 = 0x40;
+    /// CWR (RFC 3168).
+    pub const CWR: u8 = 0x80;
 }
 
 /// A TCP header with the addresses it travels between.
@@ -97,7 +109,7 @@ headers! {
         total_len: u16,
         _id: u16,
         fragment: u16,
-        _ttl: u8,
+        ttl: u8,
         protocol: u8,
         _checksum: u16,
         src: u32,
@@ -108,7 +120,7 @@ headers! {
         _flow: [u8; 3],
         payload_len: u16,
         next_header: u8,
-        _hop_limit: u8,
+        hop_limit: u8,
         src: [u32; 4],
         dst: [u32; 4],
     }
@@ -120,7 +132,7 @@ headers! {
         ack: u32,
         data_offset: u8,
         flags: u8,
-        _window: u16,
+        window: u16,
     }
 }
 
@@ -155,6 +167,18 @@ pub fn locate<P: Packet>(packet: &P, link: Link) -> Result<Located, Reject> {
         },
     };
     let tcp = if !v6 { after_ipv4(packet, ip)? } else { after_ipv6(packet, ip)? };
+    Ok(Located { ip, tcp, v6 })
+}
+
+/// The same for what follows another link header than Ethernet's, which says what it is by the same
+/// numbers: VLAN tags or an IP header at `offset`.
+///
+/// # Errors
+/// As [`locate`].
+#[inline]
+pub fn locate_behind(packet: &[u8], offset: usize, ether_type: u16) -> Result<Located, Reject> {
+    let (ip, v6) = behind_tags(&packet, offset, ether_type)?;
+    let tcp = if !v6 { after_ipv4(&packet, ip)? } else { after_ipv6(&packet, ip)? };
     Ok(Located { ip, tcp, v6 })
 }
 
@@ -203,8 +227,15 @@ pub fn segment<P: Packet>(packet: &P, at: Located) -> Result<Segment, Reject> {
 #[inline(always)]
 fn network_header<P: Packet>(packet: &P) -> Result<(usize, bool), Reject> {
     let ethernet: Ethernet = packet.read(0).ok_or(Reject::NotTcp)?;
-    let mut offset = size_of::<Ethernet>();
-    let mut ether_type = u16::from_be(ethernet.ether_type);
+    behind_tags(packet, size_of::<Ethernet>(), u16::from_be(ethernet.ether_type))
+}
+
+#[inline(always)]
+fn behind_tags<P: Packet>(
+    packet: &P,
+    mut offset: usize,
+    mut ether_type: u16,
+) -> Result<(usize, bool), Reject> {
     for _ in 0..2 {
         if ether_type != ETH_P_8021Q && ether_type != ETH_P_8021AD {
             break;

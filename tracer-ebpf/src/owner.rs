@@ -1,6 +1,6 @@
 //! The process at work, when it can be trusted to be the socket's.
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_get_current_task_btf};
+use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use tracer_common::record::{SocketRecord, flags};
 
 use crate::{
@@ -23,7 +23,7 @@ pub(crate) unsafe fn current() -> (u32, [u64; 2]) {
         }
         let leader = Direct::read::<usize>(task, offset!(task_group_leader)) as Ptr;
         let comm = copy16(leader, offset!(task_comm));
-        ((bpf_get_current_pid_tgid() >> 32) as u32, comm)
+        (Direct::read(task, offset!(task_tgid)), comm)
     }
 }
 

@@ -8,7 +8,7 @@ use aya_ebpf::{
 
 use crate::{
     config::setting,
-    counters::{Program, count},
+    counters::{self, Program, count},
 };
 
 /// Sized by `--ring-size` at load.
@@ -42,12 +42,18 @@ pub(crate) fn submit_at_once<T>(entry: RingBufEntry<T>) {
     entry.submit(BPF_RB_FORCE_WAKEUP.into());
 }
 
-/// Publishes a record. The reader looks every few milliseconds by itself; it is only woken when
-/// the ring fills faster than that. A wakeup for every record would cost more than all the rest.
+/// Publishes a record of `program`'s. The reader looks every few milliseconds by itself; it is only
+/// woken when the ring fills faster than that. A wakeup for every record would cost more than all the
+/// rest, and so would a look at the ring's positions, which every CPU writes: one record in
+/// [`LOOK_EVERY`] is enough.
 #[inline(always)]
-pub(crate) fn submit<T>(entry: RingBufEntry<T>) {
-    let waiting = RING.query(BPF_RB_AVAIL_DATA.into());
-    let flags =
-        if waiting >= setting!(wakeup_watermark) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+pub(crate) fn submit<T>(program: Program, entry: RingBufEntry<T>) {
+    let look =
+        counters::read(program).is_none_or(|counters| counters.records_sent % LOOK_EVERY == 0);
+    let full = look && RING.query(BPF_RB_AVAIL_DATA.into()) >= setting!(wakeup_watermark);
+    let flags = if full { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
     entry.submit(flags.into());
 }
+
+/// An eighth of the ring is waiting when the reader is woken: there is room for as many records more.
+const LOOK_EVERY: u64 = 8;

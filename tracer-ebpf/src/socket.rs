@@ -1,6 +1,6 @@
 //! Filling a [`SocketRecord`] from a `struct sock`.
 
-use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_skc_to_tcp_sock};
 use tracer_common::{
     addr::Addr,
     record::{SocketRecord, flags},
@@ -9,7 +9,7 @@ use tracer_common::{
 use crate::{
     config::offset,
     filter::Subject,
-    kernel::{Probe, Ptr, Reader, copy16},
+    kernel::{Direct, Probe, Ptr, Reader, copy16},
 };
 
 const AF_INET: u16 = 2;
@@ -151,6 +151,17 @@ pub(crate) unsafe fn fill_tcp<R: Reader>(record: *mut SocketRecord, tcp: Ptr) {
 pub(crate) unsafe fn tcp_sock(sk: Ptr) -> Ptr {
     // SAFETY: the helper checks what it is given.
     unsafe { bpf_skc_to_tcp_sock(sk.cast_mut()).cast_const().cast() }
+}
+
+/// The socket's cookie; it gets one if nobody asked before. The helper is only called then: a call and
+/// its guarded return cost more than the load.
+#[inline(always)]
+pub(crate) unsafe fn cookie(sk: Ptr) -> u64 {
+    // SAFETY: the caller passes a struct sock.
+    unsafe {
+        let cookie: u64 = Direct::read(sk, offset!(skc_cookie));
+        if cookie != 0 { cookie } else { bpf_get_socket_cookie(sk.cast_mut()) }
+    }
 }
 
 /// cgroup v2 id of the socket; 0 unknown.

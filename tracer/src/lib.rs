@@ -5,6 +5,7 @@
 //! and who else is told ([`sinks`]).
 
 pub mod app;
+pub mod capture;
 pub mod cli;
 pub mod core;
 pub mod filter;

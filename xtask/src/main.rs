@@ -57,7 +57,7 @@ enum Command {
     },
     /// Run every test: format, lints, unit, integration (as root), virtual machines, README
     Test(test::Options),
-    /// Print what tracer costs; takes a quiet machine and about a minute
+    /// Print what tracer costs and how right it is, beside its peers; takes a quiet machine
     Bench(bench::Options),
     /// Play floods, and what only looks like one, drawn at random; print what was told of them
     Detect(detect::Options),

@@ -38,6 +38,7 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
     tool("sysctl", &["procps"]),
     tool("nsenter", &["util-linux"]),
     tool("setpriv", &["util-linux"]),
+    tool("mount", &["mount"]),
     tool("prometheus", &["prometheus"]),
     tool("promtool", &["prometheus"]),
     tool("/usr/bin/python3", &["python3"]),
@@ -49,6 +50,16 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
 
 /// What `cargo xtask detect` makes traffic with.
 pub(crate) const FOR_DETECT: &[Tool] = &[tool("ip", &["iproute2"]), tool("nft", &["nftables"])];
+
+/// What `cargo xtask bench` makes traffic with, and holds tracer against.
+pub(crate) const FOR_BENCH: &[Tool] = &[
+    tool("ip", &["iproute2"]),
+    tool("tcpdump", &["tcpdump"]),
+    tool("tcplife", &["libbpf-tools"]),
+    tool("tcpstates", &["libbpf-tools"]),
+    tool("mount", &["mount"]),
+    tool("unshare", &["util-linux"]),
+];
 
 /// What `cargo xtask dist` packs with.
 pub(crate) const FOR_DIST: &[Tool] = &[

@@ -32,6 +32,6 @@ pub(super) fn send(this: &Now, cpu: u32, epoch: u32, burst: bool, now: u64) {
     if burst {
         ring::submit_at_once(entry);
     } else {
-        ring::submit(entry);
+        ring::submit(Program::Syn, entry);
     }
 }

@@ -53,7 +53,7 @@ fn accepted(sk: Ptr) -> i32 {
         socket::fill::<Direct>(record, sk, &tuple);
         (*record).cookie = bpf_get_socket_cookie(sk.cast_mut());
         finish(record, Direct::read(sk, offset!(skc_state)));
-        ring::submit(entry);
+        ring::submit(Program::Accept, entry);
     }
     0
 }
@@ -92,7 +92,7 @@ pub(crate) fn tracer_accept_tp(ctx: TracePointContext) -> u32 {
         socket::fill::<Probe>(record, sk, &tuple);
         (*record).cookie = cookie;
         finish(record, Probe::read(sk, offset!(skc_state)));
-        ring::submit(entry);
+        ring::submit(Program::Accept, entry);
     }
     0
 }

@@ -61,7 +61,7 @@ pub(crate) fn tracer_rst_sent(ctx: BtfTracePointContext) -> i32 {
         (*record).ts_ns = bpf_ktime_get_ns();
         (*record).cookie = bpf_get_socket_cookie(sk.cast_mut());
         owner::fill(record, Direct::read(sk, offset!(sk_lock_owned)));
-        ring::submit(entry);
+        ring::submit(Program::ResetSent, entry);
     }
     0
 }

@@ -47,7 +47,9 @@ struct Child {
     ts_ns: u64,
 }
 
-const CHILD_SLOTS: u32 = 1 << 15;
+/// A child is here for microseconds, one of TCP Fast Open for a round trip. Small enough to stay in
+/// the processor's cache.
+const CHILD_SLOTS: u32 = 1 << 12;
 
 #[map]
 static CHILDREN: Array<Child> = Array::with_max_entries(CHILD_SLOTS, 0);
@@ -90,9 +92,8 @@ pub(super) unsafe fn transition(
 ) {
     // SAFETY: `sk` is a struct sock for as long as the program runs.
     unsafe {
-        let now = bpf_ktime_get_ns();
         if old == LISTEN && new == SYN_RECV {
-            remember_child(address::of(sk, program), now);
+            remember_child(address::of(sk, program), bpf_ktime_get_ns());
             // Where the child has its addresses already (6.15), its cookie stays, too. With TCP
             // Fast Open it is accepted long before its next transition, and known by its cookie.
             if Direct::read::<u16>(sk, offset!(skc_dport)) != 0 {
@@ -116,20 +117,22 @@ pub(super) unsafe fn transition(
         };
         match verdict {
             Verdict::Match => {}
+            // What is not traced costs no look at the clock.
             Verdict::NoMatch => return,
             Verdict::NeedsLocalPort => {
                 if new == SYN_SENT {
-                    withhold(ctx, program, sk, now);
+                    withhold(ctx, program, sk, bpf_ktime_get_ns());
                 }
                 return;
             }
         }
+        let now = bpf_ktime_get_ns();
         if old == SYN_SENT {
             release_withheld(program, sk, &tuple);
         }
         // Asked for even if the record is lost: it is by their cookie that accepted sockets are known
         // to be traced.
-        let cookie = bpf_get_socket_cookie(sk.cast_mut());
+        let cookie = socket::cookie(sk);
         let tcp = socket::tcp_sock(sk);
         // Also even then: a SYN left in the table would make a request of this connection when a RST
         // ends it.
@@ -166,7 +169,7 @@ pub(super) unsafe fn transition(
             // SYNs for it may come at once, and are counted as its own once the user side knows.
             ring::submit_at_once(entry);
         } else {
-            ring::submit(entry);
+            ring::submit(program, entry);
         }
     }
 }
@@ -298,11 +301,11 @@ unsafe fn release_withheld(program: Program, sk: Ptr, tuple: &Tuple) {
         (*record).old_state = CLOSE;
         (*record).new_state = SYN_SENT;
         (*record).ts_ns = since;
-        (*record).cookie = bpf_get_socket_cookie(sk.cast_mut());
+        (*record).cookie = socket::cookie(sk);
         (*record).sk_err = 0;
         (*record).pid = (*withheld).pid;
         (*record).comm = (*withheld).comm;
         (*record).flags = (*withheld).flags;
-        ring::submit(entry);
+        ring::submit(program, entry);
     }
 }

@@ -340,5 +340,5 @@ fn request_reset(seq: u32, subject: &Subject, now: u64, syn_ts_ns: u64) {
         (*record).remote_port = subject.remote_port;
         (*record).isn = seq.wrapping_sub(1);
     }
-    ring::submit(entry);
+    ring::submit(Program::Syn, entry);
 }

@@ -49,7 +49,7 @@ pub(crate) fn tracer_synack(ctx: BtfTracePointContext) -> i32 {
         (*record).local_port = tuple.subject.local_port;
         (*record).remote_port = tuple.subject.remote_port;
         (*record).isn = 0;
-        ring::submit(entry);
+        ring::submit(Program::SynAck, entry);
     }
     0
 }

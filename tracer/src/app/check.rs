@@ -29,6 +29,7 @@ pub(super) fn check(options: &Options) -> Result<Check> {
     let filters = options.filters.kernel(own_netns);
     let mut findings = Findings(Vec::new());
     let privileged = findings.privileges()?;
+    findings.packets(options, &filters, own_netns);
     let usable = findings.kernel(&running);
     let ring_size = findings.ring(options, &running);
     let mut kernel = match (privileged && usable, ring_size) {
@@ -44,6 +45,13 @@ pub(super) fn check(options: &Options) -> Result<Check> {
     let mut hooks = kernel.as_ref().map(|kernel| kernel.hooks().to_vec()).unwrap_or_default();
     hooks.extend(findings.syn_hook(options, &filters, own_netns, &running, &mut kernel));
     if let Some(kernel) = &mut kernel {
+        if options.write.file.is_some() {
+            findings.told(Group::Hooks, "packet filter", Verdict::Fails, || {
+                kernel
+                    .packet_filter()
+                    .map(|_| "socket: loaded, on no socket for a check".to_owned())
+            });
+        }
         findings.told(Group::System, "flood counters", Verdict::Missing, || {
             kernel.flood().map(|_| "the kernel side's tables can be read".to_owned())
         });
@@ -118,6 +126,19 @@ impl Findings {
                 .map(|()| "all that is not needed later is dropped after the start".to_owned())
         });
         Ok(privileges::check_required(&missing).is_ok())
+    }
+
+    /// What `--write` takes, where it is asked for.
+    fn packets(&mut self, options: &Options, filters: &KernelFilters, own_netns: u32) {
+        if options.write.file.is_none() {
+            return;
+        }
+        let need = privileges::FOR_PACKETS;
+        let name = need.capability.to_string();
+        self.told(Group::Privileges, &name, Verdict::Fails, || {
+            setup::check_packets(options, filters, own_netns)?;
+            Ok(format!("to {}", need.purpose))
+        });
     }
 
     /// Whether it is one that programs can be made for.

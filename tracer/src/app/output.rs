@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::pipeline::now;
 use crate::cli::{Format, Options};
+use crate::core::event::MonoNs;
 use crate::report::terminal;
 use crate::report::{Held, Json, Report, Screen, Text, WallClock, Writer};
 use crate::system::host::ClockOffset;
@@ -48,7 +49,11 @@ impl Output {
             }
             None => {}
         }
-        let clock = clock()?;
+        let clock = match options.read.read {
+            // A capture's times are those of the calendar.
+            Some(_) => WallClock::new(MonoNs(0), 0, WallClock::system_zone()),
+            None => clock()?,
+        };
         let report: Box<dyn Report> = match options.output.format {
             Format::Json => Box::new(Json::new(clock)),
             Format::Text => Box::new(Text::new(clock, screen(options))),
@@ -63,11 +68,12 @@ impl Output {
     /// What is needed after the start; for a file also the right to create it anew on SIGHUP, in
     /// whoever's directory it is.
     pub(super) fn needed_later(&self) -> caps::CapsHashSet {
-        let mut needed = privileges::needed_later();
-        if self.file.is_some() {
-            needed.insert(caps::Capability::CAP_DAC_OVERRIDE);
-        }
-        needed
+        &privileges::needed_later() | &self.needed_to_reopen()
+    }
+
+    /// The part of it that has to do with the file.
+    pub(super) fn needed_to_reopen(&self) -> caps::CapsHashSet {
+        self.file.iter().map(|_| caps::Capability::CAP_DAC_OVERRIDE).collect()
     }
 
     pub(super) fn start(self) -> Result<(Box<dyn Report>, Writer)> {

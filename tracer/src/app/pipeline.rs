@@ -1,25 +1,22 @@
-//! The way of the data: ring → event → core → records → report → writer.
+//! The way of what the kernel tells: ring → event → core → records → outlet.
 
-use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use aya::maps::{MapData, RingBuf};
-use bytes::BytesMut;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracer_common::record::SynSummary;
 
-use super::alert::{self, AlertRunner};
 use super::flood::{self, Floods};
-use super::sinks::Sinks;
+use super::outlet::{Outlet, PATIENCE};
+use crate::core::Core;
 use crate::core::event::{Event, ExistingSocket, MonoNs};
 use crate::core::flood::Want;
 use crate::core::flood::sample::Sample;
-use crate::core::record::{End, Record};
-use crate::core::{Core, Shown};
+use crate::core::record::End;
 use crate::kernel::decode::decode;
-use crate::report::{Hook, Progress, Report, Scope, Start, Writer, text};
+use crate::report::{Hook, Start, progress};
 use crate::sinks::Standing;
 use crate::system::cgroup::Cgroups;
 use crate::system::netns::Snapshot;
@@ -47,20 +44,9 @@ pub(super) struct Pipeline {
     /// Where SYNs are seen.
     floods: Option<Floods>,
     cgroups: Cgroups,
-    report: Box<dyn Report>,
-    writer: Writer,
-    /// The program of `--on-alert`.
-    alerts: Option<AlertRunner>,
-    sinks: Sinks,
-    /// How far a run of limited duration has come, on a terminal.
-    progress: Option<Progress>,
-    shown: Shown,
-    /// Connection records still to be shown; `None`: any number.
-    remaining: Option<u64>,
-    records: Vec<Record>,
-    out: BytesMut,
-    /// Records rendered into `out`.
-    rendered: u64,
+    outlet: Outlet,
+    /// How long the run is to take, if it is limited.
+    duration: Option<Duration>,
     events: u64,
     undecodable: u64,
     /// Summaries of SYNs, which are no events.
@@ -84,10 +70,8 @@ impl Pipeline {
         ring: RingBuf<MapData>,
         ring_size: u32,
         core: Core,
-        report: Box<dyn Report>,
-        writer: Writer,
-        shown: Shown,
-        count: Option<u64>,
+        outlet: Outlet,
+        duration: Option<Duration>,
     ) -> Result<Self> {
         // SAFETY: the ring owns its descriptor and keeps it open for as long as it lives.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
@@ -100,16 +84,8 @@ impl Pipeline {
             core,
             floods: None,
             cgroups: Cgroups::new(),
-            report,
-            writer,
-            alerts: None,
-            progress: None,
-            sinks: Sinks::default(),
-            shown,
-            remaining: count,
-            records: Vec::new(),
-            out: BytesMut::with_capacity(64 * 1024),
-            rendered: 0,
+            outlet,
+            duration,
             events: 0,
             undecodable: 0,
             summaries: 0,
@@ -122,57 +98,27 @@ impl Pipeline {
         self.floods = floods;
     }
 
-    /// Hands alerts to `alerts` as well, from now on.
-    pub(super) fn tell_of_alerts(&mut self, alerts: Option<AlertRunner>) {
-        self.alerts = alerts;
-    }
-
-    /// Tells `sinks` as well, from now on.
-    pub(super) fn tell(&mut self, sinks: Sinks) {
-        self.sinks = sinks;
-    }
-
     /// When someone is to be told how things stand, if there is anyone.
     pub(super) fn standing_due(&self) -> Option<Instant> {
-        self.sinks.next_due()
+        self.outlet.standing_due()
     }
 
     /// Tells those whose time has come how things stand.
     pub(super) fn standing(&mut self, totals: &End, hooks: &[Hook]) {
         let standing = Standing { at: self.handled, totals, hooks, core: &self.core };
-        self.sinks.standing(&standing, self.report.clock());
-    }
-
-    /// Draws `progress` now and then, from now on.
-    pub(super) fn show_progress(&mut self, progress: Option<Progress>) {
-        self.progress = progress;
+        self.outlet.standing(&standing);
     }
 
     /// Draws how far the run has come.
     pub(super) fn progress(&mut self, elapsed: Duration) {
+        let Some(duration) = self.duration else { return };
         let connections = self.core.totals().connections;
-        let progress = self.progress.as_mut();
-        if let Some(line) = progress.and_then(|progress| progress.draw(elapsed, connections)) {
-            self.writer.push(line.as_bytes(), 0);
-        }
-    }
-
-    /// Takes the line away that records would be written into.
-    fn make_room(&mut self) {
-        if let Some(erase) = self.progress.as_mut().and_then(Progress::before_records) {
-            self.writer.push(erase.as_bytes(), 0);
-        }
+        self.outlet.progress(|| progress::of_duration(elapsed, duration, connections));
     }
 
     /// The `start` record; for text the same in words, on stderr.
     pub(super) fn start(&mut self, start: &Start, width: Option<usize>) {
-        if let Some(width) = width {
-            eprint!("{}", text::start_notice(start, width, std::io::stdout().is_terminal()));
-        }
-        self.report.start(start, &mut self.out);
-        self.sinks.start(start, self.report.clock());
-        self.rendered += 1;
-        self.flush();
+        self.outlet.start(start, width);
     }
 
     /// Events taken from the ring.
@@ -193,12 +139,8 @@ impl Pipeline {
         }
     }
 
-    pub(super) fn report(&mut self) -> &mut dyn Report {
-        &mut *self.report
-    }
-
-    pub(super) fn writer(&self) -> &Writer {
-        &self.writer
+    pub(super) const fn outlet(&mut self) -> &mut Outlet {
+        &mut self.outlet
     }
 
     pub(super) fn cgroup_problem(&self) -> Option<&str> {
@@ -234,7 +176,8 @@ impl Pipeline {
         self.events += u64::from(taken) - undecodable - summaries;
         self.undecodable += undecodable;
         self.summaries += summaries;
-        self.flush();
+        self.outlet.sinks().flush();
+        self.outlet.flush();
         if let Some(floods) = &mut self.floods {
             floods.settle();
         }
@@ -265,8 +208,9 @@ impl Pipeline {
         if let Some(floods) = &mut self.floods {
             floods.event(event);
         }
-        self.core.handle(event, &mut self.records);
-        self.render();
+        self.core.handle(event, self.outlet.records());
+        self.outlet.sinks().event(event, &self.core);
+        self.outlet.render();
     }
 
     /// Tells the core a cgroup's name. A connection may outlive its cgroup, so it is asked for as
@@ -274,20 +218,18 @@ impl Pipeline {
     fn name_cgroup(&mut self, id: u64) {
         self.last_cgroup = id;
         if let Some(name) = self.cgroups.resolve(id, Instant::now()) {
-            self.core.handle(&Event::Cgroup { id, name }, &mut self.records);
+            self.core.handle(&Event::Cgroup { id, name }, self.outlet.records());
         }
     }
 
     /// Lets time pass in the core, as far as every event has been handled.
     pub(super) fn tick(&mut self) {
-        if let Some(alerts) = &mut self.alerts {
-            alerts.poll();
-        }
+        self.outlet.poll_alerts();
         let now = self.handled;
         if self.core.poll_timeout().is_some_and(|at| at <= now) {
-            self.core.handle_timeout(now, &mut self.records);
-            self.render();
-            self.flush();
+            self.core.handle_timeout(now, self.outlet.records());
+            self.outlet.render();
+            self.outlet.flush();
         }
     }
 
@@ -299,15 +241,16 @@ impl Pipeline {
             }
         }
         self.core.snapshot(at, sockets);
+        self.outlet.sinks().snapshot(sockets, &self.core);
     }
 
     /// After loss: what the kernel's tables say.
     pub(super) fn reconcile(&mut self, asked_at: MonoNs, snapshot: &Snapshot) {
         // Every event that happened before the question was asked is in the ring by now.
         self.drain_present();
-        self.core.reconcile(asked_at, &snapshot.complete, &snapshot.sockets, &mut self.records);
-        self.render();
-        self.flush();
+        self.core.reconcile(asked_at, &snapshot.complete, &snapshot.sockets, self.outlet.records());
+        self.outlet.render();
+        self.outlet.flush();
     }
 
     /// A CPU sees a burst of SYNs that should not wait for the next tick.
@@ -321,19 +264,19 @@ impl Pipeline {
         self.drain();
         let Some(floods) = &mut self.floods else { return Want::Nothing };
         let at = now();
-        floods.tick(at, &mut self.core, &mut self.records);
+        floods.tick(at, &mut self.core, self.outlet.records());
         let want = floods.wants(at);
-        self.render();
-        self.flush();
+        self.outlet.render();
+        self.outlet.flush();
         want
     }
 
     /// What the kernel said of its queues and counters.
     pub(super) fn flood_sample(&mut self, sample: &Sample) {
         if let Some(floods) = &mut self.floods {
-            floods.sample(sample, &mut self.core, &mut self.records);
-            self.render();
-            self.flush();
+            floods.sample(sample, &mut self.core, self.outlet.records());
+            self.outlet.render();
+            self.outlet.flush();
         }
     }
 
@@ -363,70 +306,21 @@ impl Pipeline {
         }
     }
 
-    fn render(&mut self) {
-        for record in self.records.drain(..) {
-            let shown = match &record {
-                Record::Connection(connection) => {
-                    let shown = self.shown.shows(connection) && self.remaining != Some(0);
-                    if shown && let Some(remaining) = &mut self.remaining {
-                        *remaining -= 1;
-                    }
-                    shown
-                }
-                Record::Stuck(stuck) => self.shown.shows_open(&stuck.connection),
-                // Whatever the filters say.
-                Record::Alert(alert) => {
-                    if let Some(alerts) = &mut self.alerts {
-                        alerts.alert(alert, self.report.clock());
-                    }
-                    true
-                }
-                Record::State(_) => true,
-            };
-            self.sinks.record(&record, shown, self.report.clock());
-            if shown {
-                self.report.record(&record, &mut self.out);
-                self.rendered += 1;
-            }
-        }
-    }
-
-    /// Hands what has been rendered to the writer.
-    pub(super) fn flush(&mut self) {
-        if !self.out.is_empty() {
-            self.make_room();
-            self.writer.push(&self.out, std::mem::take(&mut self.rendered));
-            self.out.clear();
-        }
-    }
-
     /// Whether `--count` is reached.
     pub(super) fn finished(&self) -> bool {
-        self.remaining == Some(0)
+        self.outlet.finished()
     }
 
     /// The figures of the time since the last such report.
     pub(super) fn interval(&mut self, now: MonoNs) {
         self.flood_present();
-        let hosts = self.core.take_interval(now);
-        self.rendered += hosts.len() as u64;
-        self.report.hosts(&hosts, Scope::Interval, now, &mut self.out);
-        self.flush();
+        self.outlet.interval(&mut self.core, now);
     }
 
     /// The open connections and the summary so far.
     pub(super) fn summary(&mut self, now: MonoNs) {
         self.flood_present();
-        self.render_summary(now, Scope::SoFar);
-        self.flush();
-    }
-
-    fn render_summary(&mut self, now: MonoNs, scope: Scope) {
-        let open = self.core.open(now);
-        let hosts = self.core.hosts(now);
-        self.rendered += (open.len() + hosts.len()) as u64;
-        self.report.open(&open, now, &mut self.out);
-        self.report.hosts(&hosts, scope, now, &mut self.out);
+        self.outlet.summary(&self.core, now);
     }
 
     /// Totals of the core and the ring; the kernel side's are the caller's to fill in.
@@ -439,7 +333,7 @@ impl Pipeline {
             events_lost: self.undecodable,
             handshakes_failed: totals.handshakes_failed,
             connections_evicted: totals.evicted,
-            output_dropped: self.writer.dropped(),
+            output_dropped: self.outlet.dropped(),
             ..End::default()
         }
     }
@@ -448,53 +342,23 @@ impl Pipeline {
     pub(super) fn settle(&mut self) {
         self.flood_present();
         if let Some(floods) = &mut self.floods {
-            floods.finish(now(), &mut self.records);
+            floods.finish(now(), self.outlet.records());
         }
-        self.core.finish(&mut self.records);
-        self.render();
-        self.flush();
+        self.core.finish(self.outlet.records());
+        self.outlet.render();
+        self.outlet.flush();
     }
 
     /// The summary of the whole run, which waits for a slow reader, and the last record. All that is
-    /// waited for shares `patience`.
+    /// waited for shares [`PATIENCE`].
     ///
     /// # Errors
     /// The reader did not take it in time.
-    pub(super) fn finish(
-        mut self,
-        now: MonoNs,
-        end: End,
-        hooks: &[Hook],
-        patience: Duration,
-    ) -> Result<()> {
+    pub(super) fn finish(mut self, now: MonoNs, end: End, hooks: &[Hook]) -> Result<()> {
         log::debug!("{} summaries of SYNs came through the ring", self.summaries);
-        let deadline = Instant::now() + patience;
-        // Its time runs while the others are waited for.
-        if let Some(alerts) = &mut self.alerts {
-            alerts.close(alert::PATIENCE);
-        }
-        self.sinks.closing();
-        self.make_room();
-        self.progress = None;
-        self.render_summary(now, Scope::Run);
-        let records = std::mem::take(&mut self.rendered);
-        self.writer.push_wait(&self.out, records, deadline);
-        self.out.clear();
-        let end = End { output_dropped: self.writer.dropped(), ..end };
-        self.report.end(&end, &mut self.out);
-        self.writer.push_wait(&self.out, 1, deadline);
-        let standing = Standing { at: now, totals: &end, hooks, core: &self.core };
-        let told = self.sinks.end(&standing, self.report.clock(), deadline);
-        if let Some(alerts) = self.alerts.take() {
-            alerts.finish();
-        }
-        if let Err(unwritten) = self.writer.finish(deadline) {
-            bail!(
-                "the last {} bytes were not taken within {} s: the output is full, or nobody reads it",
-                unwritten.bytes,
-                patience.as_secs()
-            );
-        }
+        let deadline = Instant::now() + PATIENCE;
+        let told = self.outlet.close(&self.core, now, end, hooks, deadline);
+        self.outlet.written(deadline)?;
         told
     }
 }

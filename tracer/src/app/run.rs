@@ -10,8 +10,10 @@ use tracer_common::counters::Counters;
 use super::alert::{AlertRunner, test_alert};
 use super::devices::Devices;
 use super::flood::{FloodClock, FloodWake, Floods};
+use super::outlet::{Outlet, Slow};
 use super::output::Output;
 use super::pipeline::{Pipeline, now};
+use super::read::read;
 use super::setup;
 use super::signals::{Signal, Signals};
 use super::sinks::Sinks;
@@ -35,10 +37,8 @@ const BUSY_TICK: Duration = Duration::from_millis(20);
 const IDLE_TICK: Duration = Duration::from_millis(50);
 /// How often the kernel side's counters are looked at for loss.
 const LOSS_CHECK: Duration = Duration::from_secs(1);
-/// How long a reader of the output may take at the end.
-const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Traces until told to stop.
+/// Traces, or reads a capture, until told to stop.
 ///
 /// # Errors
 /// What failed, why, and what to do, for the user.
@@ -49,13 +49,19 @@ pub fn run(options: &Options) -> Result<()> {
     if options.output.test_alert {
         return test_alert(options);
     }
+    let work = async {
+        match &options.read.read {
+            Some(path) => read(options, path).await,
+            None => trace(options).await,
+        }
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // For questions to the kernel's socket tables: one after a loss, and the flood detector's.
         .max_blocking_threads(2)
         .build()
         .context("cannot start the event loop")?;
-    let result = runtime.block_on(trace(options));
+    let result = runtime.block_on(work);
     // A look at the socket tables that is still going on must not hold up the end.
     runtime.shutdown_background();
     result
@@ -68,6 +74,7 @@ async fn trace(options: &Options) -> Result<()> {
     host::raise_memlock(running.version)?;
     let own_netns = netns::own_inode().context("cannot tell tracer's own network namespace")?;
     let filters = options.filters.kernel(own_netns);
+    setup::check_packets(options, &filters, own_netns)?;
     let (ring_size, note) = options.limits.ring(setup::page_size());
     if let Some(note) = note {
         log::info!("{note}");
@@ -94,12 +101,13 @@ async fn trace(options: &Options) -> Result<()> {
     };
     // A process apart, which must not inherit what is opened and attached from here on.
     let alerts = AlertRunner::new(options)?;
-    let sinks = Sinks::open(options, captured)?;
+    let mut sinks = Sinks::open(options, captured)?;
     let quit = sinks.quit();
     tokio::pin!(quit);
 
     let run_stats = setup::run_stats(options)?;
     let mut kernel = Kernel::load(&setup::load_config(options, &filters, ring_size, own_netns))?;
+    sinks.keep_packets(options, &mut kernel, own_netns)?;
     let host_hooks = kernel.hooks().to_vec();
     let mut hooks = host_hooks.clone();
     let syn_hooks = devices.attach_all(&mut kernel, &interfaces);
@@ -143,18 +151,12 @@ async fn trace(options: &Options) -> Result<()> {
     let core = Core::new(setup::core_config(options, started, floods.is_some()));
     let ring = kernel.take_ring().context("the ring buffer is taken")?;
     let (report, writer) = output.start()?;
-    let mut pipeline = Pipeline::new(
-        ring,
-        ring_size,
-        core,
-        report,
-        writer,
-        setup::shown(options),
-        options.show.count,
-    )?;
-    pipeline.show_progress(setup::progress(options));
-    pipeline.tell_of_alerts(alerts);
-    pipeline.tell(sinks);
+    let shown = setup::shown(options);
+    let mut outlet = Outlet::new(report, writer, Slow::Drop, shown, options.show.count);
+    outlet.show_progress(setup::progress(options));
+    outlet.tell_of_alerts(alerts);
+    outlet.tell(sinks);
+    let mut pipeline = Pipeline::new(ring, ring_size, core, outlet, options.show.duration)?;
     pipeline.watch_floods(floods);
     let mut start = start_record(options, &running.release, &hooks, cannot, ring_size, started);
     start.cannot.extend(pipeline.cgroup_problem().map(str::to_owned));
@@ -179,7 +181,7 @@ async fn trace(options: &Options) -> Result<()> {
     });
     let deadline = options.show.duration.map(|duration| Instant::now() + duration);
     let mut next_check = Instant::now() + LOSS_CHECK;
-    let closed = pipeline.writer().closed();
+    let closed = pipeline.outlet().writer().closed();
     tokio::pin!(closed);
     // Whatever ends the run, all are told what is known by then.
     let ended_by: Result<Option<Closed>> = async {
@@ -261,9 +263,9 @@ async fn trace(options: &Options) -> Result<()> {
                     pipeline.summary(now());
                 }
                 Wake::Signal(Signal::Reopen) if hung_up(options) => break,
-                Wake::Signal(Signal::Reopen) => pipeline.writer().reopen(),
+                Wake::Signal(Signal::Reopen) => pipeline.outlet().reopen(),
                 Wake::Signal(Signal::Resize) => {
-                    pipeline.report().resize(terminal::width(std::io::stdout().as_fd()));
+                    pipeline.outlet().report().resize(terminal::width(std::io::stdout().as_fd()));
                 }
                 Wake::Signal(Signal::Stop) | Wake::Deadline | Wake::Quit => break,
                 Wake::OutputClosed(why) => return Ok(Some(why)),
@@ -277,7 +279,8 @@ async fn trace(options: &Options) -> Result<()> {
                 if let Ok(offset) = ClockOffset::read() {
                     let at = now();
                     let utc_ns = i128::from(offset.realtime_ns(at.0));
-                    pipeline.report().clock().compare(at, utc_ns, offset.uncertainty_ns);
+                    let report = pipeline.outlet().report();
+                    report.clock().compare(at, utc_ns, offset.uncertainty_ns);
                 }
                 let (counters, missed) = kernel.totals()?;
                 if loss.due(counters, missed) {
@@ -310,7 +313,7 @@ async fn trace(options: &Options) -> Result<()> {
     let counted = kernel
         .totals()
         .map(|(counters, missed)| complete(&mut end, counters, missed, hook_netns.is_some()));
-    pipeline.finish(ended, end, &hooks, PATIENCE)?;
+    pipeline.finish(ended, end, &hooks)?;
     let ended_by = ended_by?;
     counted?;
     if let Some(why) = ended_by {
@@ -324,12 +327,12 @@ async fn trace(options: &Options) -> Result<()> {
 }
 
 /// Whether SIGHUP is no log rotation but means that nobody looks at the live view any more.
-fn hung_up(options: &Options) -> bool {
+pub(super) fn hung_up(options: &Options) -> bool {
     let OutputOptions { top, output, .. } = &options.output;
     *top && (output.is_none() || terminal::has_gone())
 }
 
-fn output_closed(why: Closed) -> Result<()> {
+pub(super) fn output_closed(why: Closed) -> Result<()> {
     match why {
         // Whoever read has gone: `tracer | head`.
         Closed::BrokenPipe => Ok(()),
@@ -359,7 +362,7 @@ enum Wake {
     Standing,
 }
 
-async fn until(deadline: Option<Instant>) {
+pub(super) async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,

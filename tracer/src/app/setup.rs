@@ -1,18 +1,24 @@
 //! From what the user asked for to what the parts are told.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use tracer_common::addr::Addr;
 use tracer_common::settings::Settings;
 
+use crate::capture::life;
+use crate::cli::write::WriteOptions;
 use crate::cli::{self, Interfaces, Options};
 use crate::core::event::MonoNs;
 use crate::core::flood;
 use crate::core::{self, Config, Selection, Shown, StuckAfter};
-use crate::filter::KernelFilters;
+use crate::filter::{KernelFilters, Prefix};
 use crate::kernel::{LoadConfig, RunStats};
-use crate::report::Progress;
+use crate::report::{Limits, Progress};
+use crate::sinks::write;
 use crate::system::hook_policy::{self, Policy};
 use crate::system::host::{Kernel, KernelVersion};
+use crate::system::privileges;
 
 /// Refuses a kernel that lacks what nothing works without.
 pub(super) fn check_kernel(kernel: &Kernel) -> Result<()> {
@@ -34,7 +40,8 @@ pub(super) fn progress(options: &Options) -> Option<Progress> {
         return None;
     }
     let text = options.output.format == cli::Format::Text;
-    Progress::new(options.show.duration?, text, options.output.output.is_none())
+    options.show.duration?;
+    Progress::new(text, options.output.output.is_none())
 }
 
 /// Bytes of a page of memory.
@@ -91,6 +98,7 @@ pub(super) fn load_config(
             .map(|prefix| prefix.lpm_key())
             .map(|(len, addr)| (len, Addr::from_bytes(addr)))
             .collect(),
+        keeps_packets: options.write.file.is_some(),
         log_level: match options.output.log_level {
             cli::LogLevel::Debug => 4,
             cli::LogLevel::Trace => 5,
@@ -105,6 +113,7 @@ pub(super) fn flood_config(options: &Options, netns: u32) -> flood::Config {
         min_rate: f64::from(options.limits.flood_min_rate),
         clear_ns: u64::try_from(options.limits.flood_clear.as_nanos()).unwrap_or(u64::MAX),
         netns,
+        kernel: true,
     }
 }
 
@@ -141,6 +150,28 @@ pub(super) fn stuck_after(options: &Options) -> StuckAfter {
     stuck_after
 }
 
+/// The operating limits, for the `start` record.
+pub(super) fn limits(options: &Options) -> Limits {
+    let thresholds = stuck_after(options);
+    Limits {
+        max_connections: options.limits.max_connections,
+        max_hosts: options.limits.max_hosts,
+        stuck_after: StuckAfter::STATES
+            .into_iter()
+            .map(|state| (state, thresholds.of(state).map(Duration::from_nanos)))
+            .collect(),
+    }
+}
+
+/// How the lives of connections are told from a capture.
+pub(super) fn lives_config(options: &Options) -> life::Config {
+    life::Config {
+        local: core_prefixes(&options.read.local),
+        rows: options.read.segments,
+        max_connections: options.limits.max_connections as usize,
+    }
+}
+
 fn selection(options: &Options) -> Selection {
     let filters = &options.filters;
     Selection {
@@ -164,12 +195,55 @@ pub(super) fn shown(options: &Options) -> Shown {
             .iter()
             .map(|range| range.first()..=range.last())
             .collect(),
-        exclude_hosts: show
-            .exclude_hosts
-            .iter()
-            .filter_map(|prefix| core::Prefix::new(prefix.addr(), prefix.prefix_len()))
-            .collect(),
+        exclude_hosts: core_prefixes(&show.exclude_hosts),
     }
+}
+
+/// Which packets `--write` keeps.
+pub(super) fn packets(options: &Options, own_netns: u32) -> write::Settings<'_> {
+    write::Settings {
+        interfaces: WriteOptions::interfaces(options),
+        shown: shown(options),
+        selecting: !selection(options).is_everything(),
+        netns: own_netns,
+    }
+}
+
+/// Refuses `--write` where nothing could be kept.
+///
+/// # Errors
+/// What is missing, and what to do.
+pub(super) fn check_packets(
+    options: &Options,
+    filters: &KernelFilters,
+    own_netns: u32,
+) -> Result<()> {
+    if options.write.file.is_none() {
+        return Ok(());
+    }
+    if let Some(traced) = filters.netns.filter(|traced| *traced != own_netns) {
+        bail!(
+            "--write sees the packets of tracer's own network namespace only, and --netns {traced} \
+             is another: run tracer in it (`nsenter --net=… tracer --netns self`), or leave out \
+             --write"
+        );
+    }
+    if !privileges::has(&privileges::FOR_PACKETS)? {
+        bail!(
+            "missing privileges:\n  {} to {}\nRun tracer as root (`sudo tracer …`), or give it that \
+             capability as well (docs/capture.md)",
+            privileges::FOR_PACKETS.capability,
+            privileges::FOR_PACKETS.purpose
+        );
+    }
+    Ok(())
+}
+
+fn core_prefixes(prefixes: &[Prefix]) -> Vec<core::Prefix> {
+    prefixes
+        .iter()
+        .filter_map(|prefix| core::Prefix::new(prefix.addr(), prefix.prefix_len()))
+        .collect()
 }
 
 pub(super) fn policy(options: &Options, kernel: &Kernel) -> Policy {

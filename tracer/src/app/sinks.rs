@@ -7,11 +7,16 @@ use anyhow::Result;
 use caps::CapsHashSet;
 use tokio::sync::Notify;
 
+use super::setup;
 use crate::cli::Options;
+use crate::core::Core;
+use crate::core::event::{Event, ExistingSocket};
 use crate::core::record::Record;
+use crate::kernel::Kernel;
 use crate::report::{Start, WallClock};
 use crate::sinks::page::Page;
 use crate::sinks::prometheus::Prometheus;
+use crate::sinks::write::{PacketFile, Target, Teller};
 use crate::sinks::{Sink, Standing};
 use crate::top::Top;
 use crate::top::stderr::Captured;
@@ -28,6 +33,10 @@ pub(super) struct Sinks {
     all: Vec<(Box<dyn Sink>, Instant)>,
     /// Capabilities that they need for as long as the run lasts.
     needed_later: CapsHashSet,
+    /// Where `--write` writes to, until that is at work.
+    target: Option<Target>,
+    /// Tells `--write` whose the packets are.
+    teller: Option<Teller>,
     /// One of them wants the run to end.
     quit: Arc<Notify>,
 }
@@ -53,11 +62,62 @@ impl Sinks {
             sinks.needed_later.extend(page.needed_later());
             sinks.add(page);
         }
+        if let Some(path) = &options.write.file {
+            sinks.target = Some(Target::open(path, options.write.size)?);
+        }
         #[cfg(feature = "otlp")]
         if let Some(otlp) = crate::sinks::otlp::Otlp::open(options)? {
             sinks.add(otlp);
         }
         Ok(sinks)
+    }
+
+    /// Opens the sockets of `--write`, which need the kernel side.
+    ///
+    /// # Errors
+    /// What can't be opened, and why.
+    pub(super) fn keep_packets(
+        &mut self,
+        options: &Options,
+        kernel: &mut Kernel,
+        own_netns: u32,
+    ) -> Result<()> {
+        let Some(target) = self.target.take() else { return Ok(()) };
+        let settings = setup::packets(options, own_netns);
+        let packets = PacketFile::open(target, settings, kernel.packet_filter()?)?;
+        self.needed_later.extend(packets.needed_later());
+        self.teller = Some(packets.teller());
+        self.add(packets);
+        Ok(())
+    }
+
+    /// An event has been handled.
+    pub(super) fn event(&mut self, event: &Event, core: &Core) {
+        if let Some(teller) = &mut self.teller {
+            teller.event(event, core);
+        }
+    }
+
+    /// Sockets were found open.
+    pub(super) fn snapshot(&mut self, sockets: &[ExistingSocket], core: &Core) {
+        if let Some(teller) = &mut self.teller {
+            sockets.iter().for_each(|socket| teller.socket(socket.cookie, core));
+            teller.flush();
+        }
+    }
+
+    /// All events that were there have been handled.
+    pub(super) fn flush(&mut self) {
+        if let Some(teller) = &mut self.teller {
+            teller.flush();
+        }
+    }
+
+    /// SIGHUP.
+    pub(super) fn reopen(&self) {
+        if let Some(teller) = &self.teller {
+            teller.reopen();
+        }
     }
 
     /// What they need after the start, besides what all of tracer does.

@@ -1,13 +1,10 @@
 //! The `start` record: what is attached, what is filtered, and what can't be had here.
 
-use std::time::Duration;
-
 use super::setup;
 use crate::cli::Options;
-use crate::core::StuckAfter;
 use crate::core::event::MonoNs;
 use crate::kernel::HookStatus;
-use crate::report::{Hook, Limits, Start};
+use crate::report::{Hook, Start};
 use crate::system::netns::Snapshot;
 
 /// The record.
@@ -19,24 +16,16 @@ pub(super) fn start_record(
     ring_size: u32,
     started: MonoNs,
 ) -> Start {
-    let thresholds = setup::stuck_after(options);
-    let stuck_after = StuckAfter::STATES
-        .into_iter()
-        .map(|state| (state, thresholds.of(state).map(Duration::from_nanos)))
-        .collect();
     Start {
         time: started,
         version: env!("CARGO_PKG_VERSION"),
-        kernel: release.to_owned(),
+        kernel: Some(release.to_owned()),
         hooks: hooks.iter().map(described).collect(),
         filters: options.describe_filters(),
-        ring_size: u64::from(ring_size),
-        limits: Limits {
-            max_connections: options.limits.max_connections,
-            max_hosts: options.limits.max_hosts,
-            stuck_after,
-        },
+        ring_size: Some(u64::from(ring_size)),
+        limits: setup::limits(options),
         cannot,
+        capture: None,
     }
 }
 

@@ -36,6 +36,7 @@ impl InsteadOptions {
             ("--check", self.check),
             ("--generate", self.generate.is_some()),
             ("--test-alert", options.output.test_alert),
+            ("--read", options.read.read.is_some()),
         ];
         let mut asked = asked.iter().filter(|(_, asked)| *asked).map(|(name, _)| name);
         let first = asked.next()?;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, ColorChoice, CommandFactory, Parser, ValueEnum};
+use clap::{ArgMatches, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use crate::core::event::Comm;
 use crate::core::record::Outcome;
@@ -19,16 +19,20 @@ use crate::metrics;
 pub mod generate;
 pub mod instead;
 pub mod otlp;
+pub mod read;
 pub mod values;
 pub mod words;
+pub mod write;
 
 #[cfg(test)]
 mod tests;
 
 use instead::InsteadOptions;
 use otlp::OtlpOptions;
+use read::ReadOptions;
 use values::{Netns, StuckAfter};
 pub use words::{Format, LogLevel, RoleName, SynHook, XdpMode};
+use write::WriteOptions;
 
 /// What the user asked for.
 #[derive(Parser, Clone, Debug)]
@@ -54,6 +58,9 @@ pub struct Options {
     /// Where the reports go.
     #[command(flatten)]
     pub output: OutputOptions,
+    /// Which packets are kept.
+    #[command(flatten)]
+    pub write: WriteOptions,
     /// What is sent to an OpenTelemetry Collector.
     #[command(flatten)]
     pub otlp: OtlpOptions,
@@ -63,6 +70,9 @@ pub struct Options {
     /// Operating limits.
     #[command(flatten)]
     pub limits: LimitOptions,
+    /// What is read instead of traced.
+    #[command(flatten)]
+    pub read: ReadOptions,
     /// What is to be done instead of tracing.
     #[command(flatten)]
     pub instead: InsteadOptions,
@@ -78,11 +88,13 @@ Examples:
   tracer --top --port 443                the same live, on the whole screen
   tracer -f json --output trace.jsonl    every connection, for programs
   tracer --duration 60 --report run.html a page to keep, about a minute
+  tracer --read dump.pcap --segments     what a capture holds, segment by segment
   tracer --test-alert --on-alert ./page  does the program that is to be told of floods work?
   tracer --check                         what would work on this machine, and what not?
 
-Needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN. SIGUSR1 prints the open connections and
-the summary so far, SIGHUP reopens the --output file.";
+Needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; --read needs nothing. SIGUSR1 prints the
+open connections and the summary so far, SIGHUP reopens the --output file and a --write file that
+was moved away.";
 
 /// Options that decide which connections exist for tracer at all.
 #[derive(Args, Clone, Debug)]
@@ -291,15 +303,16 @@ impl Options {
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
-        let options = Self::try_parse_from(args)?;
-        match options.contradiction() {
+        let matches = Self::command().try_get_matches_from(args)?;
+        let options = Self::from_arg_matches(&matches)?;
+        match options.contradiction(&matches) {
             None => Ok(options),
             Some(message) => Err(Self::command().error(ErrorKind::ArgumentConflict, message)),
         }
     }
 
     /// What no single option can know.
-    fn contradiction(&self) -> Option<String> {
+    fn contradiction(&self, matches: &ArgMatches) -> Option<String> {
         let SynOptions { ifaces, syn_hook, xdp_mode } = &self.syn;
         if ifaces.len() > 1 && ifaces.iter().any(|name| name == "none") {
             return Some("`--iface none` can't be combined with another --iface".to_owned());
@@ -307,10 +320,15 @@ impl Options {
         if *xdp_mode != XdpMode::Auto && matches!(syn_hook, SynHook::Tcx | SynHook::Off) {
             return Some("--xdp-mode needs --syn-hook xdp or auto".to_owned());
         }
-        if let Some(message) = self.instead.contradiction(self) {
+        let contradictions = || {
+            let instead = self.instead.contradiction(self);
+            instead.or_else(|| self.read.contradiction(self, matches))
+        };
+        if let Some(message) = contradictions() {
             return Some(message);
         }
-        if let Some(message) = self.top_contradiction() {
+        let contradiction = self.top_contradiction().or_else(|| self.write.contradiction(self));
+        if let Some(message) = contradiction {
             return Some(message.to_owned());
         }
         let OutputOptions { on_alert, test_alert, .. } = &self.output;

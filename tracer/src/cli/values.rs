@@ -132,17 +132,56 @@ pub fn millis(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is no time; give milliseconds, 0 or more"))
 }
 
+/// How many times faster than it happened, `0.5` too; from a thousandth to a million.
+///
+/// # Errors
+/// What is wrong with it, as a sentence.
+pub fn speed(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|times| SPEEDS.contains(times)).ok_or_else(|| {
+        format!("`{text}` is no speed; give 1 for as it happened, 10 for ten times as fast, 0.5")
+    })
+}
+
+/// Beyond them nobody could tell it from standing still, or from reading as fast as possible.
+const SPEEDS: std::ops::RangeInclusive<f64> = 1e-3..=1e6;
+
 /// Ten years: far from overflowing nanoseconds in 64 bits.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// Smallest and largest ring buffer, bytes: one page, and what is sane to pin.
 const RING: std::ops::RangeInclusive<u64> = 4096..=1 << 30;
 
-/// A size in bytes: `4194304`, `512K`, `4MiB`. K, M and G are powers of 1024.
+/// Smallest and largest size of what `--write` keeps, bytes: some hundred packets, and 1 TiB.
+const WRITE: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 40;
+
+/// A ring buffer's size in bytes, as [`bytes`] takes it.
 ///
 /// # Errors
 /// What is wrong with it, as a sentence.
 pub fn ring_size(text: &str) -> Result<u64, String> {
+    let bytes = bytes(text)?;
+    if RING.contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!("{bytes} bytes is out of range; give 4096 to 1G"))
+    }
+}
+
+/// The size of what `--write` keeps, in bytes, as [`bytes`] takes it.
+///
+/// # Errors
+/// What is wrong with it, as a sentence.
+pub fn write_size(text: &str) -> Result<u64, String> {
+    let bytes = bytes(text)?;
+    if WRITE.contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!("{bytes} bytes is out of range; give 64K to 1024G"))
+    }
+}
+
+/// A size in bytes: `4194304`, `512K`, `4MiB`. K, M and G are powers of 1024.
+fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
         "" | "b" => 1,
@@ -151,17 +190,12 @@ pub fn ring_size(text: &str) -> Result<u64, String> {
         "g" | "gb" | "gib" => 1 << 30,
         _ => return Err(format!("`{text}` is no size; give bytes, or 512K, 4M, 1G")),
     };
-    let bytes = digits
+    digits
         .trim_end()
         .parse::<u64>()
         .ok()
         .and_then(|number| number.checked_mul(unit))
-        .ok_or_else(|| format!("`{text}` is no size; give bytes, or 512K, 4M, 1G"))?;
-    if RING.contains(&bytes) {
-        Ok(bytes)
-    } else {
-        Err(format!("{bytes} bytes is out of range; give 4096 to 1G"))
-    }
+        .ok_or_else(|| format!("`{text}` is no size; give bytes, or 512K, 4M, 1G"))
 }
 
 /// The next size a BPF ring buffer can have: a power of two that is a multiple of the page size.

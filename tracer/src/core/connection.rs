@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use tracer_common::state::TcpState;
 
-use super::event::{ExistingSocket, MonoNs, Owner, SocketEvent, SynSeen, TcpFields};
+use super::event::{CaptureFacts, ExistingSocket, MonoNs, Owner, SocketEvent, SynSeen, TcpFields};
 use super::handshake::{Handshake, is_fast_open, is_first_syn};
 use super::maybe::MaybeNs;
 use super::outcome::End;
@@ -74,6 +74,8 @@ pub(super) struct Conn {
     pub(super) stuck_due: MonoNs,
     /// Transitions that go out once it is known whether this connection is asked for.
     pub(super) held_back: Vec<StateChange>,
+    /// What a capture told of it.
+    pub(super) capture: Option<Box<CaptureFacts>>,
 }
 
 // A host with a million connections is a host that is traced: 500 MB are the most it may take.
@@ -154,6 +156,7 @@ impl Conn {
             end: None,
             stuck_due: NEVER,
             held_back: Vec::new(),
+            capture: None,
         }
     }
 

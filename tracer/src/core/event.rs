@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use tracer_common::state::TcpState;
 
+use super::record::{PathRtt, Role};
+
 /// A moment: nanoseconds of `CLOCK_MONOTONIC`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct MonoNs(pub u64);
@@ -202,6 +204,46 @@ pub struct ExistingSocket {
     pub cgroup: u64,
 }
 
+/// A connection met in the middle of its life, by a segment of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// When the segment passed.
+    pub at: MonoNs,
+    /// The connection as the segment shows it.
+    pub socket: ExistingSocket,
+    /// Which end it is told from, where that is known.
+    pub role: Option<Role>,
+}
+
+/// What the segments of a connection told, seen from one of its ends; durations are nanoseconds.
+///
+/// It stands in for what a kernel would have told of the socket ([`TcpFields`], [`SynSeen`]).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CaptureFacts {
+    /// Names the connection, as in its other events.
+    pub cookie: u64,
+    /// Client: first SYN to SYN-ACK; server: first SYN to the ACK that completes the handshake.
+    pub handshake: Option<u64>,
+    /// The round trip as this end's socket measured it; only where the capture was taken at it.
+    pub synack_rtt: Option<u64>,
+    /// The two halves of the handshake's round trip.
+    pub path_rtt: PathRtt,
+    /// SYNs sent again.
+    pub syn_retransmits: Option<u32>,
+    /// SYN-ACKs sent again; only of a server.
+    pub synack_retransmits: Option<u32>,
+    /// Payload that the peer has acknowledged, bytes; told at the end.
+    pub bytes_sent: Option<u64>,
+    /// Payload that this end has acknowledged, bytes; told at the end.
+    pub bytes_received: Option<u64>,
+    /// Segments this end sent again after the handshake; told at the end.
+    pub retransmits: Option<u32>,
+    /// Segments are missing in the capture that were acknowledged.
+    pub incomplete: bool,
+    /// Who closed first is still what the transitions said: nothing that came later leaves it open.
+    pub closer_known: bool,
+}
+
 /// Everything the core reacts to.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
@@ -219,6 +261,23 @@ pub enum Event {
     RequestReset(RequestEvent),
     /// A CPU's SYN hook tells what it has counted: time to look at its arrays.
     SynSummary(SynSummary),
+    /// A capture shows a connection whose beginning it does not show.
+    Found(Found),
+    /// A capture has told more of a connection than its transitions say. Comes after →ESTABLISHED and
+    /// before →CLOSE.
+    Captured(Box<CaptureFacts>),
+    /// Another connection has taken the place of this one, whose end nobody saw.
+    EndUnseen {
+        /// Names the connection.
+        cookie: u64,
+        /// When it was known to be over.
+        at: MonoNs,
+    },
+    /// The capture's reader has forgotten the connection for want of memory.
+    Forgotten {
+        /// Names the connection.
+        cookie: u64,
+    },
     /// The name of a cgroup, told before the first event that carries its id.
     Cgroup {
         /// cgroup v2 id.

@@ -13,6 +13,7 @@
 //!    [`Core::reconcile`].
 //! 5. [`Core::finish`] at the end.
 
+mod capture;
 mod cgroups;
 mod config;
 mod connection;
@@ -35,6 +36,7 @@ mod stuck;
 mod table;
 #[cfg(test)]
 mod tests;
+mod whose;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,6 +46,7 @@ use rustc_hash::FxHashSet;
 pub use self::config::{Config, StuckAfter};
 pub use self::hosts::ranked::{HostDetail, HostOrder, Ranked};
 pub use self::selection::{Prefix, Selection, Shown};
+pub use self::whose::Whose;
 
 use self::cgroups::Cgroups;
 use self::connection::Conn;
@@ -146,6 +149,10 @@ impl Core {
                 self.requests.over(event.netns, event.local, event.remote);
                 self.handshake_failed(event.netns, event.local, event.remote);
             }
+            Event::Found(found) => self.found(found, out),
+            Event::Captured(facts) => self.captured(facts),
+            Event::EndUnseen { cookie, at } => self.end_unseen(*cookie, *at, out),
+            Event::Forgotten { cookie } => self.forgotten(*cookie),
             Event::SynSummary(_) | Event::Cgroup { .. } => {}
         }
     }

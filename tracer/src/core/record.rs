@@ -13,9 +13,11 @@ use super::event::{CgroupName, MonoNs, Owner};
 
 mod alert;
 mod incident;
+mod segment;
 
 pub use alert::{Alert, AlertEvent, Evidence, Network, Queue, Severity, TopSource, Verdict};
 pub(crate) use incident::{GoingOn, IncidentKey, Told};
+pub use segment::{Oddities, Oddity, SegmentRow, Sender, Step};
 
 /// Which end of the connection this host's socket is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -239,6 +241,8 @@ pub struct Connection {
     pub handshake_source: Option<HandshakeSource>,
     /// Round-trip time the socket measured at the handshake, nanoseconds.
     pub synack_rtt: Option<u64>,
+    /// The handshake as seen from a capture point; `None` live.
+    pub path_rtt: Option<PathRtt>,
     /// SYNs repeated: sent by a client, received by a server.
     pub syn_retransmits: Option<u32>,
     /// SYN-ACKs this server sent again.
@@ -275,6 +279,18 @@ impl Connection {
     pub fn failed(&self) -> bool {
         self.outcome.is_some_and(Outcome::failed)
     }
+}
+
+/// The two halves of a handshake's round trip, seen from a capture point: nanoseconds.
+///
+/// A half is `None` where one of its segments is not in the capture, or was sent more than once, so
+/// that nobody knows which one was answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PathRtt {
+    /// From the SYN to the SYN-ACK: to the server and back.
+    pub syn_to_synack: Option<u64>,
+    /// From the SYN-ACK to the ACK that completes the handshake: to the client and back.
+    pub synack_to_ack: Option<u64>,
 }
 
 /// An open connection with the state it is in: `open` and `stuck` records.
@@ -380,8 +396,29 @@ pub struct End {
     /// Runs of every kernel program since it was loaded; `None` where they are not counted
     /// (`--hook-stats`).
     pub program_runs: Option<Vec<ProgramRuns>>,
-    /// Length of the run, nanoseconds.
+    /// What the frames of the capture were; `None` live.
+    pub frames: Option<Frames>,
+    /// Length of the run, nanoseconds; of a capture, from its first frame to its last.
     pub duration: u64,
+}
+
+/// How many frames a capture had, by what came of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Frames {
+    /// All that were read; `tcp`, `not_tcp`, `unparsed`, `other_link` and `untimed` add up to it.
+    pub read: u64,
+    /// TCP segments.
+    pub tcp: u64,
+    /// Something else than TCP over IP; tunnels, if they are not looked into.
+    pub not_tcp: u64,
+    /// TCP, or may be, but can't be read: a fragment, cut short within its headers, or malformed.
+    pub unparsed: u64,
+    /// Of a link type that is not read.
+    pub other_link: u64,
+    /// TCP segments without a time.
+    pub untimed: u64,
+    /// Those that the capturing host missed, as far as the capture says; not part of `read`.
+    pub dropped: u64,
 }
 
 /// Runs of one of tracer's kernel programs since it was loaded.
@@ -406,4 +443,6 @@ pub enum Record {
     Stuck(Box<OpenConnection>),
     /// A flood ([`Verdict::is_flood`]) or what looks like one: `flood` and `notice` records.
     Alert(Box<Alert>),
+    /// A control segment of a capture (`--segments`).
+    Segment(Box<SegmentRow>),
 }

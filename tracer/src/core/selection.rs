@@ -147,10 +147,18 @@ impl Shown {
     /// Whether to show a connection that is open: only those to leave out are left out.
     #[must_use]
     pub fn shows_open(&self, connection: &Connection) -> bool {
-        !self.excludes(connection.local) && !self.excludes(connection.remote)
+        self.shows_between(connection.local, connection.remote)
     }
 
-    fn excludes(&self, end: SocketAddr) -> bool {
+    /// Whether to show what happens between these two ends.
+    #[must_use]
+    pub fn shows_between(&self, a: SocketAddr, b: SocketAddr) -> bool {
+        !self.excludes(a) && !self.excludes(b)
+    }
+
+    /// Whether connections with that end are to be left out (`--exclude-port`, `--exclude-host`).
+    #[must_use]
+    pub fn excludes(&self, end: SocketAddr) -> bool {
         self.exclude_ports.iter().any(|ports| ports.contains(&end.port()))
             || self.exclude_hosts.iter().any(|prefix| prefix.contains(end.ip()))
     }

@@ -111,7 +111,8 @@ fn known(ts_ns: u64) -> Option<MonoNs> {
 }
 
 /// IPv4-mapped addresses become IPv4.
-fn endpoint(addr: Addr, port: u16) -> SocketAddr {
+#[must_use]
+pub fn endpoint(addr: Addr, port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::from(addr.to_bytes())).to_canonical(), port)
 }
 

@@ -17,6 +17,7 @@ use tracer_common::settings::Settings;
 
 use super::flood::{self, FloodReader, FloodTables};
 use super::hooks::HookStatus;
+use super::keep;
 use super::layout::{self, Layout};
 use super::tracefs;
 
@@ -30,6 +31,8 @@ pub struct LoadConfig {
     pub ports: Vec<(u32, u64)>,
     /// Prefixes: length in the IPv4-mapped IPv6 space, and address.
     pub hosts: Vec<(u32, Addr)>,
+    /// [`Kernel::packet_filter`] will be asked for.
+    pub keeps_packets: bool,
     /// Level of the kernel side's own log; costs nothing at 0.
     pub log_level: u8,
 }
@@ -65,7 +68,8 @@ struct PodOffsets(Offsets);
 unsafe impl Pod for PodOffsets {}
 
 /// The built kernel side.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf"));
 
 impl Kernel {
     /// Loads the programs and attaches all that hook the whole host. The state hook must work; the
@@ -86,6 +90,8 @@ impl Kernel {
         for (name, elements) in flood_arrays {
             loader.map_max_entries(name, elements);
         }
+        let (name, elements) = keep::map_size(config.keeps_packets);
+        loader.map_max_entries(name, elements);
         let mut ebpf = loader
             .btf(Some(&btf))
             .override_global("SETTINGS", &settings, true)
@@ -329,7 +335,7 @@ fn short(error: &anyhow::Error) -> String {
 }
 
 /// What a failed load means to the user.
-fn explain(error: &anyhow::Error, what: &str) -> anyhow::Error {
+pub(super) fn explain(error: &anyhow::Error, what: &str) -> anyhow::Error {
     log::debug!("{error:#}");
     let errno = error.chain().find_map(|cause| {
         cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error).or_else(

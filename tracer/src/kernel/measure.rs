@@ -1,17 +1,25 @@
-//! What the XDP programs cost, for `cargo xtask bench`.
+//! What the programs cost, for `cargo xtask bench`.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use aya::maps::{MapData, RingBuf};
 use aya::programs::links::FdLink;
-use aya::programs::{ProgramError, TestRun as _, TestRunOptions, Xdp, XdpMode};
+use aya::programs::{BtfTracePoint, ProgramError, TestRun as _, TestRunOptions, Xdp, XdpMode};
+use aya::{Btf, Ebpf, EbpfLoader};
 
 use super::Kernel;
+use super::load::OBJECT;
 
 /// The SYN hook on Ethernet devices.
 pub const SYN_HOOK: &str = "tracer_syn_xdp";
 /// A program that only lets packets through: what they cost anyway.
 pub const PASS: &str = "tracer_pass_xdp";
+
+/// The programs that handle the transitions of sockets.
+pub const STATE_HOOK: [&str; 2] = ["tracer_state", "tracer_rescue"];
+/// A program at the same place that only reserves and publishes a record.
+pub const RESERVE: &str = "tracer_reserve";
 
 /// Runs of a program, as the kernel counted them (`kernel.bpf_stats_enabled`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -77,5 +85,43 @@ impl Kernel {
     pub fn runs(&mut self, name: &str) -> Result<Runs> {
         let info = self.xdp(name)?.info()?;
         Ok(Runs { count: info.run_count(), took: info.run_time() })
+    }
+}
+
+/// [`RESERVE`] at work, until it is dropped.
+pub struct Yardstick {
+    // Holds the program at its hook.
+    _ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+}
+
+impl Yardstick {
+    /// Attaches it, with a ring of so many bytes that somebody must empty.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn attach(ring_size: u32) -> Result<Self> {
+        let btf = Btf::from_sys_fs().context("cannot parse the kernel's type information")?;
+        let mut ebpf = EbpfLoader::new()
+            .btf(Some(&btf))
+            .map_max_entries("RING", ring_size)
+            .load(OBJECT)
+            .context("cannot create the maps")?;
+        let ring = ebpf.take_map("RING").context("the ring buffer map is missing")?;
+        let ring = RingBuf::try_from(ring).context("cannot map the ring buffer")?;
+        let program = ebpf.program_mut(RESERVE).with_context(|| format!("no program {RESERVE}"))?;
+        let program: &mut BtfTracePoint = program.try_into()?;
+        program.load("inet_sock_set_state", &btf)?;
+        program.attach()?;
+        Ok(Self { _ebpf: ebpf, ring })
+    }
+
+    /// Takes what is in the ring; how many records it was.
+    pub fn drain(&mut self) -> u64 {
+        let mut taken = 0;
+        while self.ring.next().is_some() {
+            taken += 1;
+        }
+        taken
     }
 }

@@ -6,6 +6,7 @@ pub mod decode;
 pub mod features;
 pub mod flood;
 pub mod hooks;
+pub mod keep;
 pub mod layout;
 pub mod load;
 pub mod measure;
@@ -15,5 +16,6 @@ mod tracefs;
 
 pub use flood::{FloodReader, FloodTables};
 pub use hooks::HookStatus;
+pub use keep::PacketFilter;
 pub use load::{Kernel, LoadConfig};
 pub use stats::RunStats;

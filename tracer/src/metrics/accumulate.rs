@@ -141,7 +141,7 @@ impl Metrics {
     /// Takes in the `start` record.
     pub fn start(&mut self, start: &Start) {
         self.version = start.version;
-        self.kernel.clone_from(&start.kernel);
+        self.kernel = start.kernel.clone().unwrap_or_default();
         self.standing.hooks.clone_from(&start.hooks);
         self.process = Process::now(process::started());
     }
@@ -151,7 +151,7 @@ impl Metrics {
         match record {
             Record::Connection(connection) => self.ended(connection),
             Record::Alert(alert) => self.incidents.alert(alert),
-            Record::State(_) | Record::Stuck(_) => {}
+            Record::State(_) | Record::Stuck(_) | Record::Segment(_) => {}
         }
     }
 
@@ -174,6 +174,7 @@ impl Metrics {
             connections_evicted,
             output_dropped,
             program_runs,
+            frames: _,
             duration: _,
         } = standing.totals;
         stood.open = *open;

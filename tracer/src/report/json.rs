@@ -11,7 +11,7 @@ use serde_json::ser::{CompactFormatter, Formatter};
 use super::clock::WallClock;
 use super::escape::is_harmful;
 use super::start::Start;
-use super::units::micros;
+use super::units::{inode, micros};
 use super::{Report, Scope};
 use crate::core::event::MonoNs;
 use crate::core::record::{
@@ -22,6 +22,7 @@ use crate::core::record::{
 mod alert;
 mod check;
 mod line;
+mod segment;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use line::{
     ConnectionLine, EndLine, EndedLine, HostLine, HostName, OpenLine, PhasesLine, ProgramRunsLine,
     QuantilesLine, StartLine, StateLine,
 };
+use segment::SegmentLine;
 
 /// Reports for programs.
 #[derive(Debug)]
@@ -59,6 +61,7 @@ impl Json {
             handshake,
             handshake_source,
             synack_rtt,
+            path_rtt,
             syn_retransmits,
             synack_retransmits,
             accept_wait,
@@ -83,7 +86,7 @@ impl Json {
             local_port: local.port(),
             remote_addr: remote.ip(),
             remote_port: remote.port(),
-            netns: *netns,
+            netns: inode(*netns),
             pid: owner.map(|owner| owner.pid),
             comm: owner.as_ref().map(|owner| String::from_utf8_lossy(owner.comm.as_bytes())),
             cgroup: cgroup.as_ref().map(|cgroup| cgroup.path.as_str()),
@@ -91,6 +94,7 @@ impl Json {
             handshake_us: handshake.map(micros),
             handshake_source: handshake_source.map(HandshakeSource::name),
             synack_rtt_us: synack_rtt.map(micros),
+            path_rtt_us: path_rtt.map(Into::into),
             syn_retransmits: *syn_retransmits,
             synack_retransmits: *synack_retransmits,
             accept_wait_us: accept_wait.map(micros),
@@ -124,17 +128,19 @@ impl Json {
 
 impl Report for Json {
     fn start(&mut self, start: &Start, out: &mut BytesMut) {
-        let Start { time, version, kernel, hooks, filters, ring_size, limits, cannot } = start;
+        let Start { time, version, kernel, hooks, filters, ring_size, limits, cannot, capture } =
+            start;
         let line = StartLine {
             kind: "start",
             time: self.clock.utc(*time),
             version,
-            kernel,
+            kernel: kernel.as_deref(),
             hooks,
             filters,
             ring_size: *ring_size,
             limits,
             cannot,
+            capture: capture.as_ref(),
         };
         write_line(&line, out);
     }
@@ -157,13 +163,14 @@ impl Report for Json {
                     local_port: local.port(),
                     remote_addr: remote.ip(),
                     remote_port: remote.port(),
-                    netns: *netns,
+                    netns: inode(*netns),
                     cookie: *cookie,
                 };
                 write_line(&line, out);
             }
             Record::Stuck(stuck) => self.open_line("stuck", stuck, out),
             Record::Alert(alert) => write_line(&AlertLine::new(alert, &self.clock), out),
+            Record::Segment(row) => write_line(&SegmentLine::new(row, &self.clock), out),
         }
     }
 
@@ -223,6 +230,7 @@ impl Report for Json {
             connections_evicted,
             output_dropped,
             program_runs,
+            frames,
             duration,
         } = end;
         let line = EndLine {
@@ -246,6 +254,7 @@ impl Report for Json {
                     })
                     .collect()
             }),
+            frames: frames.map(Into::into),
             duration_us: micros(*duration),
         };
         write_line(&line, out);

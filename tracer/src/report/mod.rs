@@ -26,7 +26,7 @@ pub use clock::WallClock;
 pub use held::Held;
 pub use json::Json;
 pub use progress::Progress;
-pub use start::{Hook, Limits, Start};
+pub use start::{Capture, Hook, Limits, Start};
 pub use terminal::Screen;
 pub use text::Text;
 pub use writer::Writer;

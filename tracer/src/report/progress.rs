@@ -36,17 +36,16 @@ enum Place {
 /// The line.
 #[derive(Debug)]
 pub struct Progress {
-    duration: Duration,
     place: Place,
     /// It is there, as far as [`Self::erase`] knows.
     drawn: bool,
 }
 
 impl Progress {
-    /// For a run of `duration`, if there is a terminal for it: stderr's. `text`: the records are
+    /// If there is a terminal for it: stderr's. `text`: the records are
     /// text for people. JSON on a terminal may still be read by a program, at the other end of it.
     #[must_use]
-    pub fn new(duration: Duration, text: bool, to_stdout: bool) -> Option<Self> {
+    pub fn new(text: bool, to_stdout: bool) -> Option<Self> {
         let (stdout, stderr) = (io::stdout(), io::stderr());
         if !stderr.is_terminal() || std::env::var_os("TERM").is_none_or(|term| term == "dumb") {
             return None;
@@ -55,16 +54,15 @@ impl Progress {
         let shared =
             to_stdout && stdout.is_terminal() && device(stdout.as_fd()) == device(stderr.as_fd());
         match (shared, text) {
-            (false, _) => Some(Self { duration, place: Place::Own, drawn: false }),
-            (true, true) => Some(Self { duration, place: Place::WithRecords, drawn: false }),
+            (false, _) => Some(Self { place: Place::Own, drawn: false }),
+            (true, true) => Some(Self { place: Place::WithRecords, drawn: false }),
             (true, false) => None,
         }
     }
 
-    /// Draws the line; what is returned is to go where the records go.
-    pub fn draw(&mut self, elapsed: Duration, connections: u64) -> Option<String> {
+    /// Draws the line, which is ASCII; what is returned is to go where the records go.
+    pub fn draw(&mut self, mut line: String) -> Option<String> {
         let width = terminal::width(io::stderr().as_fd());
-        let mut line = words(elapsed, self.duration, connections);
         // In the last column some terminals begin a new line.
         line.truncate(width.saturating_sub(1));
         line.push_str(ERASE);
@@ -98,12 +96,31 @@ impl Drop for Progress {
 }
 
 /// `12s of 60s, 1,234 connections ended`. ASCII only: cut anywhere it stays text.
-fn words(elapsed: Duration, duration: Duration, connections: u64) -> String {
-    let mut line = format!("{}s of ", elapsed.as_secs());
+#[must_use]
+pub fn of_duration(elapsed: Duration, duration: Duration, connections: u64) -> String {
     // A duration may be a fraction of a second.
-    let _ = write!(line, "{}s, {} connection", duration.as_secs_f64(), grouped(connections));
-    line.push_str(if connections == 1 { " ended" } else { "s ended" });
+    format!("{}s of {}s, {}", elapsed.as_secs(), duration.as_secs_f64(), ended(connections))
+}
+
+/// `34% of 1,234 MB read, 1,234 connections ended`; of a pipe nobody knows how much comes.
+#[must_use]
+pub fn of_file(read: u64, size: Option<u64>, connections: u64) -> String {
+    const MB: u64 = 1_000_000;
+    let mut line = match size {
+        Some(size) => {
+            // A file may grow meanwhile.
+            let percent = (u128::from(read) * 100 / u128::from(size.max(1))).min(100);
+            format!("{percent}% of {} MB", grouped(size.div_ceil(MB)))
+        }
+        None => format!("{} MB", grouped(read / MB)),
+    };
+    let _ = write!(line, " read, {}", ended(connections));
     line
+}
+
+fn ended(connections: u64) -> String {
+    let plural = if connections == 1 { "" } else { "s" };
+    format!("{} connection{plural} ended", grouped(connections))
 }
 
 /// With a comma every three digits.
@@ -126,10 +143,16 @@ mod tests {
     #[test]
     fn the_line_reads_well() {
         let at = |elapsed, of, connections| {
-            words(Duration::from_millis(elapsed), Duration::from_millis(of), connections)
+            of_duration(Duration::from_millis(elapsed), Duration::from_millis(of), connections)
         };
         assert_eq!(at(12_900, 60_000, 1234), "12s of 60s, 1,234 connections ended");
         assert_eq!(at(0, 1500, 1), "0s of 1.5s, 1 connection ended");
+        assert_eq!(of_file(0, Some(0), 1), "0% of 0 MB read, 1 connection ended");
+        assert_eq!(
+            of_file(1_000_000_000, Some(1_234_567_890), 5),
+            "81% of 1,235 MB read, 5 connections ended"
+        );
+        assert_eq!(of_file(9_900_000, None, 0), "9 MB read, 0 connections ended");
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(1_234_567), "1,234,567");
@@ -137,10 +160,9 @@ mod tests {
 
     #[test]
     fn records_take_the_line_away_once() {
-        let mut progress =
-            Progress { duration: Duration::from_secs(60), place: Place::WithRecords, drawn: false };
+        let mut progress = Progress { place: Place::WithRecords, drawn: false };
         assert_eq!(progress.before_records(), None);
-        let line = progress.draw(Duration::from_secs(1), 0).unwrap();
+        let line = progress.draw("1s of 60s".to_owned()).unwrap();
         assert!(line.ends_with("\x1b[K\r") && line.starts_with("1s of 60s"), "{line:?}");
         assert_eq!(progress.before_records(), Some(ERASE));
         assert_eq!(progress.before_records(), None);

@@ -4,14 +4,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
+use tracer_common::packet::tcp_flags;
 use tracer_common::state::TcpState;
 
 use super::{Hook, Limits, Start, WallClock};
 use crate::core::event::{CgroupName, Comm, MonoNs, Owner};
 use crate::core::record::{
     Alert, AlertEvent, CloseInitiator, Connection, End, Evidence, HandshakeSource, Host, Network,
-    ObservedFrom, OpenConnection, Outcome, Phases, Quantiles, Queue, Role, Severity, StateChange,
-    TopSource, Verdict,
+    ObservedFrom, Oddity, OpenConnection, Outcome, Phases, Quantiles, Queue, Role, SegmentRow,
+    Sender, Severity, StateChange, Step, TopSource, Verdict,
 };
 use crate::filter::Described;
 
@@ -50,6 +51,7 @@ pub(crate) fn full() -> Connection {
         handshake: Some(1_234_567),
         handshake_source: Some(HandshakeSource::Syn),
         synack_rtt: Some(1_200_499),
+        path_rtt: None,
         syn_retransmits: Some(1),
         synack_retransmits: Some(0),
         accept_wait: Some(83_000),
@@ -91,6 +93,7 @@ pub(crate) fn bare() -> Connection {
         handshake: None,
         handshake_source: None,
         synack_rtt: None,
+        path_rtt: None,
         syn_retransmits: None,
         synack_retransmits: None,
         accept_wait: None,
@@ -142,6 +145,7 @@ pub(crate) fn stream() -> Vec<Connection> {
         handshake: None,
         handshake_source: None,
         synack_rtt: None,
+        path_rtt: None,
         syn_retransmits: Some(retransmits),
         close_initiator: None,
         close: None,
@@ -334,6 +338,7 @@ pub(crate) fn end() -> End {
         connections_evicted: 0,
         output_dropped: 0,
         program_runs: None,
+        frames: None,
         duration: 103 * S,
     }
 }
@@ -353,7 +358,7 @@ pub(crate) fn start() -> Start {
     Start {
         time: at(0),
         version: "0.1.0",
-        kernel: "6.18.5-1-amd64".to_owned(),
+        kernel: Some("6.18.5-1-amd64".to_owned()),
         hooks: vec![
             hook("state", Some("tp_btf"), None, None),
             hook("accept", None, None, Some("the kernel refuses fexit (EPERM)")),
@@ -363,8 +368,31 @@ pub(crate) fn start() -> Start {
             hook("syn", None, Some("wlan0"), Some("another XDP program is there")),
         ],
         filters,
-        ring_size: 4 << 20,
+        ring_size: Some(4 << 20),
         limits: Limits { max_connections: 262_144, max_hosts: 8192, stuck_after: Vec::new() },
         cannot: vec!["server handshakes in other network namespaces come from srtt".to_owned()],
+        capture: None,
+    }
+}
+
+/// The FIN of a three-segment close, of a capture.
+pub(crate) fn segment() -> SegmentRow {
+    SegmentRow {
+        at: at(40 * S + 42 * US),
+        number: 7,
+        connection: 3,
+        client: "192.0.2.1:50000".parse().expect("one"),
+        server: "192.0.2.2:8080".parse().expect("one"),
+        roles_known: true,
+        from: Sender::Server,
+        flags: tcp_flags::FIN | tcp_flags::ACK,
+        seq: 301,
+        ack: Some(20),
+        payload: 0,
+        window: Some(64_240),
+        client_state: Some(TcpState::TimeWait),
+        server_state: Some(TcpState::LastAck),
+        step: Some(Step::CloseTwoInOne),
+        oddities: [Oddity::AckWithFin].into_iter().collect(),
     }
 }

@@ -9,26 +9,47 @@ use tracer_common::state::TcpState;
 use crate::core::event::MonoNs;
 use crate::filter::Described;
 
-/// Said once, when everything is attached; what came before it was not traced.
+/// Said once, when everything is attached, or a capture has been opened; what came before it was not
+/// traced.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// When the last hook was attached.
+    /// When the last hook was attached; with a capture, the time of its first segment.
     pub time: MonoNs,
     /// tracer's version.
     pub version: &'static str,
-    /// The kernel's release, as `uname -r` says it.
-    pub kernel: String,
+    /// The kernel's release, as `uname -r` says it; `None` with a capture, which may be of another
+    /// machine.
+    pub kernel: Option<String>,
     /// Every hook that was tried, the SYN hook once an interface.
     pub hooks: Vec<Hook>,
     /// The filters in force.
     pub filters: Described,
-    /// Size of the ring buffer, bytes.
-    pub ring_size: u64,
+    /// Size of the ring buffer, bytes; `None` with a capture.
+    pub ring_size: Option<u64>,
     /// Operating limits.
     pub limits: Limits,
     /// What can't be had here, each a sentence without a full stop that says what the user
     /// misses, and why.
     pub cannot: Vec<String>,
+    /// What is read instead of traced.
+    pub capture: Option<Capture>,
+}
+
+/// A capture that is read, as far as it is known at its first frame.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Capture {
+    /// Name of the file as the user gave it, `-` for stdin.
+    pub file: String,
+    /// What the interfaces' packets begin with, each kind once.
+    pub link_types: Vec<String>,
+    /// Names of the interfaces, where the capture has them.
+    pub interfaces: Vec<String>,
+    /// Tunnels are looked into (`--decap`).
+    pub decap: bool,
+    /// Addresses that the user says are the local ends (`--local`).
+    pub local: Vec<String>,
+    /// The segments are shown as well (`--segments`).
+    pub segments: bool,
 }
 
 /// One hook and what became of it.

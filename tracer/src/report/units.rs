@@ -2,6 +2,30 @@
 
 use std::fmt;
 
+use tracer_common::packet::tcp_flags;
+
+/// A namespace's inode; a capture knows of none.
+#[must_use]
+pub fn inode(netns: u32) -> Option<u32> {
+    (netns != 0).then_some(netns)
+}
+
+/// Names of the TCP flags that are set, `SYN` first, those of congestion control last.
+pub fn flag_names(flags: u8) -> impl Iterator<Item = &'static str> {
+    [
+        (tcp_flags::SYN, "SYN"),
+        (tcp_flags::FIN, "FIN"),
+        (tcp_flags::RST, "RST"),
+        (tcp_flags::PSH, "PSH"),
+        (tcp_flags::ACK, "ACK"),
+        (tcp_flags::URG, "URG"),
+        (tcp_flags::ECE, "ECE"),
+        (tcp_flags::CWR, "CWR"),
+    ]
+    .into_iter()
+    .filter_map(move |(bit, name)| (flags & bit != 0).then_some(name))
+}
+
 /// A duration in nanoseconds: `<1µs`, `83µs`, `1.2ms`, `150ms`, `3.4s`, `2m05s`, `1h03m`, `12d`.
 ///
 /// Rounded to what is shown, and never shown as a full larger unit: 999.9 µs is `1.0ms`.

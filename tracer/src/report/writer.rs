@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 #[cfg(test)]
 mod tests;
@@ -56,6 +56,8 @@ struct Shared {
     work: Condvar,
     /// Something was written, or nothing ever will be.
     progress: Condvar,
+    /// The same, for who does not block.
+    written: Notify,
     closed: watch::Sender<Option<Closed>>,
 }
 
@@ -100,6 +102,7 @@ impl Writer {
             state: Mutex::new(State { bound, ..State::default() }),
             work: Condvar::new(),
             progress: Condvar::new(),
+            written: Notify::new(),
             closed: watch::Sender::new(None),
         });
         let thread = thread::Builder::new().name("tracer-output".into()).spawn({
@@ -131,6 +134,30 @@ impl Writer {
             state = self.shared.wait(&self.shared.progress, state, left);
         }
         self.shared.take(&mut state, rendered, records)
+    }
+
+    /// As [`Self::push`], but drops nothing while there is a reader: for those who hold back by
+    /// themselves until there is [`Self::room`].
+    pub fn push_all(&self, rendered: &[u8], records: u64) -> bool {
+        let mut state = self.shared.lock();
+        self.shared.put(&mut state, rendered, records)
+    }
+
+    /// Waits until no more than half of the bound waits to be written, or nothing ever will be.
+    pub async fn room(&self) {
+        self.down_to(|state| state.waiting() <= state.bound / 2).await;
+    }
+
+    /// Waits until everything handed in is written, or nothing ever will be.
+    pub async fn drained(&self) {
+        self.down_to(|state| state.waiting() == 0).await;
+    }
+
+    async fn down_to(&self, few: impl Fn(&State) -> bool) {
+        while !few(&self.shared.lock()) && !self.shared.is_closed() {
+            // Keeps a permit: what was written since the look is not missed.
+            self.shared.written.notified().await;
+        }
     }
 
     /// Records dropped so far.
@@ -203,7 +230,15 @@ impl Shared {
 
     fn take(&self, state: &mut State, rendered: &[u8], records: u64) -> bool {
         let fits = state.waiting() == 0 || state.waiting() + rendered.len() <= state.bound;
-        if !fits || self.is_closed() {
+        if !fits {
+            state.dropped = state.dropped.saturating_add(records);
+            return false;
+        }
+        self.put(state, rendered, records)
+    }
+
+    fn put(&self, state: &mut State, rendered: &[u8], records: u64) -> bool {
+        if self.is_closed() {
             state.dropped = state.dropped.saturating_add(records);
             return false;
         }
@@ -221,6 +256,7 @@ impl Shared {
         let _state = self.lock();
         self.closed.send_replace(Some(why));
         self.progress.notify_all();
+        self.written.notify_one();
     }
 }
 
@@ -294,6 +330,7 @@ fn write_all(shared: &Shared, target: &mut Target, bytes: &[u8]) -> Result<(), C
         }
         shared.lock().in_flight = bytes.len() - at;
         shared.progress.notify_all();
+        shared.written.notify_one();
     }
     Ok(())
 }

@@ -8,7 +8,9 @@
 #[cfg(feature = "otlp")]
 pub mod otlp;
 pub mod page;
+mod place;
 pub mod prometheus;
+pub mod write;
 
 use std::time::{Duration, Instant};
 

@@ -14,6 +14,7 @@ mod netlink;
 pub mod netns;
 pub mod netstat;
 pub mod owners;
+pub mod packet_socket;
 pub mod privileges;
 pub mod queues;
 pub mod sock_diag;

@@ -69,6 +69,27 @@ pub const NEEDS: &[Need] = &[
     },
 ];
 
+/// What `--write` takes besides, at the start.
+pub const FOR_PACKETS: Need = Need {
+    capability: Capability::CAP_NET_RAW,
+    or: None,
+    purpose: "open a packet socket for --write",
+    required: true,
+    later: false,
+};
+
+/// Whether the calling thread can meet a need.
+///
+/// # Errors
+/// When the kernel does not tell the thread's capabilities.
+pub fn has(need: &Need) -> anyhow::Result<bool> {
+    let has = |capability| {
+        caps::has_cap(None, CapSet::Effective, capability)
+            .map_err(|error| anyhow::anyhow!("can't read the process's capabilities: {error}"))
+    };
+    Ok(has(need.capability)? || need.or.map(has).transpose()? == Some(true))
+}
+
 /// The needs that the calling thread can't meet.
 ///
 /// # Errors
@@ -189,12 +210,20 @@ fn count_threads() -> anyhow::Result<usize> {
 /// # Errors
 /// When the kernel refuses.
 pub fn drop_all_in_this_thread() -> anyhow::Result<()> {
+    keep_in_this_thread(&CapsHashSet::new())
+}
+
+/// As [`drop_all_in_this_thread`], but for the capabilities in `keep`.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn keep_in_this_thread(keep: &CapsHashSet) -> anyhow::Result<()> {
     // SAFETY: takes plain numbers; on Linux who 0 is the calling thread (setpriority(2), notes).
     let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
     if result != 0 {
         log::debug!("cannot lower the priority: {}", std::io::Error::last_os_error());
     }
-    drop_in_this_thread(&CapsHashSet::new())
+    drop_in_this_thread(keep)
 }
 
 fn drop_in_this_thread(keep: &CapsHashSet) -> anyhow::Result<()> {

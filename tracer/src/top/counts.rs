@@ -83,7 +83,7 @@ impl Counts {
         match record {
             Record::Connection(connection) => self.connection(connection, shown),
             Record::Alert(alert) => self.incidents.tell(alert),
-            Record::State(_) | Record::Stuck(_) => {}
+            Record::State(_) | Record::Stuck(_) | Record::Segment(_) => {}
         }
     }
 

@@ -15,10 +15,10 @@
 )]
 
 mod again;
+mod capture;
 mod check;
 mod close;
 mod core_vm;
-mod cost;
 mod detect;
 mod errors;
 mod fastopen;
@@ -41,6 +41,7 @@ mod netdev;
 mod otlp;
 mod owner;
 mod page;
+mod parser;
 mod progress;
 mod queues;
 mod report;
@@ -49,3 +50,4 @@ mod support;
 mod top;
 mod troubleshooting;
 mod unanswered;
+mod write;

@@ -30,26 +30,29 @@ fn has_tcx() -> bool {
 }
 
 #[test]
-fn auto_takes_generic_xdp_on_lo_and_tcx_on_veth() {
+fn auto_takes_tcx_where_the_kernel_has_it() {
     scenario(|lab| {
         let run = Tracer::start(lab, &[]).stop();
-        assert_eq!(hook(run.fine(), "lo"), (true, "xdp-generic".to_owned()));
-        let veth = if has_tcx() { "tcx" } else { "xdp-generic" };
-        assert_eq!(hook(&run, "vb"), (true, veth.to_owned()));
+        let mode = if has_tcx() { "tcx" } else { "xdp-generic" };
+        for interface in ["lo", "vb"] {
+            assert_eq!(hook(run.fine(), interface), (true, mode.to_owned()), "{interface}");
+        }
     });
 }
 
 #[test]
 fn syn_over_lo_is_timed() {
     scenario(|lab| {
-        let tracer = Tracer::start(lab, &[]);
-        connection(&lab.b, &lab.b, lab.b4_port(8080));
-        let run = tracer.stop_after(2);
-        let _ = Check::conn(run.fine().server())
-            .eq("handshake_source", "syn")
-            .brief("handshake_us")
-            .eq("syn_retransmits", 0);
-        let _ = Check::of(run.end()).eq("syns", 1).eq("syns_repeated", 0);
+        for hook in ["auto", "xdp"] {
+            let tracer = Tracer::start(lab, &["--syn-hook", hook]);
+            connection(&lab.b, &lab.b, lab.b4_port(8080));
+            let run = tracer.stop_after(2);
+            let _ = Check::conn(run.fine().server())
+                .eq("handshake_source", "syn")
+                .brief("handshake_us")
+                .eq("syn_retransmits", 0);
+            let _ = Check::of(run.end()).eq("syns", 1).eq("syns_repeated", 0);
+        }
     });
 }
 

@@ -186,10 +186,11 @@ fn a_million(path: &Path) {
     let start = Start {
         time: MonoNs(0),
         version: "0.1.0",
-        kernel: "6.18.5-1-amd64".to_owned(),
+        kernel: Some("6.18.5-1-amd64".to_owned()),
         hooks: Vec::new(),
         filters: Described::default(),
-        ring_size: 8 << 20,
+        ring_size: Some(8 << 20),
+        capture: None,
         limits: Limits { max_connections: 262_144, max_hosts: 8192, stuck_after: Vec::new() },
         cannot: vec!["a sentence of some length that says what can't be had here".to_owned()],
     };
@@ -213,6 +214,7 @@ fn a_million(path: &Path) {
                 handshake: Some(took),
                 handshake_source: Some(HandshakeSource::Syn),
                 synack_rtt: None,
+                path_rtt: None,
                 syn_retransmits: Some(1),
                 synack_retransmits: None,
                 accept_wait: Some(took / 3),

@@ -3,7 +3,7 @@
 pub(crate) mod counts;
 mod steps;
 
-pub(crate) use steps::test_executables;
+pub(crate) use steps::{executable_of, test_executables};
 
 use std::time::{Duration, Instant};
 
@@ -99,6 +99,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<std::process::ExitCode> {
     let mut wanted = Vec::new();
     if chosen.contains(&Step::Integration) {
         wanted.extend_from_slice(tools::FOR_TESTS);
+        wanted.extend_from_slice(tools::FOR_BENCH);
     }
     if chosen.contains(&Step::Package) {
         wanted.extend_from_slice(tools::FOR_DIST);

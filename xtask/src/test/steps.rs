@@ -12,7 +12,7 @@ use super::counts::Counts;
 use crate::build::cargo;
 use crate::readme::{self, Known};
 use crate::toolchain::{Toolchain, checkers};
-use crate::{Consent, build, dist, shell, vm, workspace};
+use crate::{Consent, bench, build, dist, shell, vm, workspace};
 
 /// Integration tests wait more than they compute, but their timing suffers when more of them run
 /// at once than there are cores; two are what CI has.
@@ -86,8 +86,20 @@ pub(super) fn integration() -> anyhow::Result<Counts> {
     for executable in &executables {
         counts += counted(&mut harness(executable, ("TRACER_BIN", &binary))?)?;
         if counts.failed > 0 {
-            break;
+            return Ok(counts);
         }
+    }
+    counts += benchmarks(&binary)?;
+    some(counts)
+}
+
+/// The benchmarks with tiny sizes: that every figure comes out.
+fn benchmarks(binary: &Path) -> anyhow::Result<Counts> {
+    let mut counts = Counts::default();
+    for (name, path) in bench::executables("test")? {
+        println!("==> tracer/benches/{name} --smoke");
+        let mut command = bench::as_root(&path, binary)?;
+        counts += check(command.arg("--smoke"), "its reason is above")?;
     }
     some(counts)
 }
@@ -146,14 +158,17 @@ pub(crate) fn test_executables() -> anyhow::Result<Vec<(String, PathBuf)>> {
     if !output.status.success() {
         bail!("the tests do not compile (cargo's {}); the reason is above", output.status);
     }
-    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(executable_of).collect())
+    Ok(String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|message| executable_of(message, "test"))
+        .collect())
 }
 
-/// Name and path of an integration test's executable out of one of cargo's JSON messages.
-fn executable_of(message: &str) -> Option<(String, PathBuf)> {
+/// Name and path of the executable of a target of this kind out of one of cargo's JSON messages.
+pub(crate) fn executable_of(message: &str, kind: &str) -> Option<(String, PathBuf)> {
     let message: serde_json::Value = serde_json::from_str(message).ok()?;
     let target = message.get("target")?;
-    if !target.get("kind")?.as_array()?.iter().any(|kind| kind == "test") {
+    if !target.get("kind")?.as_array()?.iter().any(|its| its == kind) {
         return None;
     }
     let name = target.get("name")?.as_str()?.to_owned();
@@ -212,14 +227,15 @@ mod tests {
     fn a_test_executable_is_found_among_cargos_messages() {
         let message = r#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"scenarios"},
             "executable":"/t/deps/scenarios-1"}"#;
-        let found = executable_of(message).unwrap();
+        let found = executable_of(message, "test").unwrap();
         assert_eq!(found, ("scenarios".to_owned(), PathBuf::from("/t/deps/scenarios-1")));
+        assert_eq!(executable_of(message, "bench"), None);
         for other in [
             r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"tracer"},"executable":"/t/tracer"}"#,
             r#"{"reason":"build-finished","success":true}"#,
             "warning: not JSON",
         ] {
-            assert_eq!(executable_of(other), None);
+            assert_eq!(executable_of(other, "test"), None);
         }
     }
 

@@ -24,7 +24,7 @@ impl Conn {
             (Some(tcp), Some(end)) => payload(&tcp, self.role, end.fin_acked(), end.fin_received),
             _ => (None, None),
         };
-        Connection {
+        let mut connection = Connection {
             cookie: self.cookie,
             start: self.start,
             end: end_at,
@@ -37,6 +37,7 @@ impl Conn {
             handshake: self.handshake.took.get(),
             handshake_source: self.handshake.source,
             synack_rtt: self.handshake.synack_rtt.get(),
+            path_rtt: None,
             syn_retransmits: self.syn_retransmits(),
             synack_retransmits: self.handshake.synack_retransmits,
             accept_wait: self.accept_wait(),
@@ -57,7 +58,11 @@ impl Conn {
                 .map(|srtt| u64::from(srtt) * 1000),
             observed_from: self.observed_from,
             events_lost: self.events_lost,
+        };
+        if let Some(capture) = &self.capture {
+            capture.describe(&mut connection);
         }
+        connection
     }
 
     /// The record of a connection that is open.

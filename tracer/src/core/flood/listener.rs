@@ -198,6 +198,11 @@ impl Watch {
     fn trace(&self, context: &Context<'_>, rate: &Flow) -> Trace {
         let stack = context.stack;
         let (delta, uncompleted) = (stack.delta(), rate.uncompleted());
+        let again = evidence("synack_retransmits", self.retransmits.round(), Some(3.0));
+        if !context.config.kernel {
+            let seen = self.retransmits >= 3.0;
+            return if seen { Trace::Seen(vec![again]) } else { Trace::NotAskedYet };
+        }
         let span = stack.span() as f64 / 1e9;
         let mut said = Vec::new();
         let mut seen = false;
@@ -237,7 +242,7 @@ impl Watch {
         seen |= cookies >= threshold;
         said.push(evidence("cookies_sent", cookies, Some(threshold)));
         seen |= self.retransmits >= 3.0;
-        said.push(evidence("synack_retransmits", self.retransmits.round(), Some(3.0)));
+        said.push(again);
         if delta.ip_reverse_path_filter > 0 {
             said.push(evidence("reverse_path_filter", delta.ip_reverse_path_filter as f64, None));
         }
@@ -303,8 +308,10 @@ impl Watch {
             _ if self.aged(now) < floor / 2.0 => None,
             Trace::Seen(said) => Some(self.flooded(context, &rate, floor, Some(said))),
             Trace::None(said) => Some(self.not_reached(said)),
-            // The kernel could not be asked.
-            Trace::NotAskedYet if now.since(over) >= 2_000 * MS => {
+            // The kernel could not be asked. Where there is none, SYN-ACKs are sent again after a second.
+            Trace::NotAskedYet
+                if now.since(over) >= if context.config.kernel { 2_000 } else { 1_000 } * MS =>
+            {
                 Some(self.flooded(context, &rate, floor, None))
             }
             Trace::NotAskedYet => None,
@@ -408,7 +415,7 @@ impl Watch {
         }
         // A listener that is flooded is not told of again for what the flood does.
         if !flooded {
-            found[2] = lossy::look(&last, delta);
+            found[2] = lossy::look(&last, context.config.kernel.then_some(delta));
             if let Some((_, queue)) = fresh
                 && found[1].is_none()
                 && now >= self.aftermath
@@ -447,7 +454,9 @@ impl Watch {
             .stack
             .queue(self.target)
             .map(|(_, queue)| Queue { length: queue.syn_queue, limit: queue.limit });
-        alert.cookies_sent_rate = context.stack.rate(context.stack.delta().syncookies_sent);
+        if context.config.kernel {
+            alert.cookies_sent_rate = context.stack.rate(context.stack.delta().syncookies_sent);
+        }
         let deficit = incident.finding.verdict.is_flood()
             || matches!(incident.finding.verdict, Verdict::Filtered | Verdict::Forwarded);
         if deficit {

@@ -45,11 +45,13 @@ pub struct Config {
     pub clear_ns: u64,
     /// Inode of the network namespace whose interfaces carry the SYN hook.
     pub netns: u32,
+    /// Whether there is a kernel that can be asked; in a capture there is none.
+    pub kernel: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { min_rate: 100.0, clear_ns: 10 * SECOND, netns: 0 }
+        Self { min_rate: 100.0, clear_ns: 10 * SECOND, netns: 0, kernel: true }
     }
 }
 

@@ -38,9 +38,44 @@ pub struct Counts {
     pub handshake_ns: u64,
 }
 
+impl Counts {
+    /// Adds what came besides.
+    pub fn add(&mut self, more: &Self) {
+        let Self {
+            syns,
+            syns_repeated,
+            resets,
+            resets_matched,
+            syn_acks,
+            completed,
+            completed_unseen,
+            handshake_ns,
+        } = more;
+        self.syns += syns;
+        self.syns_repeated += syns_repeated;
+        self.resets += resets;
+        self.resets_matched += resets_matched;
+        self.syn_acks += syn_acks;
+        self.completed += completed;
+        self.completed_unseen += completed_unseen;
+        self.handshake_ns += handshake_ns;
+    }
+}
+
 /// Registers of a HyperLogLog sketch (`tracer_common::flood::distinct`), one byte each.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sketch(pub Box<[u8]>);
+
+impl Sketch {
+    /// The sketch of both.
+    #[must_use]
+    pub fn merged(mut self, other: &Self) -> Self {
+        for (register, other) in self.0.iter_mut().zip(&other.0) {
+            *register = (*register).max(*other);
+        }
+        self
+    }
+}
 
 impl std::fmt::Debug for Sketch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

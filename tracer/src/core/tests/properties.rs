@@ -243,7 +243,7 @@ fn run(steps: &[Step], selection: Selection) {
                 check(connection, earliest);
             }
             Record::Stuck(stuck) => check(&stuck.connection, earliest),
-            Record::State(_) | Record::Alert(_) => {}
+            Record::State(_) | Record::Alert(_) | Record::Segment(_) => {}
         }
     }
     let totals = core.totals();

@@ -318,7 +318,7 @@ fn run(lives: &[Life]) -> Result<(), TestCaseError> {
                 let at = stuck.connection.end.since(STARTED);
                 prop_assert_eq!(Some(stuck.state), truth.state_at(at), "{:?}", stuck);
             }
-            Record::State(_) | Record::Alert(_) => {}
+            Record::State(_) | Record::Alert(_) | Record::Segment(_) => {}
         }
     }
     for (cookie, (truth, _)) in &truths {

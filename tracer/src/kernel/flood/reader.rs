@@ -196,13 +196,13 @@ impl FloodReader {
                 first_syn: None,
                 sources: None,
             });
-            add(&mut sum.counts, &grown.counts);
+            sum.counts.add(&grown.counts);
             sum.first_syn = match (sum.first_syn, grown.first_syn) {
                 (Some(one), Some(other)) => Some(one.min(other)),
                 (one, other) => one.or(other),
             };
             sum.sources = match (sum.sources.take(), sources) {
-                (Some(one), Some(other)) => Some(merge(one, &other)),
+                (Some(one), Some(other)) => Some(one.merged(&other)),
                 (one, other) => one.or(other),
             };
         }
@@ -232,35 +232,6 @@ impl FloodReader {
         }
         (any != 0).then(|| Sketch(registers.into_boxed_slice()))
     }
-}
-
-fn add(sum: &mut Counts, more: &Counts) {
-    let Counts {
-        syns,
-        syns_repeated,
-        resets,
-        resets_matched,
-        syn_acks,
-        completed,
-        completed_unseen,
-        handshake_ns,
-    } = more;
-    sum.syns += syns;
-    sum.syns_repeated += syns_repeated;
-    sum.resets += resets;
-    sum.resets_matched += resets_matched;
-    sum.syn_acks += syn_acks;
-    sum.completed += completed;
-    sum.completed_unseen += completed_unseen;
-    sum.handshake_ns += handshake_ns;
-}
-
-/// The sketch of both.
-fn merge(mut one: Sketch, other: &Sketch) -> Sketch {
-    for (register, other) in one.0.iter_mut().zip(&other.0) {
-        *register = (*register).max(*other);
-    }
-    one
 }
 
 /// At most [`NAMED`], those that send most, in order.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::core::record::{Alert, Evidence, Queue, Severity, TopSource};
 use crate::report::clock::{Utc, WallClock};
-use crate::report::units::{rate, ratio};
+use crate::report::units::{inode, rate, ratio};
 
 #[derive(Serialize)]
 pub(super) struct AlertLine<'a> {
@@ -14,7 +14,7 @@ pub(super) struct AlertLine<'a> {
     kind: &'static str,
     time: Utc,
     event: &'static str,
-    netns: u32,
+    netns: Option<u32>,
     interfaces: &'a [String],
     listener: Option<ListenerLine>,
     verdict: &'static str,
@@ -82,7 +82,7 @@ impl<'a> AlertLine<'a> {
             kind: if verdict.is_flood() { "flood" } else { "notice" },
             time: clock.utc(*at),
             event: event.name(),
-            netns: *netns,
+            netns: inode(*netns),
             interfaces,
             listener: listener.map(ListenerLine::from),
             verdict: verdict.name(),

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::core::record::{Phases, Quantiles};
+use crate::core::record::{Frames, PathRtt, Phases, Quantiles};
 use crate::filter::Described;
 use crate::report::clock::Utc;
-use crate::report::start::{Hook, Limits};
+use crate::report::start::{Capture, Hook, Limits};
 use crate::report::units::micros;
 
 #[derive(Serialize)]
@@ -17,12 +17,15 @@ pub(super) struct StartLine<'a> {
     pub(super) kind: &'static str,
     pub(super) time: Utc,
     pub(super) version: &'a str,
-    pub(super) kernel: &'a str,
+    pub(super) kernel: Option<&'a str>,
     pub(super) hooks: &'a [Hook],
     pub(super) filters: &'a Described,
-    pub(super) ring_size: u64,
+    pub(super) ring_size: Option<u64>,
     pub(super) limits: &'a Limits,
     pub(super) cannot: &'a [String],
+    /// Left out where nothing is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) capture: Option<&'a Capture>,
 }
 
 #[derive(Serialize)]
@@ -36,7 +39,7 @@ pub(super) struct StateLine {
     pub(super) local_port: u16,
     pub(super) remote_addr: IpAddr,
     pub(super) remote_port: u16,
-    pub(super) netns: u32,
+    pub(super) netns: Option<u32>,
     pub(super) cookie: u64,
 }
 
@@ -68,7 +71,7 @@ pub(super) struct ConnectionLine<'a> {
     pub(super) local_port: u16,
     pub(super) remote_addr: IpAddr,
     pub(super) remote_port: u16,
-    pub(super) netns: u32,
+    pub(super) netns: Option<u32>,
     pub(super) pid: Option<u32>,
     pub(super) comm: Option<Cow<'a, str>>,
     pub(super) cgroup: Option<&'a str>,
@@ -76,6 +79,7 @@ pub(super) struct ConnectionLine<'a> {
     pub(super) handshake_us: Option<u64>,
     pub(super) handshake_source: Option<&'static str>,
     pub(super) synack_rtt_us: Option<u64>,
+    pub(super) path_rtt_us: Option<PathRttLine>,
     pub(super) syn_retransmits: Option<u32>,
     pub(super) synack_retransmits: Option<u32>,
     pub(super) accept_wait_us: Option<u64>,
@@ -91,6 +95,19 @@ pub(super) struct ConnectionLine<'a> {
     pub(super) rtt_us: Option<u64>,
     pub(super) observed_from: &'static str,
     pub(super) events_lost: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct PathRttLine {
+    pub(super) syn_to_synack: Option<u64>,
+    pub(super) synack_to_ack: Option<u64>,
+}
+
+impl From<PathRtt> for PathRttLine {
+    fn from(path: PathRtt) -> Self {
+        let PathRtt { syn_to_synack, synack_to_ack } = path;
+        Self { syn_to_synack: syn_to_synack.map(micros), synack_to_ack: synack_to_ack.map(micros) }
+    }
 }
 
 #[derive(Serialize)]
@@ -201,5 +218,26 @@ pub(super) struct EndLine<'a> {
     /// Left out where nobody asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) program_runs: Option<Vec<ProgramRunsLine<'a>>>,
+    /// Left out where nothing was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) frames: Option<FramesLine>,
     pub(super) duration_us: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct FramesLine {
+    read: u64,
+    tcp: u64,
+    not_tcp: u64,
+    unparsed: u64,
+    other_link: u64,
+    untimed: u64,
+    dropped: u64,
+}
+
+impl From<Frames> for FramesLine {
+    fn from(frames: Frames) -> Self {
+        let Frames { read, tcp, not_tcp, unparsed, other_link, untimed, dropped } = frames;
+        Self { read, tcp, not_tcp, unparsed, other_link, untimed, dropped }
+    }
 }

@@ -5,8 +5,9 @@ use tracer_common::state::TcpState;
 
 use super::*;
 use crate::core::event::CgroupName;
-use crate::report::Limits;
+use crate::core::record::{Frames, PathRtt};
 use crate::report::samples::{self, MS, S};
+use crate::report::{Capture, Limits};
 
 fn rendered(write: impl FnOnce(&mut Json, &mut BytesMut)) -> String {
     let mut out = BytesMut::new();
@@ -42,7 +43,7 @@ fn a_connection_of_which_all_is_known() {
             "pid":123456,"comm":"nginx",
             "cgroup":"/system.slice/docker-3f2a9c0d1e4b5a6978.scope",
             "container":"3f2a9c0d1e4b5a6978",
-            "handshake_us":1235,"handshake_source":"syn","synack_rtt_us":1200,
+            "handshake_us":1235,"handshake_source":"syn","synack_rtt_us":1200,"path_rtt_us":null,
             "syn_retransmits":1,"synack_retransmits":0,"accept_wait_us":83,
             "established_us":1414444,"close_initiator":"remote","close_us":2600000,
             "phases_us":{"syn_sent":null,"syn_recv":6,"established":1414444,
@@ -65,7 +66,7 @@ fn a_connection_of_which_nearly_nothing_is_known() {
             "local_addr":"10.0.0.1","local_port":22,
             "remote_addr":"2001:db8:85a3:8d3:1319:8a2e:370:7348","remote_port":65535,
             "netns":4026531840,"pid":null,"comm":null,"cgroup":null,"container":null,
-            "handshake_us":null,"handshake_source":null,"synack_rtt_us":null,
+            "handshake_us":null,"handshake_source":null,"synack_rtt_us":null,"path_rtt_us":null,
             "syn_retransmits":null,"synack_retransmits":null,"accept_wait_us":null,
             "established_us":null,"close_initiator":null,"close_us":null,
             "phases_us":{"syn_sent":null,"syn_recv":null,"established":null,
@@ -331,4 +332,46 @@ fn durations_are_rounded_and_times_are_cut() {
     assert!(line.contains("\"handshake_us\":1000,"));
     assert!(line.contains("\"rtt_us\":999,"));
     assert!(line.contains("\"time_end\":\"2026-11-22T03:12:00.999999Z\""));
+}
+
+#[test]
+fn a_segment() {
+    assert_eq!(
+        rendered(|json, out| json.record(&Record::Segment(Box::new(samples::segment())), out)),
+        one_line(
+            r#"{"type":"segment","time":"2026-11-22T03:12:40.000042Z","frame":7,"connection":3,
+            "client_addr":"192.0.2.1","client_port":50000,"server_addr":"192.0.2.2",
+            "server_port":8080,"roles_known":true,"from":"server","flags":["FIN","ACK"],"seq":301,
+            "ack":20,"length":0,"window":64240,"client_state":"TIME_WAIT",
+            "server_state":"LAST_ACK","step":"close 2+3/4","odd":["ack_with_fin"]}"#
+        )
+    );
+}
+
+#[test]
+fn out_of_a_capture_there_is_neither_kernel_nor_namespace() {
+    let path = PathRtt { syn_to_synack: Some(12 * MS), synack_to_ack: None };
+    let line = connection(Connection { netns: 0, path_rtt: Some(path), ..samples::full() });
+    assert!(line.contains(r#""netns":null,"#), "{line}");
+    let path = r#""path_rtt_us":{"syn_to_synack":12000,"synack_to_ack":null}"#;
+    assert!(line.contains(path), "{line}");
+    let capture = Capture {
+        file: "a.pcap".to_owned(),
+        link_types: vec!["Ethernet".to_owned()],
+        interfaces: Vec::new(),
+        decap: false,
+        local: vec!["192.0.2.0/24".to_owned()],
+        segments: true,
+    };
+    let start = Start { kernel: None, ring_size: None, capture: Some(capture), ..samples::start() };
+    let line = rendered(|json, out| json.start(&start, out));
+    assert!(line.contains(r#""kernel":null,"#) && line.contains(r#""ring_size":null,"#), "{line}");
+    let capture = r#""capture":{"file":"a.pcap","link_types":["Ethernet"],"interfaces":[],
+        "decap":false,"local":["192.0.2.0/24"],"segments":true}"#;
+    assert!(line.contains(one_line(capture).trim_end()), "{line}");
+    let frames = Frames { read: 10, tcp: 7, not_tcp: 2, unparsed: 1, ..Frames::default() };
+    let line = rendered(|json, out| json.end(&End { frames: Some(frames), ..samples::end() }, out));
+    let frames = r#""frames":{"read":10,"tcp":7,"not_tcp":2,"unparsed":1,"other_link":0,
+        "untimed":0,"dropped":0},"duration_us""#;
+    assert!(line.contains(one_line(frames).trim_end()), "{line}");
 }

@@ -7,7 +7,7 @@ use super::notice::wrap;
 use super::*;
 use crate::core::record::{Alert, AlertEvent, Evidence, Queue, Severity, TopSource, Verdict};
 use crate::report::escape::{Blanks, escape};
-use crate::report::units::Human;
+use crate::report::units::{Human, inode};
 
 /// Top sources named on a terminal; a program gets them all.
 const SOURCES_SHOWN: usize = 5;
@@ -141,7 +141,9 @@ impl Text {
         if interfaces.is_empty() {
             place.push('-');
         }
-        cell!(place, " (netns {netns})");
+        if let Some(netns) = inode(*netns) {
+            cell!(place, " (netns {netns})");
+        }
         sentences.push(place);
         sentences
     }

@@ -53,6 +53,12 @@ impl<'a> Line<'a> {
         self.at += text.width();
     }
 
+    /// Ends it; the one below it.
+    pub(super) fn next(self) -> Self {
+        self.out.put_u8(b'\n');
+        Self { at: 0, ..self }
+    }
+
     pub(super) fn end(self) {
         self.out.put_u8(b'\n');
     }

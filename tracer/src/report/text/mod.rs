@@ -21,6 +21,7 @@ mod layout;
 mod line;
 mod notice;
 mod row;
+mod segment;
 mod summary;
 
 #[cfg(test)]
@@ -55,6 +56,8 @@ pub struct Text {
     header_in: u32,
     /// Something has been printed.
     begun: bool,
+    /// Segments are being printed, of this connection.
+    group: Option<segment::Group>,
     /// One cell at a time; kept for its memory.
     cell: String,
 }
@@ -69,12 +72,16 @@ impl Text {
             screen,
             header_in: 0,
             begun: false,
+            group: None,
             cell: String::new(),
         }
     }
 
     /// The table's header, if it is due.
     fn header(&mut self, out: &mut BytesMut) {
+        if self.group.take().is_some() {
+            out.put_u8(b'\n');
+        }
         if self.header_in == 0 {
             self.header_in = HEADER_EVERY;
             self.begun = true;
@@ -98,6 +105,7 @@ impl Text {
         }
         self.begun = true;
         self.header_in = 0;
+        self.group = None;
     }
 }
 
@@ -110,14 +118,23 @@ impl Report for Text {
         }
     }
 
-    fn start(&mut self, _start: &Start, out: &mut BytesMut) {
+    fn start(&mut self, start: &Start, out: &mut BytesMut) {
         // What is attached is a notice, for stderr: `start_notice`.
-        self.header(out);
+        if !start.capture.as_ref().is_some_and(|capture| capture.segments) {
+            self.header(out);
+        }
     }
 
     fn record(&mut self, record: &Record, out: &mut BytesMut) {
-        if let Record::Alert(alert) = record {
-            return self.alert(alert, out);
+        match record {
+            Record::Alert(alert) => {
+                if self.group.take().is_some() {
+                    out.put_u8(b'\n');
+                }
+                return self.alert(alert, out);
+            }
+            Record::Segment(row) => return self.segment(row, out),
+            _ => {}
         }
         self.header(out);
         // A program needs it once.
@@ -129,7 +146,7 @@ impl Report for Text {
             Record::State(change) => self.state(change, out),
             Record::Stuck(stuck) => self.stuck(stuck, out),
             // No row of the table.
-            Record::Alert(_) => {}
+            Record::Alert(_) | Record::Segment(_) => {}
         }
     }
 

@@ -3,21 +3,32 @@
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::report::escape::{Blanks, escape};
-use crate::report::start::{Hook, Start};
+use crate::report::start::{Capture, Hook, Start};
 use crate::report::units::Bytes;
 
-const LEGEND: &str = "  → this host, ← the peer: who opened, and at the end who closed first or reset; \
-                      - not known, > ≥ at least, ≤ at most, ~ about, ! events lost";
+const LEGEND: (&str, &str) = (
+    "→ this host, ← the peer",
+    "who opened, and at the end who closed first or reset; - not known, > ≥ at least, ≤ at most, ~ \
+     about, ! events lost",
+);
+const CAPTURE_LEGEND: (&str, &str) = ("→ the local end, ← the peer", CAPTURE_REST);
+const CAPTURE_REST: &str = "who opened, and at the end who closed first or reset; - the capture does \
+                            not show it, > ≥ at least, ≤ at most, ~ about, ! segments missing";
 
 /// The `start` record for a person: what is traced, how SYNs are seen, what can't be had here.
 /// Several lines of at most `width` columns, each ended. `legend`: with the signs explained that
 /// the table on a terminal uses.
 #[must_use]
 pub fn start_notice(start: &Start, width: usize, legend: bool) -> String {
-    let Start { time: _, version, kernel, hooks, filters, ring_size, limits: _, cannot } = start;
+    let Start { time: _, version, kernel, hooks, filters, ring_size, limits: _, cannot, capture } =
+        start;
     let what =
         if filters.is_empty() { "every TCP connection".to_owned() } else { filters.to_string() };
-    let mut lines = vec![format!("tracer {version}, kernel {kernel}: tracing {what}")];
+    let mut lines = vec![match (capture, kernel) {
+        (Some(capture), _) => format!("tracer {version}, reading {}: {what}", source(capture)),
+        (None, Some(kernel)) => format!("tracer {version}, kernel {kernel}: tracing {what}"),
+        (None, None) => format!("tracer {version}: tracing {what}"),
+    }];
     let (syn, others): (Vec<_>, Vec<_>) = hooks.iter().partition(|hook| hook.interface.is_some());
     if !others.is_empty() {
         lines.push(format!("  hooks: {}", list(&others, |hook| (&hook.mode, &hook.name))));
@@ -47,9 +58,12 @@ pub fn start_notice(start: &Start, width: usize, legend: bool) -> String {
         lines.push(format!("  not attached: {place}: {reason}"));
     }
     lines.extend(cannot.iter().map(|what| format!("  not here: {what}")));
-    lines.push(format!("  ring buffer: {}", Bytes(*ring_size)));
+    if let Some(size) = ring_size {
+        lines.push(format!("  ring buffer: {}", Bytes(*size)));
+    }
     if legend {
-        lines.push(LEGEND.to_owned());
+        let (sides, rest) = if capture.is_some() { CAPTURE_LEGEND } else { LEGEND };
+        lines.push(format!("  {sides}: {rest}"));
     }
     let mut notice = String::new();
     for line in lines {
@@ -61,6 +75,27 @@ pub fn start_notice(start: &Start, width: usize, legend: bool) -> String {
         }
     }
     notice
+}
+
+/// A capture in words: file, link types, interfaces, and how it is looked at.
+fn source(capture: &Capture) -> String {
+    let Capture { file, link_types, interfaces, decap, local, segments: _ } = capture;
+    let mut text = if file == "-" { "stdin".to_owned() } else { file.clone() };
+    let of: Vec<_> = link_types
+        .iter()
+        .map(String::as_str)
+        .chain(interfaces.iter().map(String::as_str))
+        .collect();
+    if !of.is_empty() {
+        text.push_str(&format!(" ({})", of.join(", ")));
+    }
+    if *decap {
+        text.push_str(", inside tunnels");
+    }
+    if !local.is_empty() {
+        text.push_str(&format!(", told from {}", local.join(", ")));
+    }
+    text
 }
 
 /// `name (mode), name (mode)` of what is attached.

@@ -6,7 +6,7 @@ use super::cell::{self, cell};
 use super::layout::Column;
 use super::*;
 use crate::report::escape::{Blanks, escape};
-use crate::report::units::{Bytes, Human};
+use crate::report::units::{Bytes, Human, inode};
 
 /// From when on a handshake is coloured as slow: a network's round trip is below, a lost SYN's
 /// first retransmission (1 s, `TCP_TIMEOUT_INIT`) above.
@@ -313,10 +313,26 @@ fn all_notes(connection: &Connection, out: &mut String) {
         (c.observed_from == ObservedFrom::Middle, "observed_from=middle"),
         (c.time_wait == Some(true), "time_wait"),
     ];
-    cell!(out, "netns={}", c.netns);
+    let gap = |out: &mut String| {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+    };
+    if let Some(netns) = inode(c.netns) {
+        cell!(out, "netns={netns}");
+    }
     for (_, word) in words.into_iter().filter(|(on, _)| *on) {
-        out.push(' ');
+        gap(out);
         out.push_str(word);
+    }
+    let path = c.path_rtt.unwrap_or_default();
+    for (name, took) in
+        [("syn_to_synack", path.syn_to_synack), ("synack_to_ack", path.synack_to_ack)]
+    {
+        if let Some(took) = took {
+            gap(out);
+            cell!(out, "{name}={}", Human(took));
+        }
     }
     if let Some(cgroup) = &c.cgroup {
         out.push_str(" cgroup=");

@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 use super::cell::{self, cell};
 use super::notice::wrap;
 use super::*;
-use crate::core::record::{ProgramRuns, Quantiles};
+use crate::core::record::{Frames, ProgramRuns, Quantiles};
 use crate::report::losses::{losses, unparsed};
 use crate::report::units::Human;
 
@@ -391,6 +391,7 @@ pub(super) fn end(text: &Text, end: &End, out: &mut BytesMut) {
         handshakes_failed,
         output_dropped,
         program_runs,
+        frames,
         duration,
         events: _,
         events_lost: _,
@@ -438,6 +439,9 @@ pub(super) fn end(text: &Text, end: &End, out: &mut BytesMut) {
     if let Some(sentence) = unparsed(end) {
         put(&sentence, PLAIN);
     }
+    if let Some(frames) = frames {
+        put(&of_frames(frames), PLAIN);
+    }
     if let Some(programs) = program_runs {
         let each: Vec<_> = programs
             .iter()
@@ -450,4 +454,21 @@ pub(super) fn end(text: &Text, end: &End, out: &mut BytesMut) {
         let each = if each.is_empty() { "none ran".to_owned() } else { each.join(", ") };
         put(&format!("Kernel programs: {total} in all; {each}"), PLAIN);
     }
+}
+
+/// What the frames of a capture were.
+fn of_frames(frames: &Frames) -> String {
+    let Frames { read, tcp, not_tcp, unparsed, other_link, untimed, dropped: _ } = *frames;
+    let mut text = format!("{read} frame{} read, {tcp} of TCP", if read == 1 { "" } else { "s" });
+    for (count, what) in [
+        (not_tcp, "of something else"),
+        (unparsed, "that could not be parsed (fragments, cut short, or malformed)"),
+        (other_link, "of a link type that is not read"),
+        (untimed, "without a time"),
+    ] {
+        if count > 0 {
+            cell!(text, ", {count} {what}");
+        }
+    }
+    text
 }

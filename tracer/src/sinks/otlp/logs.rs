@@ -11,11 +11,12 @@ use tracer_common::state::TcpState;
 use super::attribute::{Attributes, seconds};
 use crate::core::event::MonoNs;
 use crate::core::record::{
-    Alert, AlertEvent, CloseInitiator, Connection, Evidence, HandshakeSource, OpenConnection,
-    Outcome, Phases, Queue, Record, Role, Severity, StateChange, TopSource,
+    Alert, AlertEvent, CloseInitiator, Connection, Evidence, HandshakeSource, Oddity,
+    OpenConnection, Outcome, PathRtt, Phases, Queue, Record, Role, SegmentRow, Severity,
+    StateChange, TopSource,
 };
 use crate::report::WallClock;
-use crate::report::units::{rate, ratio};
+use crate::report::units::{inode, rate, ratio};
 
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,7 @@ impl Item {
             Record::Connection(of) => connection(of),
             Record::Stuck(stuck) => connection(&stuck.connection) + size_of::<OpenConnection>(),
             Record::State(_) => 0,
+            Record::Segment(_) => size_of::<SegmentRow>(),
             Record::Alert(alert) => {
                 size_of::<Alert>()
                     + size_of_val(alert.top_sources.as_slice())
@@ -87,6 +89,10 @@ impl Item {
                 let StateChange { at, old, new, local, remote, .. } = change;
                 let body = format!("{local} - {remote} {old} to {new}");
                 ("tracer.state", *at, SeverityNumber::Debug, body, of_change(change))
+            }
+            Record::Segment(row) => {
+                let body = format!("{} - {} {}", row.client, row.server, row.from.name());
+                ("tracer.segment", row.at, SeverityNumber::Debug, body, of_segment(row))
             }
             Record::Alert(alert) => {
                 let flood = alert.verdict.is_flood();
@@ -141,7 +147,7 @@ impl Item {
         // The same in all records of an incident: it tells one from another.
         let clock = WallClock::new(MonoNs(0), self.clock, TimeZone::UTC);
         all.add("tracer.alert.since", clock.utc(*since).to_string());
-        all.add("tracer.netns", *netns);
+        all.add("tracer.netns", inode(*netns));
         all.add("tracer.interfaces", interfaces.clone());
         if let Some(listener) = listener {
             all.layers(*listener);
@@ -229,9 +235,48 @@ fn of_change(change: &StateChange) -> Attributes {
     all.address("network.peer.address", "network.peer.port", *remote);
     all.add("network.connection.state", state_name(*new));
     all.add("tracer.state.previous", state_name(*old));
-    all.add("tracer.netns", *netns);
+    all.add("tracer.netns", inode(*netns));
     // Any 64 bits: a number of the protocol has only 63.
     all.add("tracer.socket.cookie", cookie.to_string());
+    all
+}
+
+fn of_segment(row: &SegmentRow) -> Attributes {
+    let SegmentRow {
+        at: _,
+        number,
+        connection,
+        client,
+        server,
+        roles_known: _,
+        from,
+        flags,
+        seq,
+        ack,
+        payload,
+        window,
+        client_state,
+        server_state,
+        step,
+        oddities,
+    } = row;
+    let mut all = Attributes::with_capacity(18);
+    all.layers(*client);
+    all.address("client.address", "client.port", *client);
+    all.address("server.address", "server.port", *server);
+    all.add("tracer.segment.frame", *number);
+    all.add("tracer.segment.connection", *connection);
+    all.add("tracer.segment.from", from.name());
+    all.add("tracer.segment.flags", u32::from(*flags));
+    all.add("tracer.segment.seq", *seq);
+    all.add("tracer.segment.ack", *ack);
+    all.add("tracer.segment.payload", *payload);
+    all.add("tracer.segment.window", *window);
+    all.add("tracer.segment.client_state", client_state.map(state_name));
+    all.add("tracer.segment.server_state", server_state.map(state_name));
+    all.add("tracer.segment.step", step.map(|step| step.to_string()));
+    let odd: Vec<_> = oddities.iter().map(Oddity::name).collect();
+    all.add("tracer.segment.odd", (!odd.is_empty()).then(|| odd.join(",")));
     all
 }
 
@@ -249,6 +294,7 @@ fn of_connection(connection: &Connection) -> Attributes {
         handshake,
         handshake_source,
         synack_rtt,
+        path_rtt,
         syn_retransmits,
         synack_retransmits,
         accept_wait,
@@ -279,13 +325,17 @@ fn of_connection(connection: &Connection) -> Attributes {
         all.add("container.id", cgroup.container.as_deref());
         all.add("tracer.cgroup", cgroup.path.as_str());
     }
-    all.add("tracer.netns", *netns);
+    all.add("tracer.netns", inode(*netns));
     all.add("tracer.role", role.map(Role::name));
     all.add("tracer.outcome", outcome.map(Outcome::name));
     all.seconds("tracer.duration", end.since(*start));
     all.seconds("tracer.handshake.duration", *handshake);
     all.add("tracer.handshake.source", handshake_source.map(HandshakeSource::name));
     all.seconds("tracer.handshake.rtt", *synack_rtt);
+    if let Some(PathRtt { syn_to_synack, synack_to_ack }) = *path_rtt {
+        all.seconds("tracer.path.syn_to_synack", syn_to_synack);
+        all.seconds("tracer.path.synack_to_ack", synack_to_ack);
+    }
     all.add("tracer.syn.retransmits", *syn_retransmits);
     all.add("tracer.synack.retransmits", *synack_retransmits);
     all.seconds("tracer.accept.duration", *accept_wait);

@@ -26,11 +26,13 @@ pub(super) fn resource(start: &Start, given: &[(String, String)]) -> Resource {
         ("host.name", host),
         ("host.id", id),
         ("os.type", Some("linux".to_owned())),
-        ("os.description", Some(format!("Linux {}", start.kernel))),
+        ("os.description", start.kernel.as_ref().map(|release| format!("Linux {release}"))),
     ];
     let mut all = Attributes::default();
     for (key, value) in found {
-        if !given.iter().any(|(of, _)| of == key) {
+        // A capture may be of another machine.
+        let elsewhere = start.capture.is_some() && key.starts_with("host.");
+        if !elsewhere && !given.iter().any(|(of, _)| of == key) {
             all.add(key, value);
         }
     }

@@ -28,7 +28,7 @@ const SELDOM: Duration = Duration::from_secs(1);
 pub struct Page {
     /// Until it is written.
     target: Option<Target>,
-    /// Name of the machine.
+    /// Name of the machine, or of the file that is read.
     host: String,
     start: Option<Start>,
     figures: Figures,
@@ -63,6 +63,17 @@ impl Page {
 
 impl Sink for Page {
     fn start(&mut self, start: &Start, _clock: &WallClock) {
+        if let Some(capture) = &start.capture {
+            // One from elsewhere says nothing of this machine.
+            let file = Path::new(&capture.file).file_name().unwrap_or_default();
+            self.host.clear();
+            match capture.file.as_str() {
+                "-" => self.host.push_str("A capture"),
+                _ => {
+                    let _ = escape(file.as_encoded_bytes(), Blanks::Keep, &mut self.host);
+                }
+            }
+        }
         self.figures = Figures::new(start.time);
         self.start = Some(start.clone());
     }

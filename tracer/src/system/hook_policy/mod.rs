@@ -8,9 +8,9 @@
 //!   since one that redirects or accepts a packet ends the run), and is what `auto` takes almost
 //!   everywhere.
 //! - **XDP generic** works everywhere too, but the kernel stops merging the device's packets (GRO)
-//!   while it is attached: 0.89 of the bulk throughput on veth, worse where a fast NIC's host
-//!   depends on GRO. On `lo` nothing is merged anyway: 0.96. So `auto` takes it on `lo`, and
-//!   elsewhere only where the kernel has no tcx.
+//!   while it is attached, and copies every packet that has no room in front for an XDP program to
+//!   write into, on `lo` each one (docs/benchmarks.md, "Other traffic"). So `auto` takes it only
+//!   where the kernel has no tcx.
 //! - **XDP native** depends on the driver; see [`BEARS_NATIVE`].
 //! - **clsact**, the tc hook of kernels before 6.6, is never used: its attachment outlives the
 //!   process.
@@ -157,12 +157,6 @@ impl Facts {
 fn auto(interface: &Interface, facts: &Facts, policy: Policy) -> Result<Vec<Attempt>, String> {
     let mut attempts = Vec::new();
     let xdp_free = facts.taken.is_none();
-    if interface.loopback && xdp_free && policy.xdp_mode != XdpMode::Native {
-        attempts.push(attempt(
-            Hook::XdpGeneric,
-            "lo has no native XDP, and loses 4% of its bulk throughput to the generic one",
-        ));
-    }
     if xdp_free
         && facts.generic_only.is_none()
         && policy.xdp_mode != XdpMode::Generic
@@ -193,16 +187,10 @@ fn auto(interface: &Interface, facts: &Facts, policy: Policy) -> Result<Vec<Atte
         }
         (None, XdpMode::Native) => {}
         (None, XdpMode::Auto | XdpMode::Generic) => {
-            if !interface.loopback {
-                attempts.push(attempt(
-                    Hook::XdpGeneric,
-                    format!(
-                        "{}; generic XDP switches the merging of packets (GRO) off here, which \
-                         costs a tenth of the bulk throughput on veth, more on a fast NIC",
-                        no_tcx(policy)
-                    ),
-                ));
-            }
+            attempts.push(attempt(
+                Hook::XdpGeneric,
+                format!("{}; {}", no_tcx(policy), what_generic_costs(interface)),
+            ));
         }
     }
     Ok(attempts)
@@ -232,6 +220,15 @@ fn xdp(interface: &Interface, facts: &Facts, policy: Policy) -> Result<Vec<Attem
     }
 }
 
+fn what_generic_costs(interface: &Interface) -> &'static str {
+    if interface.loopback {
+        "generic XDP copies every packet on lo"
+    } else {
+        "generic XDP switches the merging of packets (GRO) off here, which costs a tenth of the bulk \
+         throughput on veth, more on a fast NIC"
+    }
+}
+
 fn attempt(hook: Hook, why: impl Into<String>) -> Attempt {
     Attempt { hook, why: why.into() }
 }
@@ -243,7 +240,8 @@ fn bears_native(interface: &Interface) -> Option<&str> {
 
 fn why_tcx(interface: &Interface) -> String {
     if interface.loopback {
-        return "generic XDP was refused or is forbidden by --xdp-mode".into();
+        return "generic XDP, the only one that lo has, copies every packet there; tcx does not"
+            .into();
     }
     match (interface.kind.as_deref(), interface.driver.as_deref()) {
         (Some("veth"), _) => "native XDP takes four fifths of veth's bulk throughput".into(),

@@ -39,6 +39,7 @@ pub(super) fn lines(
         handshake,
         handshake_source,
         synack_rtt,
+        path_rtt,
         syn_retransmits,
         synack_retransmits,
         accept_wait,
@@ -136,8 +137,18 @@ pub(super) fn lines(
         ),
         field("payload", format!("{} sent, {} received", bytes(bytes_sent), bytes(bytes_received))),
         field("round trip", time(rtt)),
-        field("netns, cookie", format!("{netns}, {cookie}")),
     ]);
+    match path_rtt {
+        Some(path) => lines.push(field(
+            "path",
+            format!(
+                "{} SYN to SYN-ACK, {} SYN-ACK to ACK",
+                time(&path.syn_to_synack),
+                time(&path.synack_to_ack)
+            ),
+        )),
+        None => lines.push(field("netns, cookie", format!("{netns}, {cookie}"))),
+    }
     if *events_lost {
         lines
             .push(Line::styled("events lost: what they would have told is not known", palette.bad));

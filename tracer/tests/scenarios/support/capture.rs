@@ -30,13 +30,28 @@ pub(crate) struct Seen {
 impl Capture {
     /// Starts capturing TCP on an interface; returns when it does.
     pub(crate) fn start(ns: &Netns, device: &str) -> Self {
+        Self::begin(ns, device, &[], "tcp")
+    }
+
+    /// The same with further options of tcpdump.
+    pub(crate) fn start_with(ns: &Netns, device: &str, options: &[&str]) -> Self {
+        Self::begin(ns, device, options, "tcp")
+    }
+
+    /// Starts capturing what matches a filter of tcpdump's.
+    pub(crate) fn of(ns: &Netns, device: &str, filter: &str) -> Self {
+        Self::begin(ns, device, &[], filter)
+    }
+
+    fn begin(ns: &Netns, device: &str, options: &[&str], filter: &str) -> Self {
         let file = std::env::temp_dir().join(format!("tracer-scenario-{}.pcap", unique()));
         let mut child = ns
             .command("tcpdump")
             .args(["-i", device, "--time-stamp-precision", "nano", "--immediate-mode", "-U"])
+            .args(options)
             .args(["-Z", "root", "-w"])
             .arg(&file)
-            .arg("tcp")
+            .arg(filter)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -56,15 +71,49 @@ impl Capture {
 
     /// Ends the capture and hands out what was seen.
     #[track_caller]
-    pub(crate) fn stop(mut self) -> Vec<Seen> {
+    pub(crate) fn stop(self) -> Vec<Seen> {
+        let bytes = fs::read(&self.keep().0).expect("the capture");
+        parse(&bytes)
+    }
+
+    /// Ends the capture; the file stays until what is returned is dropped.
+    #[track_caller]
+    pub(crate) fn keep(mut self) -> Kept {
         pause(100);
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"));
         kill(pid, Signal::SIGINT).expect("kill tcpdump");
         wait_until("tcpdump ends", Duration::from_secs(5), || {
             self.child.try_wait().expect("wait").is_some()
         });
-        let bytes = fs::read(&self.file).expect("the capture");
-        parse(&bytes)
+        Kept(std::mem::take(&mut self.file))
+    }
+}
+
+/// A file with a capture in it.
+pub(crate) struct Kept(pub(crate) PathBuf);
+
+impl Kept {
+    /// A further file, with these bytes in it.
+    pub(crate) fn with(bytes: &[u8]) -> Self {
+        let path = std::env::temp_dir().join(format!("tracer-scenario-{}.pcap", unique()));
+        fs::write(&path, bytes).expect("write a capture");
+        Self(path)
+    }
+
+    /// What is in it.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        fs::read(&self.0).expect("the capture")
+    }
+
+    /// Its name, as tracer is told it.
+    pub(crate) fn name(&self) -> &str {
+        self.0.to_str().expect("a name in ASCII")
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
     }
 }
 

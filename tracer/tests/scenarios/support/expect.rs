@@ -24,6 +24,7 @@ pub(crate) const FIELDS: &[&str] = &[
     "handshake_us",
     "handshake_source",
     "synack_rtt_us",
+    "path_rtt_us",
     "syn_retransmits",
     "synack_retransmits",
     "accept_wait_us",
@@ -40,6 +41,9 @@ pub(crate) const FIELDS: &[&str] = &[
     "observed_from",
     "events_lost",
 ];
+
+/// Only a capture tells it.
+const OF_CAPTURES: &str = "path_rtt_us";
 
 /// The phases, which are always all there.
 pub(crate) const PHASES: &[&str] = &[
@@ -64,7 +68,10 @@ impl<'a> Check<'a> {
     /// watched from its start, a life of positive length.
     #[track_caller]
     pub(crate) fn conn(record: &'a Value) -> Self {
-        Self::any_conn(record).eq("observed_from", "start").eq("events_lost", false)
+        Self::any_conn(record)
+            .eq("observed_from", "start")
+            .eq("events_lost", false)
+            .eq(OF_CAPTURES, ())
     }
 
     /// Like [`Self::conn`], for a connection that was already open or lost events.
@@ -143,7 +150,7 @@ impl<'a> Check<'a> {
         self.within(name, 0.0..=limit)
     }
 
-    /// Exactly these fields are null.
+    /// Exactly these fields are null, besides what only captures tell.
     #[must_use]
     pub(crate) fn nulls(mut self, names: &[&str]) -> Self {
         let have: BTreeSet<&str> = self
@@ -153,6 +160,7 @@ impl<'a> Check<'a> {
             .flatten()
             .filter(|(_, value)| value.is_null())
             .map(|(name, _)| name.as_str())
+            .filter(|name| *name != OF_CAPTURES)
             .collect();
         let wanted: BTreeSet<&str> = names.iter().copied().collect();
         if have != wanted {

@@ -8,6 +8,7 @@ mod frame;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -285,12 +286,15 @@ impl Flood {
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
             }
-            let frames: Vec<Vec<u8>> =
-                (sent..next).map(|n| frame::build(self, &self.packet(n), macs)).collect();
-            send(&frames);
+            send(&self.frames(sent..next, macs));
             sent = next;
         }
         Sent { packets: sent, took: start.elapsed() }
+    }
+
+    /// Some of its frames by their numbers, with these Ethernet addresses (sender, receiver).
+    pub(crate) fn frames(&self, which: Range<u64>, macs: ([u8; 6], [u8; 6])) -> Vec<Vec<u8>> {
+        which.map(|n| frame::build(self, &self.packet(n), macs)).collect()
     }
 
     /// How many different sources it has, counted.
@@ -342,7 +346,7 @@ fn range(sources: Sources) -> (IpAddr, IpAddr) {
 
 /// An AF_PACKET socket that sends whole frames out of a device of this thread's namespace and
 /// receives nothing.
-pub(super) fn open(device: &std::ffi::CStr) -> OwnedFd {
+pub(crate) fn open(device: &std::ffi::CStr) -> OwnedFd {
     packet_socket(device, 0)
 }
 
@@ -376,7 +380,7 @@ fn packet_socket(device: &std::ffi::CStr, protocol: u16) -> OwnedFd {
 }
 
 /// Sends every frame exactly once.
-pub(super) fn send_all(socket: &OwnedFd, frames: &[Vec<u8>]) {
+pub(crate) fn send_all(socket: &OwnedFd, frames: &[Vec<u8>]) {
     let mut parts: Vec<libc::iovec> = frames
         .iter()
         .map(|frame| libc::iovec {

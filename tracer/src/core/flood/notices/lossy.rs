@@ -14,12 +14,15 @@ const COMPLETE: f64 = 0.5;
 /// Mean handshake: a repeated SYN comes after a second (RFC 6298 section 2), so that loss shows.
 const HANDSHAKE_NS: f64 = 200e6;
 
-/// `last`: the last five seconds; `delta`: how the kernel's counters moved of late.
-pub(in crate::core::flood) fn look(last: &Flow, delta: &StackCounters) -> Option<Finding> {
-    let dropped = delta
-        .listen_drops
-        .saturating_add(delta.listen_overflows)
-        .saturating_add(delta.tcp_req_q_full_drop);
+/// `last`: the last five seconds; `delta`: how the kernel's counters moved of late, if there is one to
+/// ask.
+pub(in crate::core::flood) fn look(last: &Flow, delta: Option<&StackCounters>) -> Option<Finding> {
+    let dropped = delta.map(|delta| {
+        delta
+            .listen_drops
+            .saturating_add(delta.listen_overflows)
+            .saturating_add(delta.tcp_req_q_full_drop)
+    });
     let repeated = last.repeated / last.firsts.max(1.0);
     let complete = last.completed / last.firsts.max(1.0);
     let handshake = last.handshake().unwrap_or(0.0);
@@ -27,16 +30,14 @@ pub(in crate::core::flood) fn look(last: &Flow, delta: &StackCounters) -> Option
         && repeated >= REPEATED
         && complete >= COMPLETE
         && handshake >= HANDSHAKE_NS
-        && dropped as f64 <= last.firsts * 0.01)
-        .then(|| {
-            Finding::notice(
-                Verdict::LossyPath,
-                vec![
-                    evidence("repeated_per_syn", repeated, Some(REPEATED)),
-                    evidence("completed_ratio", complete.min(1.0), Some(COMPLETE)),
-                    evidence("mean_handshake_us", handshake / 1e3, Some(HANDSHAKE_NS / 1e3)),
-                    evidence("listen_drops", dropped as f64, None),
-                ],
-            )
-        })
+        && dropped.is_none_or(|dropped| dropped as f64 <= last.firsts * 0.01))
+    .then(|| {
+        let mut said = vec![
+            evidence("repeated_per_syn", repeated, Some(REPEATED)),
+            evidence("completed_ratio", complete.min(1.0), Some(COMPLETE)),
+            evidence("mean_handshake_us", handshake / 1e3, Some(HANDSHAKE_NS / 1e3)),
+        ];
+        said.extend(dropped.map(|dropped| evidence("listen_drops", dropped as f64, None)));
+        Finding::notice(Verdict::LossyPath, said)
+    })
 }

@@ -95,7 +95,7 @@ impl Figures {
             Record::Connection(connection) => self.ended(connection),
             Record::Alert(alert) => self.incidents.told(alert),
             // What is stuck at the end is among the open connections.
-            Record::State(_) | Record::Stuck(_) => {}
+            Record::State(_) | Record::Stuck(_) | Record::Segment(_) => {}
         }
     }
 

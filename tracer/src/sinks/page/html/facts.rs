@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::Run;
 use super::value::{count, duration, grouped, name, unknown};
-use crate::core::record::ProgramRuns;
+use crate::core::record::{Frames, ProgramRuns};
 use crate::report::units::Bytes;
 use crate::report::{Hook, Limits};
 
@@ -19,22 +19,58 @@ pub(super) fn section(run: &Run<'_>) -> Markup {
                 h3 { "What could not be had here" }
                 ul.cannot { @for cannot in &run.start.cannot { li { (name(cannot.as_bytes())) } } }
             }
-            h3 { "Hooks" }
-            div.scroll tabindex="0" role="region" aria-label="Hooks" {
-                table.hooks {
-                    thead { tr {
-                        th scope="col" { "Hook" } th scope="col" { "Interface" }
-                        th scope="col" { "Kind" } th scope="col" { "In place" }
-                        th scope="col" { "Why" }
-                    } }
-                    tbody { @for hook in run.hooks { (row(hook)) } }
-                }
-            }
+            @if let Some(frames) = run.end.frames { (captured(frames)) } @else { (hooks(run.hooks)) }
             @if let Some(programs) = &run.end.program_runs { (costs(programs)) }
             h3 { "Limits" }
-            p { "Ring buffer " (Bytes(run.start.ring_size)) ", at most "
+            p {
+                @if let Some(size) = run.start.ring_size { "Ring buffer " (Bytes(size)) ", at" }
+                @else { "At" }
+                " most "
                 (grouped(u64::from(*max_connections))) " connections at a time and "
-                (grouped(u64::from(*max_hosts))) " remote hosts with figures of their own." }
+                (grouped(u64::from(*max_hosts))) " remote hosts with figures of their own."
+            }
+        }
+    }
+}
+
+/// Every hook, and whether it was in place.
+fn hooks(all: &[Hook]) -> Markup {
+    html! {
+        h3 { "Hooks" }
+        div.scroll tabindex="0" role="region" aria-label="Hooks" {
+            table.hooks {
+                thead { tr {
+                    th scope="col" { "Hook" } th scope="col" { "Interface" }
+                    th scope="col" { "Kind" } th scope="col" { "In place" }
+                    th scope="col" { "Why" }
+                } }
+                tbody { @for hook in all { (row(hook)) } }
+            }
+        }
+    }
+}
+
+/// What the frames of a capture were.
+fn captured(frames: Frames) -> Markup {
+    let Frames { read, tcp, not_tcp, unparsed, other_link, untimed, dropped } = frames;
+    html! {
+        h3 { "Frames" }
+        p { "Nothing was hooked: the figures are from a capture, and show what passed the place where \
+             it was taken." }
+        div.scroll tabindex="0" role="region" aria-label="Frames" {
+            table.frames {
+                tbody { @for (what, n) in [
+                    ("read", read),
+                    ("TCP", tcp),
+                    ("something else", not_tcp),
+                    ("not parsed: fragments, cut short, or malformed", unparsed),
+                    ("of a link type that is not read", other_link),
+                    ("without a time", untimed),
+                    ("missed by the host that captured", dropped),
+                ] {
+                    tr { th scope="row" { (what) } td.n { (count(n)) } }
+                } }
+            }
         }
     }
 }

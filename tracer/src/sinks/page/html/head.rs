@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::Run;
 use super::value::{count, duration, grouped, known, plural, unknown};
 use crate::core::record::{End, Quantiles};
+use crate::report::Capture;
 use crate::report::losses::{losses, unparsed};
 use crate::report::units::Human;
 
@@ -29,7 +30,12 @@ pub(super) fn header(run: &Run<'_>) -> Markup {
             }
             dl.facts {
                 div { dt { "UTC" } dd { (run.clock.utc(from)) " – " (run.clock.utc(to)) } }
-                div { dt { "Kernel" } dd { (super::value::name(run.start.kernel.as_bytes())) } }
+                @if let Some(kernel) = &run.start.kernel {
+                    div { dt { "Kernel" } dd { (super::value::name(kernel.as_bytes())) } }
+                }
+                @if let Some(capture) = &run.start.capture {
+                    div { dt { "Capture" } dd { (of(capture)) } }
+                }
                 div { dt { "tracer" } dd { (run.start.version) } }
                 div { dt { "Filters" } dd {
                     @if run.start.filters.is_empty() {
@@ -39,6 +45,22 @@ pub(super) fn header(run: &Run<'_>) -> Markup {
                     }
                 } }
             }
+        }
+    }
+}
+
+/// What was read, and how.
+fn of(capture: &Capture) -> Markup {
+    let Capture { file, link_types, interfaces, decap, local, segments: _ } = capture;
+    let text = |text: &str| super::value::name(text.as_bytes());
+    html! {
+        @if file == "-" { "stdin" } @else { code { (text(file)) } }
+        @for link in link_types { ", " (text(link)) }
+        @for interface in interfaces { ", " code { (text(interface)) } }
+        @if *decap { ", inside tunnels" }
+        @for (at, prefix) in local.iter().enumerate() {
+            @if at == 0 { ", told from " } @else { ", " }
+            code { (prefix) }
         }
     }
 }
@@ -89,6 +111,7 @@ pub(super) fn totals(run: &Run<'_>) -> Markup {
         connections_evicted: _,
         output_dropped: _,
         program_runs: _,
+        frames: _,
         duration: _,
     } = run.end;
     let failed: u64 = super::outcomes::failed(run.figures);

@@ -114,7 +114,8 @@ fn article(run: &Run<'_>, incident: &Incident) -> Markup {
                         None => (unknown()),
                     }
                 } }
-                div { dt { "Seen on" } dd { (interfaces.join(", ")) " (netns " (netns) ")" } }
+                div { dt { "Seen on" } dd { (interfaces.join(", "))
+                    @if *netns != 0 { " (netns " (netns) ")" } } }
             }
             @if !sources.is_empty() {
                 div.scroll tabindex="0" role="region" aria-label="Who sent most" {

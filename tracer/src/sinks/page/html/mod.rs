@@ -28,7 +28,7 @@ const STYLE: &str = include_str!("style.css");
 
 /// All that the page tells.
 pub(super) struct Run<'a> {
-    /// Name of the machine, harmless.
+    /// Name of the machine, or of the file that was read; harmless.
     pub(super) host: &'a str,
     pub(super) start: &'a Start,
     pub(super) clock: &'a WallClock,

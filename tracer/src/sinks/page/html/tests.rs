@@ -236,7 +236,7 @@ fn names_from_the_system_are_text_and_nothing_else() {
         };
         let open = OpenConnection { connection: connection.clone(), ..samples::stuck() };
         let mut start = samples::start();
-        start.kernel.clone_from(&lossy);
+        start.kernel = Some(lossy.clone());
         start.cannot.push(lossy.clone());
         start.filters.values("comm", [&lossy]);
         for hook in &mut start.hooks {

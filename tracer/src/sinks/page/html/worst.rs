@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::Run;
 use super::phases::{Part, close_parts, handshake_parts, life_parts, total};
 use super::value::{Percent, count, duration, ends, known_duration, name, process, role};
-use crate::core::record::{CloseInitiator, Connection, ObservedFrom, Outcome};
+use crate::core::record::{CloseInitiator, Connection, ObservedFrom, Outcome, PathRtt};
 use crate::report::units::{Bytes, Human};
 use crate::sinks::page::figures::worst::Worst;
 
@@ -142,6 +142,7 @@ fn figures(connection: &Connection, parts: &[Part]) -> Markup {
         handshake,
         handshake_source: _,
         synack_rtt,
+        path_rtt,
         syn_retransmits,
         synack_retransmits,
         accept_wait,
@@ -187,12 +188,16 @@ fn figures(connection: &Connection, parts: &[Part]) -> Markup {
         }
         @if let Some(ns) = rtt { span { "round trip " (duration(*ns)) } }
         @else if let Some(ns) = synack_rtt { span { "round trip " (duration(*ns)) } }
+        @if let Some(PathRtt { syn_to_synack, synack_to_ack }) = *path_rtt {
+            @if let Some(ns) = syn_to_synack { span { "SYN to SYN-ACK " (duration(ns)) } }
+            @if let Some(ns) = synack_to_ack { span { "SYN-ACK to ACK " (duration(ns)) } }
+        }
         @if let Some(bytes) = bytes_sent { span { "sent " (Bytes(*bytes)) } }
         @if let Some(bytes) = bytes_received { span { "received " (Bytes(*bytes)) } }
         @if let Some(cgroup) = cgroup && cgroup.path != "/" {
             span.cgroup { "cgroup " (name(cgroup.path.as_bytes())) }
         }
-        span { "netns " (netns) }
+        @if *netns != 0 { span { "netns " (netns) } }
         @if *observed_from == ObservedFrom::Middle { span { "open before tracing began" } }
         @if *events_lost { span.bad { "events of it were lost" } }
     }

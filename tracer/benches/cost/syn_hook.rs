@@ -1,4 +1,4 @@
-//! What the SYN hook costs: `cargo xtask bench`. Prints figures and asserts nothing about them.
+//! What the SYN hook costs a packet, against a program that only lets it pass.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -9,12 +9,15 @@ use tracer::kernel::measure::{PASS, Runs, SYN_HOOK};
 use tracer::kernel::{Kernel, LoadConfig};
 use tracer_common::settings::Settings;
 
+use crate::paired::{differences, rounds};
+use crate::plan::Plan;
 use crate::support::Lab;
 use crate::support::flood::{Flood, swallow_answers};
 use crate::support::lab::{MAC_A, MAC_B};
+use crate::table::{Table, median, spread};
 
-/// Rounds, in each of which both programs get their turn; the median is printed.
-const ROUNDS: usize = 7;
+/// In the order of their turns.
+const PROGRAMS: [&str; 2] = [PASS, SYN_HOOK];
 
 fn kernel(lab: &Lab) -> Kernel {
     let netns = u32::try_from(lab.b.inode()).expect("an inode");
@@ -23,43 +26,17 @@ fn kernel(lab: &Lab) -> Kernel {
         settings: Settings { hook_netns: netns, ..Settings::default() },
         ports: Vec::new(),
         hosts: Vec::new(),
+        keeps_packets: false,
         log_level: 0,
     };
     Kernel::load(&config).expect("the kernel side loads")
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
-}
+/// What one run of each program takes, nanoseconds, by round.
+type Compared = Vec<Vec<f64>>;
 
-/// What one run of each program takes, nanoseconds: the median of each, and of the differences
-/// within a round, with the least and the most of those.
-struct Compared {
-    pass: f64,
-    hook: f64,
-    more: f64,
-    spread: [f64; 2],
-}
-
-fn compare(mut round: impl FnMut(&str) -> f64) -> Compared {
-    let rounds: Vec<[f64; 2]> = (0..ROUNDS).map(|_| [round(PASS), round(SYN_HOOK)]).collect();
-    let more: Vec<f64> = rounds.iter().map(|round| round[1] - round[0]).collect();
-    Compared {
-        pass: median(rounds.iter().map(|round| round[0]).collect()),
-        hook: median(rounds.iter().map(|round| round[1]).collect()),
-        spread: [
-            more.iter().copied().fold(f64::INFINITY, f64::min),
-            more.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        ],
-        more: median(more),
-    }
-}
-
-fn print(what: &str, Compared { pass, hook, more, spread: [least, most] }: &Compared) {
-    println!(
-        "{what:<58} pass {pass:>5.0}  hook {hook:>5.0}  more {more:>5.0} ns ({least:.0} to {most:.0})"
-    );
+fn compare(plan: &Plan, mut measure: impl FnMut(&str) -> f64) -> Compared {
+    rounds(plan.rounds, PROGRAMS.len(), |n| measure(PROGRAMS[n]))
 }
 
 /// A segment from host a to host b.
@@ -78,37 +55,37 @@ fn segment(lab: &Lab, syn: bool, payload: usize) -> Vec<u8> {
 }
 
 /// The same packet a million times: BPF_PROG_TEST_RUN, caches warm.
-fn test_run(lab: &Lab, kernel: &mut Kernel, packet: &[u8]) -> Compared {
+fn test_run(plan: &Plan, lab: &Lab, kernel: &mut Kernel, packet: &[u8]) -> Compared {
+    let times = plan.either(1_000_000, 1_000);
     lab.b.run(|| {
-        compare(|program| {
-            let took = kernel.test_run(program, packet, 1_000_000).expect("BPF_PROG_TEST_RUN");
+        compare(plan, |program| {
+            let took = kernel.test_run(program, packet, times).expect("BPF_PROG_TEST_RUN");
             took.as_nanos() as f64
         })
     })
 }
 
 /// A flood from random sources, counted by the kernel itself.
-fn flood(lab: &Lab, kernel: &mut Kernel) -> Compared {
+fn flood(plan: &Plan, lab: &Lab, kernel: &mut Kernel) -> Compared {
+    let count = plan.either(100_000, 1_000);
     let ifindex = lab.b.run(|| nix::net::if_::if_nametoindex("vb").expect("vb"));
     let mut seed = 0;
-    compare(|program| {
+    compare(plan, |program| {
         let link = lab.b.run(|| kernel.attach_for_measuring(program, ifindex)).expect("attached");
         let before = kernel.runs(program).expect("statistics");
         seed += 1;
-        Flood::new(lab.b4_port(8080), 100_000, 100_000).seed(seed).run(lab);
+        Flood::new(lab.b4_port(8080), count, 100_000).seed(seed).run(lab);
         std::thread::sleep(Duration::from_millis(100));
         let runs: Runs = kernel.runs(program).expect("statistics").since(before);
         drop(link);
-        assert!(runs.count >= 90_000, "only {runs:?}");
+        assert!(runs.count >= u64::from(count) * 9 / 10, "only {runs:?}");
         runs.each_ns().expect("runs")
     })
 }
 
-#[test]
-#[ignore = "prints figures: cargo xtask bench"]
-fn syn_hook() {
+pub(crate) fn run(plan: &Plan) {
     let lab = Lab::new();
-    let _statistics = enable_stats(Stats::RunTime).expect("kernel.bpf_stats_enabled");
+    let _statistics = enable_stats(Stats::RunTime).expect("BPF_ENABLE_STATS");
     swallow_answers(&lab);
     lab.b.sysctl("ipv4/tcp_syncookies", 1);
     let _listener = lab.b.listen(lab.b4_port(8080));
@@ -117,11 +94,25 @@ fn syn_hook() {
     tables.listening(1, lab.b4_port(8080), false);
     tables.set_locals(&[(lab.b4(), 32)]);
     tables.commit().expect("the tables are written");
-    println!("Nanoseconds a run, medians of {ROUNDS} paired rounds.");
-    let other = test_run(&lab, &mut kernel, &segment(&lab, false, 512));
-    print("no SYN (ACK, 512 bytes), BPF_PROG_TEST_RUN", &other);
-    let same = test_run(&lab, &mut kernel, &segment(&lab, true, 0));
-    print("the same SYN again and again, BPF_PROG_TEST_RUN", &same);
-    let cold = flood(&lab, &mut kernel);
-    print("SYNs from random sources at 100,000/s, run statistics", &cold);
+    let [ack, syn] = [(false, 512), (true, 0)].map(|(syn, payload)| segment(&lab, syn, payload));
+    let rows = [
+        ("no SYN (ACK, 512 bytes), BPF_PROG_TEST_RUN", test_run(plan, &lab, &mut kernel, &ack)),
+        (
+            "the same SYN again and again, BPF_PROG_TEST_RUN",
+            test_run(plan, &lab, &mut kernel, &syn),
+        ),
+        ("SYNs from random sources at 100,000/s, run statistics", flood(plan, &lab, &mut kernel)),
+    ];
+    println!("One run of the SYN hook (XDP), against a program that only lets packets pass:\n");
+    let mut table = Table::new(&["packet", "only pass, ns", "SYN hook, ns", "more, ns"]);
+    for (what, compared) in rows {
+        let [pass, hook] = [&compared[0], &compared[1]];
+        table.row([
+            what.to_owned(),
+            median(pass.iter().copied(), 0),
+            median(hook.iter().copied(), 0),
+            spread(differences(hook, pass), 0),
+        ]);
+    }
+    table.print(plan);
 }

@@ -1,0 +1,451 @@
+//! Counts what the SYN hook would have counted, out of the segments of a capture.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use rustc_hash::FxHashMap;
+use tracer_common::addr::Addr;
+use tracer_common::flood::distinct::{REGISTERS, port_number};
+use tracer_common::flood::sources::{Come, Hitter, PREFIX_SETS, SOURCE_SETS, prefix, prefix_hash};
+use tracer_common::hash::{self, KEY_WORDS};
+use tracer_common::packet::tcp_flags::{ACK, FIN, RST, SYN};
+use tracer_common::state::TcpState;
+
+use super::destinations::{Destinations, End, State, note};
+use super::hitters::{Growth, Hitters, Key};
+use super::syns::{Entry, Kind, Seen, Syns};
+use crate::capture::segment::{Captured, Direction, Segment};
+use crate::core::event::{Event, MonoNs};
+use crate::core::flood::tick::{Counts, Sketch, SourceTick, Target, TargetTick, Tick};
+
+/// Which ends of a segment are local.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ends {
+    /// Where it came from.
+    pub src: bool,
+    /// Where it goes.
+    pub dst: bool,
+}
+
+/// Most sources, prefixes and completers that a tick names; the rest is in `unattributed`.
+const NAMED: usize = 4096;
+
+/// What was counted since the last tick, in bounded memory.
+pub(super) struct Counting {
+    key: hash::Key,
+    epoch: u32,
+    destinations: Destinations,
+    syns: Syns,
+    sources: Hitters,
+    prefixes: Hitters,
+    completers: Hitters,
+    /// What came for nobody in particular: SYNs for which there was no destination left, SYN-ACKs.
+    strangers: Counts,
+    strangers_first: Option<MonoNs>,
+    /// Different destinations of SYNs to closed ports.
+    closed: Option<Box<[u8]>>,
+    /// Different sources of SYN-ACKs.
+    answerers: Option<Box<[u8]>>,
+    /// SYNs of sources that the totals did not have yet.
+    ahead: u64,
+    /// Nobody has answered a SYN in the whole capture.
+    silent: bool,
+    /// Something has come since the last tick.
+    touched: bool,
+    /// SYNs that local ends have sent, and RSTs: totals.
+    pub(super) opens: u64,
+    pub(super) resets_sent: u64,
+}
+
+impl Counting {
+    pub(super) fn new() -> Self {
+        Self {
+            key: fixed_key(),
+            // Elements that were never written say 0.
+            epoch: 1,
+            destinations: Destinations::default(),
+            syns: Syns::default(),
+            sources: Hitters::new(SOURCE_SETS),
+            prefixes: Hitters::new(PREFIX_SETS),
+            completers: Hitters::new(SOURCE_SETS),
+            strangers: Counts::default(),
+            strangers_first: None,
+            closed: None,
+            answerers: None,
+            ahead: 0,
+            silent: true,
+            touched: false,
+            opens: 0,
+            resets_sent: 0,
+        }
+    }
+
+    /// Looks at a segment; only those that open, answer or refuse a connection matter. `ends`: which
+    /// ends are local, where that is known; asked for only where it matters.
+    #[inline]
+    pub(super) fn segment(&mut self, captured: &Captured, ends: impl Fn() -> Option<Ends>) {
+        let flags = captured.segment.flags;
+        if flags & (SYN | RST) != 0 {
+            self.control(captured, ends());
+        } else if flags & (SYN | ACK) == ACK {
+            let (client, server) = ends_of(&captured.segment);
+            let tuple = self.tuple(client, server);
+            if let Some(entry) = self.syns.ack(tuple, captured.segment.seq)
+                && ends().is_none_or(|ends| ends.dst)
+            {
+                self.completed(&entry, client, server, captured.at);
+            }
+        }
+    }
+
+    fn control(&mut self, captured: &Captured, ends: Option<Ends>) {
+        let flags = captured.segment.flags;
+        // On a loopback what goes out comes in again.
+        let stays = ends.is_some_and(|ends| ends.src && ends.dst);
+        if stays && captured.direction == Some(Direction::Out) {
+            return;
+        }
+        match flags & (SYN | FIN | RST) {
+            SYN if flags & ACK == 0 => self.opening(captured, ends),
+            SYN => self.answering(captured, ends),
+            kind if kind & SYN == 0 => self.resetting(captured, ends),
+            _ => {}
+        }
+    }
+
+    /// A handshake has completed.
+    #[cold]
+    fn completed(&mut self, entry: &Entry, client: End, server: End, at: MonoNs) {
+        let asked = matches!(entry.kind, Kind::Syn | Kind::Answered);
+        if asked && entry.destination == 0 {
+            // This host's own.
+            return;
+        }
+        let Some(number) = self.destinations.of(server, State::Listens, at) else { return };
+        // Whoever completes a handshake was answered, captured or not.
+        self.destinations.answered(number, at, State::Listens);
+        let Some(destination) = self.destinations.get_mut(number) else { return };
+        if asked {
+            destination.counts.completed += 1;
+            destination.counts.handshake_ns += at.since(entry.at);
+        } else {
+            destination.counts.completed_unseen += 1;
+        }
+        let hash = hash::single(&self.key, number, client.0);
+        let hitter = Hitter::source(hash, number, client.0);
+        self.completers.hit(&hitter, Come::one(asked), self.epoch);
+        self.touched = true;
+    }
+
+    /// Hash of a connection's 4-tuple, the client's end first.
+    fn tuple(&self, client: End, server: End) -> u64 {
+        hash::pair(&self.key, [client.0, server.0], [client.1.into(), server.1.into()])
+    }
+
+    fn opening(&mut self, captured: &Captured, ends: Option<Ends>) {
+        let Captured { at, interface, segment, .. } = captured;
+        let (src, dst) = ends_of(segment);
+        let tuple = self.tuple(src, dst);
+        // Where nothing tells, a connection is looked at from its server.
+        let Ends { src: from_here, dst: to_here } = ends.unwrap_or(Ends { src: false, dst: true });
+        if !to_here {
+            let seen = self.syns.syn(tuple, *at, (segment.seq, *interface), 0);
+            self.opens += u64::from(from_here && seen == Seen::First);
+            return;
+        }
+        let number = self.destinations.of(dst, State::Unknown, *at);
+        let seen = self.syns.syn(tuple, *at, (segment.seq, *interface), number.unwrap_or(0));
+        if seen == Seen::OtherDevice {
+            return;
+        }
+        self.touched = true;
+        let first = seen == Seen::First;
+        let Some(number) = number else {
+            self.strangers.syns += 1;
+            self.strangers.syns_repeated += u64::from(!first);
+            self.strangers_first.get_or_insert(*at);
+            return;
+        };
+        let source = hash::single(&self.key, number, src.0);
+        self.destinations.syn(number, *at, first, source);
+        let hitter = Hitter::source(source, number, src.0);
+        let syns = self.sources.hit(&hitter, Come::one(first), self.epoch);
+        if syns != 0 {
+            let addr = prefix(src.0);
+            let hitter = Hitter::prefix(prefix_hash(&self.key, number, addr), number, addr);
+            self.prefixes.hit(&hitter, Come { syns, first }, self.epoch);
+        }
+    }
+
+    fn answering(&mut self, captured: &Captured, ends: Option<Ends>) {
+        let Captured { at, interface, segment, .. } = captured;
+        let (server, client) = ends_of(segment);
+        let tuple = self.tuple(client, server);
+        self.silent = false;
+        let asked = self.syns.find(tuple).filter(|entry| {
+            matches!(entry.kind, Kind::Syn | Kind::Answered | Kind::Complete)
+                && segment.ack == entry.number.wrapping_add(1)
+        });
+        let was_asked = asked.is_some();
+        if let Some(entry) = asked
+            && entry.kind == Kind::Syn
+        {
+            entry.kind = Kind::Answered;
+        }
+        if let Some(number) = self.destinations.of(server, State::Listens, *at) {
+            self.destinations.answered(number, *at, State::Listens);
+        }
+        // As the SYN hook: each one that came in, asked for or not.
+        let came_in = ends.is_some_and(|ends| ends.dst && !ends.src);
+        if was_asked {
+            if came_in {
+                self.syn_ack(server);
+            }
+            return;
+        }
+        if let Some(entry) = self.syns.unasked(tuple, *at, (segment.ack, *interface))
+            && came_in
+        {
+            entry.kind = Kind::Counted;
+            self.syn_ack(server);
+        }
+    }
+
+    fn syn_ack(&mut self, server: End) {
+        self.touched = true;
+        self.strangers.syn_acks += 1;
+        let number = Destinations::SYN_ACKS;
+        let hash = hash::single(&self.key, number, server.0);
+        let hitter = Hitter::source(hash, number, server.0);
+        self.sources.hit(&hitter, Come::one(true), self.epoch);
+        note(self.answerers.get_or_insert_with(sketch), hash);
+    }
+
+    fn resetting(&mut self, captured: &Captured, ends: Option<Ends>) {
+        let Captured { at, segment, .. } = captured;
+        let (src, dst) = ends_of(segment);
+        // Instead of a SYN-ACK.
+        let answer = self.tuple(dst, src);
+        if let Some(entry) = self.syns.find(answer)
+            && entry.kind == Kind::Syn
+            && segment.flags & ACK != 0
+            && segment.ack == entry.number.wrapping_add(1)
+        {
+            entry.kind = Kind::Answered;
+            self.silent = false;
+            self.resets_sent += 1;
+            let number = entry.destination;
+            self.destinations.answered(number, *at, State::Closed);
+        }
+        // A SYN-ACK that is refused was not asked for.
+        let refusal = self.tuple(src, dst);
+        if let Some(entry) = self.syns.find(refusal)
+            && matches!(entry.kind, Kind::Unasked | Kind::Counted)
+            && entry.number == segment.seq
+        {
+            let counted = std::mem::replace(&mut entry.kind, Kind::Counted) == Kind::Counted;
+            self.resets_sent += 1;
+            if !counted {
+                self.syn_ack(dst);
+            }
+        }
+        if ends.is_none_or(|ends| ends.dst)
+            && let Some(number) = self.destinations.find(dst)
+            && let Some(destination) = self.destinations.get_mut(number)
+        {
+            destination.counts.resets += 1;
+            self.touched = true;
+        }
+    }
+
+    /// What the connections of the local ends tell.
+    pub(super) fn event(&mut self, event: &Event) {
+        match event {
+            // A child of a listener, no simultaneous open.
+            Event::Transition(socket)
+                if (socket.old, socket.new) == (TcpState::SynRecv, TcpState::Established)
+                    && socket.old_since.is_some() =>
+            {
+                let (local, remote) = (addr_of(socket.local), addr_of(socket.remote));
+                let tuple = self.tuple(remote, local);
+                // Counted when its ACK passed, unless others had taken its place by then.
+                if self.syns.find(tuple).is_none() {
+                    self.completed(&Entry::unknown(), remote, local, socket.at);
+                }
+            }
+            Event::RequestReset(request) => {
+                let (local, remote) = (addr_of(request.local), addr_of(request.remote));
+                let Some(number) = self.destinations.find(local) else { return };
+                let Some(destination) = self.destinations.get_mut(number) else { return };
+                destination.counts.resets_matched += 1;
+                let hash = hash::single(&self.key, number, remote.0);
+                self.sources.reset(&Hitter::source(hash, number, remote.0), self.epoch);
+                self.touched = true;
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a tick has something to tell, or will have when somebody has had time to answer.
+    pub(super) const fn has_news(&self) -> bool {
+        self.touched
+    }
+
+    /// What was counted since the last tick; `None` if it is nothing.
+    pub(super) fn tick(&mut self, from: MonoNs, to: MonoNs) -> Option<Tick> {
+        self.destinations.decide(to, self.silent);
+        let mut targets: BTreeMap<Target, TargetTick> = BTreeMap::new();
+        let key = &self.key;
+        let closed = &mut self.closed;
+        self.destinations.take(|end, state, counts, first_syn, sources| {
+            let target = target(end, state);
+            if target == Target::Closed && counts.syns > 0 {
+                let hash = hash::single(key, port_number(end.1), end.0);
+                note(closed.get_or_insert_with(sketch), hash);
+            }
+            add(&mut targets, TargetTick { target, counts, first_syn, sources });
+        });
+        if self.strangers != Counts::default() {
+            let target = Target::Closed;
+            let counts = std::mem::take(&mut self.strangers);
+            let first_syn = self.strangers_first.take();
+            add(&mut targets, TargetTick { target, counts, first_syn, sources: None });
+        }
+        let (epoch, destinations) = (self.epoch, &self.destinations);
+        // Those that wait for an answer are told together with what was counted of them.
+        let due = |number: u32| {
+            destinations.get(number).is_none_or(|destination| destination.state != State::Unknown)
+        };
+        let named = |grown: FxHashMap<Key, Growth>| -> Vec<SourceTick> {
+            let known = grown.into_iter().filter_map(|((number, addr), grown)| {
+                let target = match destinations.get(number) {
+                    Some(destination) => target(destination.end, destination.state),
+                    None if number == Destinations::SYN_ACKS => Target::Closed,
+                    // Forgotten meanwhile.
+                    None => return None,
+                };
+                Some((number, source_tick(target, addr, grown)))
+            });
+            most(known.filter(|(number, _)| *number != Destinations::SYN_ACKS))
+        };
+        let grown = self.sources.read(epoch, due);
+        let answerers = grown.iter().filter(|((number, _), _)| *number == Destinations::SYN_ACKS);
+        let syn_ackers =
+            most(answerers.map(|((number, addr), grown)| {
+                (*number, source_tick(Target::Closed, *addr, *grown))
+            }));
+        let sources = named(grown);
+        let mut tick = Tick {
+            from,
+            to,
+            sources,
+            prefixes: named(self.prefixes.read(epoch, due)),
+            completers: named(self.completers.read(epoch, due)),
+            syn_ackers,
+            closed_targets: self.closed.take().map(Sketch),
+            syn_ack_sources: self.answerers.take().map(Sketch),
+            targets: targets.into_values().collect(),
+            unattributed: 0,
+        };
+        let syns: u64 = tick.targets.iter().map(|target| target.counts.syns).sum();
+        let attributed: u64 = tick.sources.iter().map(|source| source.syns).sum();
+        let attributed = attributed.saturating_add(self.ahead);
+        tick.unattributed = syns.saturating_sub(attributed);
+        self.ahead = attributed.saturating_sub(syns);
+        self.epoch = self.epoch.wrapping_add(1);
+        self.destinations.forget(to);
+        self.touched = self.destinations.waiting();
+        let empty =
+            tick.targets.is_empty() && tick.sources.is_empty() && tick.completers.is_empty();
+        (!empty).then_some(tick)
+    }
+}
+
+/// The same in every run: a capture tells the same each time. Who chooses a capture's addresses so that
+/// they fall on one another misleads nobody but the reader of that capture.
+fn fixed_key() -> hash::Key {
+    // SplitMix64 (Steele, Lea, Flood 2014).
+    let mut state = 0_u64;
+    let words: [u64; KEY_WORDS] = std::array::from_fn(|_| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    });
+    hash::Key::new(words)
+}
+
+fn sketch() -> Box<[u8]> {
+    vec![0; REGISTERS].into()
+}
+
+const fn ends_of(segment: &Segment) -> (End, End) {
+    ((segment.src, segment.src_port), (segment.dst, segment.dst_port))
+}
+
+fn addr_of(end: SocketAddr) -> End {
+    let addr = match end.ip() {
+        IpAddr::V4(addr) => addr.to_ipv6_mapped(),
+        IpAddr::V6(addr) => addr,
+    };
+    (Addr::from_bytes(addr.octets()), end.port())
+}
+
+/// IPv4-mapped addresses become IPv4.
+fn address(addr: Addr) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::from(addr.to_bytes())).to_canonical()
+}
+
+fn target((addr, port): End, state: State) -> Target {
+    match state {
+        State::Listens => Target::Listener(SocketAddr::new(address(addr), port)),
+        State::Closed | State::Unknown => Target::Closed,
+    }
+}
+
+fn source_tick(target: Target, addr: [u64; 2], grown: Growth) -> SourceTick {
+    SourceTick {
+        target,
+        addr: address(Addr(addr)),
+        syns: grown.syns,
+        firsts: grown.firsts,
+        resets: grown.resets,
+        bound: grown.bound,
+    }
+}
+
+/// At most [`NAMED`], those that send most, in order; those of several closed ports added up.
+fn most(sources: impl Iterator<Item = (u32, SourceTick)>) -> Vec<SourceTick> {
+    let mut sums: BTreeMap<(Target, IpAddr), SourceTick> = BTreeMap::new();
+    for (_, source) in sources {
+        sums.entry((source.target, source.addr))
+            .and_modify(|sum| {
+                sum.syns += source.syns;
+                sum.firsts += source.firsts;
+                sum.resets += source.resets;
+                sum.bound += source.bound;
+            })
+            .or_insert(source);
+    }
+    let mut sources: Vec<_> = sums.into_values().collect();
+    sources.sort_by_key(|source| std::cmp::Reverse(source.syns));
+    sources.truncate(NAMED);
+    sources
+}
+
+/// Adds to what is told of a target.
+fn add(targets: &mut BTreeMap<Target, TargetTick>, more: TargetTick) {
+    let Some(sum) = targets.get_mut(&more.target) else {
+        targets.insert(more.target, more);
+        return;
+    };
+    sum.counts.add(&more.counts);
+    sum.first_syn = match (sum.first_syn, more.first_syn) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    };
+    sum.sources = match (sum.sources.take(), more.sources) {
+        (Some(one), Some(other)) => Some(one.merged(&other)),
+        (one, other) => one.or(other),
+    };
+}

@@ -1,0 +1,82 @@
+//! Who sends most: the sets of the SYN hook, filled and read here.
+
+use rustc_hash::FxHashMap;
+use tracer_common::flood::sources::{Bucket, Come, Hitter, Set, WAYS};
+
+/// A key: number of the destination, and address.
+pub(super) type Key = (u32, [u64; 2]);
+
+/// What a key has grown by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Growth {
+    pub(super) syns: u64,
+    pub(super) firsts: u64,
+    pub(super) resets: u64,
+    pub(super) bound: u64,
+}
+
+/// Sets whose last change is so many epochs ago have been read. Destinations wait for a second, four
+/// epochs, until it is known what they are.
+const READ: u32 = 8;
+
+/// Sets of one kind of key. Their memory is fixed.
+pub(super) struct Hitters {
+    sets: Box<[Set]>,
+    /// The ways as they were read last.
+    seen: Box<[[Bucket; WAYS]]>,
+}
+
+impl Hitters {
+    pub(super) fn new(sets: u32) -> Self {
+        Self {
+            sets: vec![Set::default(); sets as usize].into(),
+            seen: vec![[Bucket::default(); WAYS]; sets as usize].into(),
+        }
+    }
+
+    /// Counts; says for how many SYNs this one stands, as [`Set::hit`].
+    pub(super) fn hit(&mut self, key: &Hitter, come: Come, epoch: u32) -> u32 {
+        self.sets.get_mut(key.set as usize).map_or(0, |set| set.hit(key, come, epoch))
+    }
+
+    /// Counts a reset.
+    pub(super) fn reset(&mut self, key: &Hitter, epoch: u32) {
+        if let Some(set) = self.sets.get_mut(key.set as usize) {
+            set.reset(key, epoch);
+        }
+    }
+
+    /// What the keys of the destinations that are `due` have grown by. The others' waits.
+    pub(super) fn read(
+        &mut self,
+        epoch: u32,
+        mut due: impl FnMut(u32) -> bool,
+    ) -> FxHashMap<Key, Growth> {
+        let mut growth = FxHashMap::default();
+        for (set, seen) in self.sets.iter().zip(&mut self.seen) {
+            if epoch.wrapping_sub(set.epoch) > READ {
+                continue;
+            }
+            for (now, seen) in set.ways.iter().zip(seen) {
+                if now.generation == 0 || now == seen || !due(now.slot) {
+                    continue;
+                }
+                let before =
+                    if seen.generation == now.generation { *seen } else { Bucket::default() };
+                let grown = Growth {
+                    syns: now.syns.wrapping_sub(before.syns).into(),
+                    firsts: now.firsts.wrapping_sub(before.firsts).into(),
+                    resets: now.resets.wrapping_sub(before.resets).into(),
+                    bound: now.bound.into(),
+                };
+                *seen = *now;
+                let sum: &mut Growth = growth.entry((now.slot, now.addr)).or_default();
+                sum.syns += grown.syns;
+                sum.firsts += grown.firsts;
+                sum.resets += grown.resets;
+                sum.bound += grown.bound;
+            }
+        }
+        growth
+    }
+}

@@ -1,0 +1,161 @@
+//! The SYNs of late, and the SYN-ACKs that no SYN was seen for: which SYN is repeated, which was
+//! answered and which handshake completed, which answer nobody asked for.
+
+use crate::core::event::MonoNs;
+
+/// Places; each is the newest's that falls on it, so that a flood takes no more memory.
+const PLACES: usize = 1 << 17;
+
+/// What is known of a 4-tuple, the client's end first.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Entry {
+    /// Hash of the 4-tuple; 0: empty.
+    tag: u64,
+    /// The SYN's number, or what the SYN-ACK acknowledges.
+    pub(super) number: u32,
+    /// The interface that it came by.
+    interface: u32,
+    /// Number of the destination; 0: it is not counted.
+    pub(super) destination: u32,
+    pub(super) kind: Kind,
+    /// When it came first.
+    pub(super) at: MonoNs,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    #[default]
+    Syn,
+    /// A SYN that was answered.
+    Answered,
+    /// A SYN-ACK without a SYN.
+    Unasked,
+    /// One that has been counted.
+    Counted,
+    /// The handshake is complete.
+    Complete,
+}
+
+impl Entry {
+    /// Of a handshake whose SYN is not known any more.
+    pub(super) fn unknown() -> Self {
+        Self { kind: Kind::Unasked, ..Self::default() }
+    }
+}
+
+/// What a SYN is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Seen {
+    First,
+    Repeated,
+    /// The same on its way through another interface.
+    OtherDevice,
+}
+
+pub(super) struct Syns {
+    entries: Box<[Entry]>,
+    /// Whether a place may hold a handshake that is under way: one bit each. Most segments are of none,
+    /// and this fits the nearer caches.
+    under_way: Box<[u64]>,
+}
+
+impl Default for Syns {
+    fn default() -> Self {
+        Self {
+            entries: vec![Entry::default(); PLACES].into(),
+            under_way: vec![0; PLACES / 64].into(),
+        }
+    }
+}
+
+const fn place(hash: u64) -> usize {
+    (hash >> 40) as usize & (PLACES - 1)
+}
+
+impl Syns {
+    fn place(&mut self, hash: u64) -> Option<&mut Entry> {
+        self.entries.get_mut(place(hash))
+    }
+
+    fn begin(&mut self, hash: u64) {
+        let place = place(hash);
+        if let Some(word) = self.under_way.get_mut(place / 64) {
+            *word |= 1 << (place % 64);
+        }
+    }
+
+    /// A segment with an ACK: the handshake that it completes.
+    #[inline]
+    pub(super) fn ack(&mut self, hash: u64, seq: u32) -> Option<Entry> {
+        let place = place(hash);
+        let bit = self.under_way.get(place / 64)? >> (place % 64) & 1;
+        if bit == 0 { None } else { self.complete(hash, seq) }
+    }
+
+    /// If the first ACK was not captured, data tell as well.
+    fn complete(&mut self, hash: u64, seq: u32) -> Option<Entry> {
+        const NEAR: u32 = 1 << 20;
+        let entry = self.find(hash)?;
+        let next = match entry.kind {
+            Kind::Syn | Kind::Answered => entry.number.wrapping_add(1),
+            Kind::Unasked | Kind::Counted => entry.number,
+            Kind::Complete => return None,
+        };
+        if seq.wrapping_sub(next) >= NEAR {
+            return None;
+        }
+        let completed = *entry;
+        entry.kind = Kind::Complete;
+        let place = place(hash);
+        if let Some(word) = self.under_way.get_mut(place / 64) {
+            *word &= !(1 << (place % 64));
+        }
+        Some(completed)
+    }
+
+    /// What is known of a 4-tuple.
+    pub(super) fn find(&mut self, hash: u64) -> Option<&mut Entry> {
+        self.place(hash).filter(|entry| entry.tag == hash | 1)
+    }
+
+    /// Notes a SYN.
+    pub(super) fn syn(
+        &mut self,
+        hash: u64,
+        at: MonoNs,
+        (isn, interface): (u32, u32),
+        destination: u32,
+    ) -> Seen {
+        let new = Entry { tag: hash | 1, at, number: isn, interface, destination, kind: Kind::Syn };
+        let Some(entry) = self.place(hash) else { return Seen::First };
+        let known = entry.tag == new.tag
+            && entry.number == isn
+            && matches!(entry.kind, Kind::Syn | Kind::Answered | Kind::Complete);
+        if !known {
+            *entry = new;
+            self.begin(hash);
+            return Seen::First;
+        }
+        if entry.interface == interface { Seen::Repeated } else { Seen::OtherDevice }
+    }
+
+    /// Notes a SYN-ACK that no SYN is known for; `None` if it has been noted.
+    pub(super) fn unasked(
+        &mut self,
+        hash: u64,
+        at: MonoNs,
+        (ack, interface): (u32, u32),
+    ) -> Option<&mut Entry> {
+        let entry = self.place(hash)?;
+        let ours = entry.tag == hash | 1;
+        let noted = entry.number == ack && matches!(entry.kind, Kind::Unasked | Kind::Counted);
+        let known = noted && entry.interface != interface;
+        if ours && (known || entry.kind == Kind::Complete) {
+            return None;
+        }
+        let (tag, kind) = (hash | 1, Kind::Unasked);
+        *entry = Entry { tag, at, number: ack, interface, destination: 0, kind };
+        self.begin(hash);
+        self.place(hash)
+    }
+}
