@@ -55,6 +55,8 @@ enum Part {
     Accuracy,
     /// From the start to the `start` record
     Start,
+    /// Reading a capture, beside tshark and tcptrace
+    Capture,
 }
 
 impl Part {

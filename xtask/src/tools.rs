@@ -57,6 +57,9 @@ pub(crate) const FOR_BENCH: &[Tool] = &[
     tool("tcpdump", &["tcpdump"]),
     tool("tcplife", &["libbpf-tools"]),
     tool("tcpstates", &["libbpf-tools"]),
+    tool("tshark", &["tshark"]),
+    tool("capinfos", &["wireshark-common", "tshark"]),
+    tool("tcptrace", &["tcptrace"]),
     tool("mount", &["mount"]),
     tool("unshare", &["util-linux"]),
 ];

@@ -16,6 +16,7 @@
 )]
 
 mod accuracy;
+mod capture;
 mod connections;
 mod cpu;
 mod flood;
@@ -68,6 +69,7 @@ const PARTS: &[Part] = &[
     ("scale", scale::run),
     ("accuracy", accuracy::run),
     ("start", start::run),
+    ("capture", capture::run),
 ];
 
 /// One that prints no table: a load with tracer, for a profiler.

@@ -1,6 +1,6 @@
 //! Records of real connections, and as many like them as are needed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Read as _;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::time::Duration;
@@ -39,6 +39,7 @@ impl Recording {
             ports: Vec::new(),
             hosts: Vec::new(),
             log_level: 0,
+            keeps_packets: false,
         };
         let mut kernel = Kernel::load(&config).expect("the kernel side loads");
         let mut ring = kernel.take_ring().expect("the ring");
@@ -87,6 +88,12 @@ impl Recording {
     /// Events of all connections.
     pub(crate) fn events(&self) -> usize {
         self.records.len()
+    }
+
+    /// The cgroups of its sockets.
+    pub(crate) fn cgroups(&self) -> impl Iterator<Item = u64> {
+        let ids: BTreeSet<_> = self.records.iter().map(|record| record.cgroup_id).collect();
+        ids.into_iter()
     }
 
     /// The same again as other connections: the `n`th time, with `hosts` remote hosts in turn.

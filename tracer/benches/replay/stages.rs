@@ -1,15 +1,16 @@
 //! What is measured: each stage of the way with all that come before it.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use criterion::{BenchmarkId, Criterion, Throughput};
-use tracer::core::event::MonoNs;
+use tracer::core::event::{CgroupName, Event, MonoNs};
 use tracer::core::record::Record;
 use tracer::core::{Config, Core};
 use tracer::kernel::decode::decode;
-use tracer::report::{Json, Report, WallClock};
+use tracer::report::{Json, Report, Screen, Text, WallClock};
 use tracer_common::record::SocketRecord;
 use zerocopy::IntoBytes as _;
 
@@ -24,7 +25,12 @@ const HOSTS: u32 = 1_000;
 /// The names of the groups and what is in them, as Criterion's files have them.
 pub(crate) const GROUP: &str = "replay";
 /// See [`GROUP`].
-pub(crate) const STAGES: [&str; 3] = ["decode", "core", "json"];
+pub(crate) const STAGES: [(&str, Stage); 4] = [
+    ("decode", Stage::Decode),
+    ("core", Stage::Core),
+    ("text", Stage::Text),
+    ("json", Stage::Json),
+];
 /// See [`GROUP`].
 pub(crate) const BY_HOSTS: &str = "hosts";
 /// See [`GROUP`].
@@ -43,22 +49,33 @@ pub(crate) fn live_counts(plan: &Plan) -> Vec<usize> {
 pub(crate) enum Stage {
     Decode,
     Core,
+    /// As to a file.
+    Text,
     Json,
 }
 
 /// The user side without its ring and its output.
 pub(crate) struct Way {
     core: Core,
+    text: Text,
     json: Json,
     records: Vec<Record>,
     out: BytesMut,
 }
 
 impl Way {
-    pub(crate) fn new() -> Self {
+    /// With what the system has told of the recording's cgroups.
+    pub(crate) fn new(recording: &Recording) -> Self {
         let clock = WallClock::new(MonoNs(0), 1_700_000_000_000_000_000, WallClock::system_zone());
+        let mut core = Core::new(Config { syn_hook: true, ..Config::default() });
+        for id in recording.cgroups() {
+            let path = format!("/system.slice/service-{id}.service");
+            let name = Arc::new(CgroupName { path, container: None });
+            core.handle(&Event::Cgroup { id, name }, &mut Vec::new());
+        }
         Self {
-            core: Core::new(Config { syn_hook: true, ..Config::default() }),
+            core,
+            text: Text::new(clock.clone(), Screen { width: None, color: false }),
             json: Json::new(clock),
             records: Vec::new(),
             out: BytesMut::with_capacity(1 << 20),
@@ -69,13 +86,13 @@ impl Way {
     pub(crate) fn take(&mut self, stage: Stage, records: &[SocketRecord]) {
         for batch in records.chunks(BUDGET) {
             for record in batch {
-                let event =
-                    decode(black_box(record.as_bytes())).expect("a record of the recording");
+                let decoded = decode(black_box(record.as_bytes()));
+                let event = decoded.as_ref().expect("a record of the recording");
                 if stage == Stage::Decode {
-                    black_box(&event);
+                    black_box(event);
                     continue;
                 }
-                self.core.handle(&event, &mut self.records);
+                self.core.handle(event, &mut self.records);
                 self.render(stage);
             }
             if stage != Stage::Decode
@@ -93,6 +110,7 @@ impl Way {
     fn render(&mut self, stage: Stage) {
         for record in self.records.drain(..) {
             match stage {
+                Stage::Text => self.text.record(&record, &mut self.out),
                 Stage::Json => self.json.record(&record, &mut self.out),
                 _ => {
                     black_box(&record);
@@ -133,8 +151,8 @@ pub(crate) fn run(criterion: &mut Criterion, plan: &Plan, recording: &Recording)
     let events = Throughput::Elements(recording.events() as u64);
     let mut group = criterion.benchmark_group(GROUP);
     group.throughput(events.clone());
-    for (name, stage) in STAGES.into_iter().zip([Stage::Decode, Stage::Core, Stage::Json]) {
-        let (mut way, mut next) = (Way::new(), 0);
+    for (name, stage) in STAGES {
+        let (mut way, mut next) = (Way::new(recording), 0);
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|n| timed(&mut way, recording, stage, HOSTS, &mut next, n));
         });
@@ -144,7 +162,7 @@ pub(crate) fn run(criterion: &mut Criterion, plan: &Plan, recording: &Recording)
     let mut group = criterion.benchmark_group(BY_HOSTS);
     group.throughput(events.clone());
     for hosts in host_counts(plan) {
-        let (mut way, mut next) = (Way::new(), 0);
+        let (mut way, mut next) = (Way::new(recording), 0);
         group.bench_function(BenchmarkId::from_parameter(hosts), |bencher| {
             bencher.iter_custom(|n| timed(&mut way, recording, Stage::Core, hosts, &mut next, n));
         });
@@ -154,7 +172,7 @@ pub(crate) fn run(criterion: &mut Criterion, plan: &Plan, recording: &Recording)
     let mut group = criterion.benchmark_group(BY_LIVE);
     group.throughput(events);
     for live in live_counts(plan) {
-        let (mut way, mut next) = (Way::new(), 0);
+        let (mut way, mut next) = (Way::new(recording), 0);
         way.take(Stage::Core, &recording.openings(live));
         group.bench_function(BenchmarkId::from_parameter(live), |bencher| {
             bencher.iter_custom(|n| timed(&mut way, recording, Stage::Core, HOSTS, &mut next, n));

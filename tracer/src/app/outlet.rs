@@ -159,6 +159,10 @@ impl Outlet {
 
     /// Hands out what the core has put into [`Self::records`].
     pub(super) fn render(&mut self) {
+        // As after most events.
+        if self.records.is_empty() {
+            return;
+        }
         for record in self.records.drain(..) {
             let shown = match &record {
                 Record::Connection(connection) => {

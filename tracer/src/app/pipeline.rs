@@ -165,13 +165,13 @@ impl Pipeline {
             taken += 1;
             let event = decode(&item);
             drop(item);
-            let Ok(event) = event else {
+            let Ok(event) = &event else {
                 undecodable += 1;
                 continue;
             };
             // What they tell is counted; one that is lost takes nothing along.
             summaries += u64::from(matches!(event, Event::SynSummary(_)));
-            self.handle(&event);
+            self.handle(event);
         }
         self.events += u64::from(taken) - undecodable - summaries;
         self.undecodable += undecodable;

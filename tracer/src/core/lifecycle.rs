@@ -129,9 +129,7 @@ impl Core {
         };
         if conn.ended_at().is_some() {
             // The same socket connects again; nothing more can come of what it was.
-            if let Some(conn) = self.take(id) {
-                self.release(&conn, out);
-            }
+            self.release(id, out);
             return true;
         }
         match (conn.known, opening) {
@@ -174,9 +172,9 @@ impl Core {
 
     /// A connection is over, nobody saw how: at `at` it was.
     pub(super) fn lose(&mut self, id: Id, at: MonoNs, out: &mut Vec<Record>) {
-        if let Some(mut conn) = self.take(id) {
+        if let Some(conn) = self.table.get_mut(id) {
             conn.lose_end(at);
-            self.release(&conn, out);
+            self.release(id, out);
         }
     }
 
@@ -207,9 +205,9 @@ impl Core {
     }
 
     /// Takes a connection out of the table.
-    pub(super) fn take(&mut self, id: Id) -> Option<Conn> {
+    pub(super) fn take(&mut self, id: Id) {
         self.unwatch(id);
-        self.table.remove(id)
+        self.table.remove(id);
     }
 
     pub(super) fn accepted(&mut self, event: &SocketEvent, out: &mut Vec<Record>) {
@@ -244,11 +242,7 @@ impl Core {
         }
         if let Some(id) = self.table.find(event.cookie) {
             match self.table.get(id).and_then(Conn::ended_at) {
-                Some(_) => {
-                    if let Some(conn) = self.take(id) {
-                        self.release(&conn, out);
-                    }
-                }
+                Some(_) => self.release(id, out),
                 None => self.lose(id, event.at, out),
             }
         }

@@ -55,10 +55,10 @@ use self::flood::sample::Sample;
 use self::flood::tick::Tick;
 use self::hosts::Hosts;
 use self::listeners::Listeners;
-use self::record::{Host, OpenConnection, Record, Role};
+use self::record::{Connection, Host, OpenConnection, Record, Role};
 use self::requests::Requests;
 use self::stuck::Stuck;
-use self::table::Table;
+use self::table::{Id, Table};
 
 /// Totals of the run so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -288,29 +288,35 @@ impl Core {
     }
 
     fn release_first(&mut self, out: &mut Vec<Record>) {
-        if let Some(id) = self.table.first_ended()
-            && let Some(conn) = self.take(id)
-        {
-            self.release(&conn, out);
+        if let Some(id) = self.table.first_ended() {
+            self.release(id, out);
         }
     }
 
-    /// The end of a connection, nothing more to come.
-    fn release(&mut self, conn: &Conn, out: &mut Vec<Record>) {
-        if conn.never_was() {
+    /// The end of a connection, nothing more to come: it leaves the table.
+    fn release(&mut self, id: Id, out: &mut Vec<Record>) {
+        let connection = self.table.get(id).and_then(|conn| self.released(conn));
+        self.take(id);
+        let Some(connection) = connection else {
             return;
-        }
-        let cgroup: Option<Arc<CgroupName>> = self.cgroups.name(conn.cgroup);
-        let selection = &self.config.selection;
-        if !selection.matches(conn.role, conn.owner.as_ref(), cgroup.as_deref()) {
-            return;
-        }
-        let connection = conn.describe(MonoNs(0), cgroup);
+        };
         self.totals.connections += 1;
         self.run.ended(&connection);
         if let Some(interval) = &mut self.interval {
             interval.ended(&connection);
         }
-        out.push(Record::Connection(Box::new(connection)));
+        out.push(Record::Connection(connection));
+    }
+
+    /// The record of a connection that is over, if it ever was one and is asked for.
+    fn released(&self, conn: &Conn) -> Option<Box<Connection>> {
+        if conn.never_was() {
+            return None;
+        }
+        let cgroup: Option<Arc<CgroupName>> = self.cgroups.name(conn.cgroup);
+        let selection = &self.config.selection;
+        selection
+            .matches(conn.role, conn.owner.as_ref(), cgroup.as_deref())
+            .then(|| Box::new(conn.describe(MonoNs(0), cgroup)))
     }
 }

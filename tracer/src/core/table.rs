@@ -77,20 +77,23 @@ impl Table {
     /// Puts a live connection in; the caller has taken out any other of the same cookie.
     pub(super) fn insert(&mut self, conn: Conn) -> Id {
         let cookie = conn.cookie;
-        let place = Place { conn, before: NOBODY, after: NOBODY, ended: false };
-        let id = self.occupy(place);
+        let id = self.vacant();
+        if let Some(entry) = self.entry_mut(id) {
+            *entry = Some(Place { conn, before: NOBODY, after: NOBODY, ended: false });
+        }
         self.by_cookie.insert(cookie, id);
         self.push_back(id, false);
         Id(id)
     }
 
-    /// Takes a connection out.
-    pub(super) fn remove(&mut self, id: Id) -> Option<Conn> {
+    /// Lets a connection go; its cookie. It is dropped where it is, since it is large.
+    pub(super) fn remove(&mut self, id: Id) -> Option<u64> {
+        let cookie = self.get(id)?.cookie;
         self.unlink(id.0);
-        let place = self.entry_mut(id.0)?.take()?;
+        *self.entry_mut(id.0)? = None;
         self.free.push(id.0);
-        self.by_cookie.remove(&place.conn.cookie);
-        Some(place.conn)
+        self.by_cookie.remove(&cookie);
+        Some(cookie)
     }
 
     /// A live connection has changed: it goes to the back of the live ones.
@@ -151,11 +154,9 @@ impl Table {
         self.entry_mut(id)?.as_mut()
     }
 
-    fn occupy(&mut self, place: Place) -> u32 {
-        if let Some(id) = self.free.pop()
-            && let Some(entry) = self.entry_mut(id)
-        {
-            *entry = Some(place);
+    /// A place that nobody has.
+    fn vacant(&mut self) -> u32 {
+        if let Some(id) = self.free.pop() {
             return id;
         }
         if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
@@ -165,7 +166,7 @@ impl Table {
         let Some(chunk) = self.chunks.last_mut() else {
             return NOBODY;
         };
-        chunk.push(Some(place));
+        chunk.push(None);
         u32::try_from(before + chunk.len() - 1).unwrap_or(NOBODY)
     }
 

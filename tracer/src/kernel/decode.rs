@@ -1,6 +1,6 @@
 //! From the bytes of a ring record to an event.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use tracer_common::addr::Addr;
 use tracer_common::record::{
@@ -17,16 +17,16 @@ use crate::core::event::{
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Undecodable;
 
-/// Decodes one record.
+/// Decodes one record, which lies in memory as the ring has it: aligned to 8 bytes.
 ///
 /// # Errors
-/// [`Undecodable`] for a kind, state or length the kernel side never sends.
+/// [`Undecodable`] for a kind, state, length or alignment the kernel side never sends.
 pub fn decode(bytes: &[u8]) -> Result<Event, Undecodable> {
     let kind = bytes.first().copied().ok_or(Undecodable)?;
     match RecordKind::try_from(kind).map_err(|_| Undecodable)? {
-        RecordKind::Transition => socket(bytes).map(Event::Transition),
-        RecordKind::Accepted => socket(bytes).map(Event::Accepted),
-        RecordKind::ResetSent => socket(bytes).map(Event::ResetSent),
+        RecordKind::Transition => socket(bytes, Event::Transition),
+        RecordKind::Accepted => socket(bytes, Event::Accepted),
+        RecordKind::ResetSent => socket(bytes, Event::ResetSent),
         RecordKind::SynAckRetransmit => request(bytes).map(Event::SynAckRetransmit),
         RecordKind::RequestReset => request(bytes).map(Event::RequestReset),
         RecordKind::SynSummary => summary(bytes).map(Event::SynSummary),
@@ -60,10 +60,12 @@ fn summary(bytes: &[u8]) -> Result<SynSummary, Undecodable> {
     })
 }
 
-fn socket(bytes: &[u8]) -> Result<SocketEvent, Undecodable> {
-    let (record, _) = SocketRecord::read_from_prefix(bytes).map_err(|_| Undecodable)?;
+/// `event` is generic and not a pointer, so that the event is made where it is to be: it is large.
+fn socket(bytes: &[u8], event: impl FnOnce(SocketEvent) -> Event) -> Result<Event, Undecodable> {
+    // In the ring every record is aligned.
+    let (record, _) = SocketRecord::ref_from_prefix(bytes).map_err(|_| Undecodable)?;
     let has = |flag| record.flags & flag != 0;
-    Ok(SocketEvent {
+    Ok(event(SocketEvent {
         at: MonoNs(record.ts_ns),
         cookie: record.cookie,
         netns: record.netns,
@@ -90,7 +92,7 @@ fn socket(bytes: &[u8]) -> Result<SocketEvent, Undecodable> {
         orphaned: has(flags::ORPHANED),
         send_shutdown: has(flags::SEND_SHUTDOWN),
         v6only: has(flags::V6ONLY),
-    })
+    }))
 }
 
 fn request(bytes: &[u8]) -> Result<RequestEvent, Undecodable> {
@@ -113,7 +115,12 @@ fn known(ts_ns: u64) -> Option<MonoNs> {
 /// IPv4-mapped addresses become IPv4.
 #[must_use]
 pub fn endpoint(addr: Addr, port: u16) -> SocketAddr {
-    SocketAddr::new(IpAddr::V6(Ipv6Addr::from(addr.to_bytes())).to_canonical(), port)
+    let bytes = addr.to_bytes();
+    if addr.is_v4() {
+        let [.., a, b, c, d] = bytes;
+        return SocketAddr::from(([a, b, c, d], port));
+    }
+    SocketAddr::from((bytes, port))
 }
 
 #[cfg(test)]

@@ -9,6 +9,10 @@ use jiff::tz::TimeZone;
 
 use crate::core::event::MonoNs;
 
+mod second;
+
+pub(crate) use second::SameSecond;
+
 /// Turns moments of `CLOCK_MONOTONIC` into UTC and local time.
 ///
 /// It holds the difference between the two clocks, passed in. The difference changes when the

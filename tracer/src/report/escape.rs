@@ -8,6 +8,8 @@ use std::fmt::{self, Write};
 
 use unicode_width::UnicodeWidthChar;
 
+use super::printable::is_printable;
+
 /// Whether the blank is escaped as well, for output whose columns are split at blanks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Blanks {
@@ -25,6 +27,12 @@ pub enum Blanks {
 /// # Errors
 /// Those of `out`.
 pub fn escape(name: &[u8], blanks: Blanks, out: &mut impl Write) -> fmt::Result {
+    let plain = is_printable(name)
+        && !name.contains(&b'\\')
+        && (blanks == Blanks::Keep || !name.contains(&b' '));
+    if plain && let Ok(name) = std::str::from_utf8(name) {
+        return out.write_str(name);
+    }
     for chunk in name.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {

@@ -4,20 +4,18 @@
 
 use std::io;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
 
 use super::clock::WallClock;
 use super::escape::is_harmful;
+use super::printable::is_printable;
 use super::start::Start;
 use super::units::{inode, micros};
 use super::{Report, Scope};
 use crate::core::event::MonoNs;
-use crate::core::record::{
-    CloseInitiator, Connection, End, HandshakeSource, Host, OpenConnection, Outcome, ProgramRuns,
-    Record, Role, StateChange,
-};
+use crate::core::record::{End, Host, OpenConnection, ProgramRuns, Record, StateChange};
 
 mod alert;
 mod check;
@@ -29,8 +27,8 @@ mod tests;
 
 use alert::AlertLine;
 use line::{
-    ConnectionLine, EndLine, EndedLine, HostLine, HostName, OpenLine, PhasesLine, ProgramRunsLine,
-    QuantilesLine, StartLine, StateLine,
+    ConnectionLine, EndLine, HostLine, HostName, ProgramRunsLine, QuantilesLine, StartLine,
+    StateLine,
 };
 use segment::SegmentLine;
 
@@ -38,91 +36,26 @@ use segment::SegmentLine;
 #[derive(Debug)]
 pub struct Json {
     clock: WallClock,
+    /// One line at a time; kept for its memory.
+    line: Vec<u8>,
 }
 
 impl Json {
     /// With `clock` for the times.
     #[must_use]
     pub const fn new(clock: WallClock) -> Self {
-        Self { clock }
+        Self { clock, line: Vec::new() }
     }
 
-    fn connection<'a>(&self, connection: &'a Connection) -> ConnectionLine<'a> {
-        let Connection {
-            cookie: _,
-            start,
-            end,
-            role,
-            local,
-            remote,
-            netns,
-            owner,
-            cgroup,
-            handshake,
-            handshake_source,
-            synack_rtt,
-            path_rtt,
-            syn_retransmits,
-            synack_retransmits,
-            accept_wait,
-            close_initiator,
-            close,
-            phases,
-            time_wait,
-            outcome,
-            bytes_sent,
-            bytes_received,
-            retransmits,
-            rtt,
-            observed_from,
-            events_lost,
-        } = connection;
-        ConnectionLine {
-            time_start: self.clock.utc(*start),
-            // An open connection has no end yet.
-            time_end: outcome.is_some().then(|| self.clock.utc(*end)),
-            role: role.map(Role::name),
-            local_addr: local.ip(),
-            local_port: local.port(),
-            remote_addr: remote.ip(),
-            remote_port: remote.port(),
-            netns: inode(*netns),
-            pid: owner.map(|owner| owner.pid),
-            comm: owner.as_ref().map(|owner| String::from_utf8_lossy(owner.comm.as_bytes())),
-            cgroup: cgroup.as_ref().map(|cgroup| cgroup.path.as_str()),
-            container: cgroup.as_ref().and_then(|cgroup| cgroup.container.as_deref()),
-            handshake_us: handshake.map(micros),
-            handshake_source: handshake_source.map(HandshakeSource::name),
-            synack_rtt_us: synack_rtt.map(micros),
-            path_rtt_us: path_rtt.map(Into::into),
-            syn_retransmits: *syn_retransmits,
-            synack_retransmits: *synack_retransmits,
-            accept_wait_us: accept_wait.map(micros),
-            established_us: phases.established.map(micros),
-            close_initiator: close_initiator.map(CloseInitiator::name),
-            close_us: close.map(micros),
-            phases_us: PhasesLine::from(phases),
-            time_wait: *time_wait,
-            outcome: outcome.map(Outcome::name),
-            bytes_sent: *bytes_sent,
-            bytes_received: *bytes_received,
-            retransmits: *retransmits,
-            rtt_us: rtt.map(micros),
-            observed_from: observed_from.name(),
-            events_lost: *events_lost,
-        }
-    }
-
-    fn open_line(&self, kind: &'static str, open: &OpenConnection, out: &mut BytesMut) {
+    fn open_line(&mut self, kind: &'static str, open: &OpenConnection, out: &mut BytesMut) {
         let OpenConnection { connection, state, in_state } = open;
-        let line = OpenLine {
-            kind,
-            time: self.clock.utc(connection.end),
-            connection: self.connection(connection),
-            state: state.name(),
-            state_us: micros(*in_state),
+        let line = ConnectionLine {
+            time: Some(self.clock.utc(connection.end)),
+            state: Some(state.name()),
+            state_us: Some(micros(*in_state)),
+            ..ConnectionLine::new(kind, connection, &self.clock)
         };
-        write_line(&line, out);
+        write_line(&line, &mut self.line, out);
     }
 }
 
@@ -142,15 +75,14 @@ impl Report for Json {
             cannot,
             capture: capture.as_ref(),
         };
-        write_line(&line, out);
+        write_line(&line, &mut self.line, out);
     }
 
     fn record(&mut self, record: &Record, out: &mut BytesMut) {
         match record {
             Record::Connection(connection) => {
-                let line =
-                    EndedLine { kind: "connection", connection: self.connection(connection) };
-                write_line(&line, out);
+                let line = ConnectionLine::new("connection", connection, &self.clock);
+                write_line(&line, &mut self.line, out);
             }
             Record::State(change) => {
                 let StateChange { at, old, new, local, remote, netns, cookie } = change;
@@ -166,11 +98,15 @@ impl Report for Json {
                     netns: inode(*netns),
                     cookie: *cookie,
                 };
-                write_line(&line, out);
+                write_line(&line, &mut self.line, out);
             }
             Record::Stuck(stuck) => self.open_line("stuck", stuck, out),
-            Record::Alert(alert) => write_line(&AlertLine::new(alert, &self.clock), out),
-            Record::Segment(row) => write_line(&SegmentLine::new(row, &self.clock), out),
+            Record::Alert(alert) => {
+                write_line(&AlertLine::new(alert, &self.clock), &mut self.line, out);
+            }
+            Record::Segment(row) => {
+                write_line(&SegmentLine::new(row, &self.clock), &mut self.line, out);
+            }
         }
     }
 
@@ -207,7 +143,7 @@ impl Report for Json {
                 half_open_peak: *half_open_peak,
                 exact: *exact,
             };
-            write_line(&line, out);
+            write_line(&line, &mut self.line, out);
         }
     }
 
@@ -257,7 +193,7 @@ impl Report for Json {
             frames: frames.map(Into::into),
             duration_us: micros(*duration),
         };
-        write_line(&line, out);
+        write_line(&line, &mut self.line, out);
     }
 
     fn clock(&mut self) -> &mut WallClock {
@@ -265,16 +201,17 @@ impl Report for Json {
     }
 }
 
-fn write_line(line: &impl Serialize, out: &mut BytesMut) {
-    let from = out.len();
-    let mut serializer = serde_json::Serializer::with_formatter(out.writer(), Harmless);
+/// Appends a line to `out`, made in `buffer`, whatever that held.
+fn write_line(line: &impl Serialize, buffer: &mut Vec<u8>, out: &mut BytesMut) {
+    buffer.clear();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *buffer, Harmless);
     if let Err(error) = line.serialize(&mut serializer) {
         // Memory does not fail to be written to, and every key is a string.
         log::error!("a record could not be written as JSON and is left out: {error}");
-        out.truncate(from);
         return;
     }
-    out.put_u8(b'\n');
+    buffer.push(b'\n');
+    out.extend_from_slice(buffer);
 }
 
 /// Compact JSON that no terminal minds: what [`is_harmful`] is written as `\u202e`, so that a
@@ -287,8 +224,7 @@ impl Formatter for Harmless {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        let plain = |byte: u8| byte.is_ascii() && byte != 0x7f;
-        if fragment.bytes().all(plain) {
+        if is_printable(fragment.as_bytes()) {
             return writer.write_all(fragment.as_bytes());
         }
         let mut written = 0;

@@ -12,6 +12,7 @@ pub mod escape;
 pub mod held;
 pub mod json;
 pub mod losses;
+mod printable;
 pub mod progress;
 pub mod start;
 pub mod terminal;

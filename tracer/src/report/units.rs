@@ -1,6 +1,52 @@
 //! Numbers as a person reads them: at most six columns wide.
 
 use std::fmt;
+use std::net::SocketAddr;
+
+/// What is written into lines by the million: as [`fmt::Display`] would, without the way through a
+/// formatter, which costs several times what the digits do.
+pub trait Put {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    fn put(&self, out: &mut impl fmt::Write) -> fmt::Result;
+}
+
+impl Put for u64 {
+    fn put(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        out.write_str(itoa::Buffer::new().format(*self))
+    }
+}
+
+impl Put for u32 {
+    fn put(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        out.write_str(itoa::Buffer::new().format(*self))
+    }
+}
+
+impl Put for u16 {
+    fn put(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        out.write_str(itoa::Buffer::new().format(*self))
+    }
+}
+
+/// IPv6 addresses in brackets.
+impl Put for SocketAddr {
+    fn put(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        let Self::V4(v4) = self else {
+            return write!(out, "{self}");
+        };
+        for (at, octet) in v4.ip().octets().into_iter().enumerate() {
+            if at > 0 {
+                out.write_char('.')?;
+            }
+            u16::from(octet).put(out)?;
+        }
+        out.write_char(':')?;
+        v4.port().put(out)
+    }
+}
 
 use tracer_common::packet::tcp_flags;
 
@@ -32,37 +78,43 @@ pub fn flag_names(flags: u8) -> impl Iterator<Item = &'static str> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Human(pub u64);
 
-impl fmt::Display for Human {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Put for Human {
+    fn put(&self, out: &mut impl fmt::Write) -> fmt::Result {
         const US: u64 = 1_000;
         const MS: u64 = 1_000 * US;
         const S: u64 = 1_000 * MS;
         let ns = self.0;
         // The borders are where rounding would reach the next unit or the next digit.
         if ns == 0 {
-            f.write_str("0µs")
+            out.write_str("0µs")
         } else if ns < US {
-            f.write_str("<1µs")
+            out.write_str("<1µs")
         } else if rounded(ns, US) < 1_000 {
-            write!(f, "{}µs", rounded(ns, US))
+            whole(rounded(ns, US), "µs", out)
         } else if rounded(ns, MS / 10) < 100 {
-            tenths(f, rounded(ns, MS / 10), "ms")
+            tenths(rounded(ns, MS / 10), "ms", out)
         } else if rounded(ns, MS) < 1_000 {
-            write!(f, "{}ms", rounded(ns, MS))
+            whole(rounded(ns, MS), "ms", out)
         } else if rounded(ns, S / 10) < 600 {
-            tenths(f, rounded(ns, S / 10), "s")
+            tenths(rounded(ns, S / 10), "s", out)
         } else if rounded(ns, S) < 3_600 {
             let s = rounded(ns, S);
-            write!(f, "{}m{:02}s", s / 60, s % 60)
+            write!(out, "{}m{:02}s", s / 60, s % 60)
         } else if rounded(ns, 60 * S) < 24 * 60 {
             let minutes = rounded(ns, 60 * S);
-            write!(f, "{}h{:02}m", minutes / 60, minutes % 60)
+            write!(out, "{}h{:02}m", minutes / 60, minutes % 60)
         } else if rounded(ns, 3_600 * S) < 10 * 24 {
             let hours = rounded(ns, 3_600 * S);
-            write!(f, "{}d{:02}h", hours / 24, hours % 24)
+            write!(out, "{}d{:02}h", hours / 24, hours % 24)
         } else {
-            write!(f, "{}d", rounded(ns, 86_400 * S))
+            whole(rounded(ns, 86_400 * S), "d", out)
         }
+    }
+}
+
+impl fmt::Display for Human {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.put(f)
     }
 }
 
@@ -70,11 +122,11 @@ impl fmt::Display for Human {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bytes(pub u64);
 
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Put for Bytes {
+    fn put(&self, out: &mut impl fmt::Write) -> fmt::Result {
         let bytes = self.0;
         if bytes < 1_000 {
-            return write!(f, "{bytes}B");
+            return whole(bytes, "B", out);
         }
         let mut unit = 1_u64;
         for name in ["KB", "MB", "GB", "TB", "PB"] {
@@ -82,14 +134,20 @@ impl fmt::Display for Bytes {
             // `u128`: ten times a number of exabytes.
             let in_tenths = (u128::from(bytes) * 10 + u128::from(unit / 2)) / u128::from(unit);
             if in_tenths < 100 {
-                return tenths(f, in_tenths as u64, name);
+                return tenths(in_tenths as u64, name, out);
             }
-            let whole = rounded(bytes, unit);
-            if whole < 1_000 {
-                return write!(f, "{whole}{name}");
+            let rounded = rounded(bytes, unit);
+            if rounded < 1_000 {
+                return whole(rounded, name, out);
             }
         }
-        write!(f, "{}EB", rounded(bytes, 1 << 60))
+        whole(rounded(bytes, 1 << 60), "EB", out)
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.put(f)
     }
 }
 
@@ -99,8 +157,15 @@ const fn rounded(value: u64, unit: u64) -> u64 {
     if value % unit >= unit.div_ceil(2) { whole + 1 } else { whole }
 }
 
-fn tenths(f: &mut fmt::Formatter<'_>, tenths: u64, unit: &str) -> fmt::Result {
-    write!(f, "{}.{}{unit}", tenths / 10, tenths % 10)
+fn whole(value: u64, unit: &str, out: &mut impl fmt::Write) -> fmt::Result {
+    value.put(out)?;
+    out.write_str(unit)
+}
+
+fn tenths(tenths: u64, unit: &str, out: &mut impl fmt::Write) -> fmt::Result {
+    (tenths / 10).put(out)?;
+    out.write_char('.')?;
+    whole(tenths % 10, unit, out)
 }
 
 /// Nanoseconds as whole microseconds, rounded.
@@ -131,6 +196,15 @@ fn in_steps(value: f64, steps: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_put_as_it_is_displayed() {
+        for text in ["0.0.0.0:0", "255.1.20.199:65535", "[::]:1", "[2001:db8::1]:443"] {
+            let mut out = String::new();
+            text.parse::<SocketAddr>().unwrap().put(&mut out).unwrap();
+            assert_eq!(out, text);
+        }
+    }
 
     #[test]
     fn durations_are_rounded_to_what_is_shown() {

@@ -190,15 +190,17 @@ impl Destinations {
     }
 
     /// Decides for those who have not answered in time. `silent`: nobody has answered anything in the
-    /// whole capture, which shows one direction only. There silence says nothing: what gets more than a
-    /// few SYNs is taken for a listener.
+    /// whole capture, which shows one direction only. There silence says nothing, and waiting for an
+    /// answer brings none: what gets more than a few SYNs is taken for a listener.
     pub(super) fn decide(&mut self, now: MonoNs, silent: bool) {
         for destination in self.all.values_mut() {
-            if destination.state == State::Unknown
-                && destination.first_syn.is_some_and(|first| now.since(first) >= ANSWER)
-            {
-                let listens = silent && destination.counts.syns > FEW;
-                destination.state = if listens { State::Listens } else { State::Closed };
+            if destination.state != State::Unknown {
+                continue;
+            }
+            if silent && destination.counts.syns > FEW {
+                destination.state = State::Listens;
+            } else if destination.first_syn.is_some_and(|first| now.since(first) >= ANSWER) {
+                destination.state = State::Closed;
             }
         }
     }

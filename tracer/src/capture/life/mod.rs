@@ -256,7 +256,9 @@ impl Lives {
             seen.odd(if over { Oddity::TimeWaitReused } else { Oddity::PortReused });
         }
         if let Some(place) = self.table.get_mut(slot) {
+            let (was, is) = (place.class, new.class);
             *place = new;
+            self.table.reclassified(was, is);
         }
     }
 
@@ -264,6 +266,7 @@ impl Lives {
         let Some(conversation) = self.table.get_mut(slot) else {
             return;
         };
+        let was = conversation.class;
         if seen.news || seen.synack_again {
             if conversation.ends.of(from).synack.is_some() && captured.segment.flags & SYN != 0 {
                 self.view.listens(conversation.key.raw(from));
@@ -293,6 +296,8 @@ impl Lives {
             let server = self.view.server(&conversation.key);
             out.rows.push(conversation.row(captured, from, seen, server));
         }
+        let is = conversation.class;
+        self.table.reclassified(was, is);
     }
 
     /// What is due when time passes: connections that ended long ago are forgotten, others settle.
@@ -317,6 +322,7 @@ impl Lives {
             else {
                 continue;
             };
+            let was = conversation.class;
             conversation.settle(now, false);
             conversation.classify();
             conversation.settling = conversation.is_unsettled();
@@ -328,6 +334,8 @@ impl Lives {
             if conversation.settling {
                 self.unsettled.push_back((now, slot, number));
             }
+            let is = conversation.class;
+            self.table.reclassified(was, is);
         }
     }
 

@@ -29,13 +29,17 @@ impl Conversation {
             return Next::Stay;
         }
         if self.over.is_some() {
-            if !mine.has_isn(isn) {
-                return Next::Renew;
+            let known = mine.has_isn(isn);
+            if known && sender.twice.is_copy(captured, false) {
+                seen.odd(Oddity::Duplicate);
+                return Next::Stay;
             }
             // Some systems go on after a refusal.
-            let copy = sender.twice.is_copy(captured, false);
-            seen.odd(if copy { Oddity::Duplicate } else { Oddity::Retransmission });
-            return Next::Stay;
+            if known && self.reset.is_some_and(|reset| reset.refused) {
+                seen.odd(Oddity::Retransmission);
+                return Next::Stay;
+            }
+            return Next::Renew;
         }
         if self.middle && !self.plausible {
             // What was seen so far was no connection.

@@ -37,7 +37,9 @@ impl Conversation {
             let ack = peers.position(segment.ack);
             if acks && (1..=peers.next).contains(&ack) {
                 copy(self, true);
-                let refused = mine.syn.is_none();
+                // So it is made where nobody listens (RFC 9293, 3.10.7.1). With a number of its own it
+                // may come from a connection whose SYN-ACK is not in the capture.
+                let refused = mine.syn.is_none() && segment.seq == 0;
                 self.reset = Some(Reset { by: from, at, refused });
                 seen.news = true;
                 if refused {

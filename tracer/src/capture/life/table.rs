@@ -28,6 +28,8 @@ pub(super) struct Table {
     free: Vec<Slot>,
     hand: u32,
     places: u32,
+    /// How many of them are [`Class::Open`].
+    open: usize,
     most: usize,
     /// Packets come in trains: the last one found.
     last: Option<(Key, Slot)>,
@@ -47,6 +49,7 @@ impl Table {
             free: Vec::new(),
             hand: 0,
             places: 0,
+            open: 0,
             most: most.max(1),
             last: None,
         }
@@ -86,6 +89,8 @@ impl Table {
         if self.index.len() < self.most {
             return None;
         }
+        // A run of open connections is passed over as long as there is enough that is worth less.
+        let spare = self.index.len().saturating_sub(self.open) * 8 > self.index.len();
         let mut found: Option<(Slot, (Class, MonoNs))> = None;
         let mut looked = 0;
         for _ in 0..self.places {
@@ -99,11 +104,18 @@ impl Table {
                 found = Some((slot, worth));
             }
             looked += 1;
-            if looked >= LOOKED_AT {
+            let enough = found.is_some_and(|(_, (class, _))| !spare || class < Class::Open);
+            if looked >= LOOKED_AT && enough {
                 break;
             }
         }
         found.map(|(slot, _)| slot)
+    }
+
+    /// A connection has become worth more or less.
+    pub(super) fn reclassified(&mut self, was: Class, is: Class) {
+        self.open += usize::from(is == Class::Open);
+        self.open -= usize::from(was == Class::Open);
     }
 
     pub(super) fn insert(&mut self, conversation: Conversation) -> Slot {
@@ -134,6 +146,7 @@ impl Table {
             && let Some(conversation) = place.take()
         {
             self.index.remove(&conversation.key);
+            self.open -= usize::from(conversation.class == Class::Open);
             self.free.push(slot);
             self.last = None;
         }

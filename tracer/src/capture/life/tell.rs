@@ -55,6 +55,12 @@ impl Conversation {
             self.begin_to_tell(side, events);
         }
         while let Told::In(state) = *self.told.of(side) {
+            let unclear = self.reset.filter(|reset| reset.by != side && !reset.refused);
+            if let (TcpState::SynSent, Established::No, Some(reset)) =
+                (state, self.ends.of(side).established, unclear)
+            {
+                return self.end_unseen(side, reset.at, events);
+            }
             let Some(due) = self.due(side, state) else {
                 return;
             };

@@ -21,7 +21,7 @@ struct CheckLine<'a> {
 
 impl Json {
     /// The answer as one object.
-    pub fn check(&self, check: &Check, out: &mut BytesMut) {
+    pub fn check(&mut self, check: &Check, out: &mut BytesMut) {
         let Check { time, version, kernel, findings, cannot } = check;
         let line = CheckLine {
             kind: "check",
@@ -32,6 +32,6 @@ impl Json {
             findings,
             cannot,
         };
-        write_line(&line, out);
+        write_line(&line, &mut self.line, out);
     }
 }

@@ -5,11 +5,13 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::core::record::{Frames, PathRtt, Phases, Quantiles};
+use crate::core::record::{
+    CloseInitiator, Connection, Frames, HandshakeSource, Outcome, PathRtt, Phases, Quantiles, Role,
+};
 use crate::filter::Described;
-use crate::report::clock::Utc;
+use crate::report::clock::{Utc, WallClock};
 use crate::report::start::{Capture, Hook, Limits};
-use crate::report::units::micros;
+use crate::report::units::{inode, micros};
 
 #[derive(Serialize)]
 pub(super) struct StartLine<'a> {
@@ -43,27 +45,14 @@ pub(super) struct StateLine {
     pub(super) cookie: u64,
 }
 
-#[derive(Serialize)]
-pub(super) struct EndedLine<'a> {
-    #[serde(rename = "type")]
-    pub(super) kind: &'static str,
-    #[serde(flatten)]
-    pub(super) connection: ConnectionLine<'a>,
-}
-
-#[derive(Serialize)]
-pub(super) struct OpenLine<'a> {
-    #[serde(rename = "type")]
-    pub(super) kind: &'static str,
-    pub(super) time: Utc,
-    #[serde(flatten)]
-    pub(super) connection: ConnectionLine<'a>,
-    pub(super) state: &'static str,
-    pub(super) state_us: u64,
-}
-
+/// `connection`, `open` and `stuck`.
 #[derive(Serialize)]
 pub(super) struct ConnectionLine<'a> {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    /// Of one that is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) time: Option<Utc>,
     pub(super) time_start: Utc,
     pub(super) time_end: Option<Utc>,
     pub(super) role: Option<&'static str>,
@@ -95,6 +84,85 @@ pub(super) struct ConnectionLine<'a> {
     pub(super) rtt_us: Option<u64>,
     pub(super) observed_from: &'static str,
     pub(super) events_lost: bool,
+    /// Of one that is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) state: Option<&'static str>,
+    /// Of one that is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) state_us: Option<u64>,
+}
+
+impl<'a> ConnectionLine<'a> {
+    /// Of one that ended, or what is the same for one that is open.
+    pub(super) fn new(kind: &'static str, connection: &'a Connection, clock: &WallClock) -> Self {
+        let Connection {
+            cookie: _,
+            start,
+            end,
+            role,
+            local,
+            remote,
+            netns,
+            owner,
+            cgroup,
+            handshake,
+            handshake_source,
+            synack_rtt,
+            path_rtt,
+            syn_retransmits,
+            synack_retransmits,
+            accept_wait,
+            close_initiator,
+            close,
+            phases,
+            time_wait,
+            outcome,
+            bytes_sent,
+            bytes_received,
+            retransmits,
+            rtt,
+            observed_from,
+            events_lost,
+        } = connection;
+        Self {
+            kind,
+            time: None,
+            time_start: clock.utc(*start),
+            // An open connection has no end yet.
+            time_end: outcome.is_some().then(|| clock.utc(*end)),
+            role: role.map(Role::name),
+            local_addr: local.ip(),
+            local_port: local.port(),
+            remote_addr: remote.ip(),
+            remote_port: remote.port(),
+            netns: inode(*netns),
+            pid: owner.map(|owner| owner.pid),
+            comm: owner.as_ref().map(|owner| String::from_utf8_lossy(owner.comm.as_bytes())),
+            cgroup: cgroup.as_ref().map(|cgroup| cgroup.path.as_str()),
+            container: cgroup.as_ref().and_then(|cgroup| cgroup.container.as_deref()),
+            handshake_us: handshake.map(micros),
+            handshake_source: handshake_source.map(HandshakeSource::name),
+            synack_rtt_us: synack_rtt.map(micros),
+            path_rtt_us: path_rtt.map(Into::into),
+            syn_retransmits: *syn_retransmits,
+            synack_retransmits: *synack_retransmits,
+            accept_wait_us: accept_wait.map(micros),
+            established_us: phases.established.map(micros),
+            close_initiator: close_initiator.map(CloseInitiator::name),
+            close_us: close.map(micros),
+            phases_us: PhasesLine::from(phases),
+            time_wait: *time_wait,
+            outcome: outcome.map(Outcome::name),
+            bytes_sent: *bytes_sent,
+            bytes_received: *bytes_received,
+            retransmits: *retransmits,
+            rtt_us: rtt.map(micros),
+            observed_from: observed_from.name(),
+            events_lost: *events_lost,
+            state: None,
+            state_us: None,
+        }
+    }
 }
 
 #[derive(Serialize)]

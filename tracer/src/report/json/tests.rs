@@ -5,7 +5,9 @@ use tracer_common::state::TcpState;
 
 use super::*;
 use crate::core::event::CgroupName;
-use crate::core::record::{Frames, PathRtt};
+use crate::core::record::{
+    CloseInitiator, Connection, Frames, HandshakeSource, Outcome, PathRtt, Role,
+};
 use crate::report::samples::{self, MS, S};
 use crate::report::{Capture, Limits};
 

@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthChar;
 use crate::core::event::Owner;
 use crate::core::record::{CloseInitiator, Connection, ObservedFrom, Outcome, Role};
 use crate::report::escape::{Blanks, escape};
-use crate::report::units::Human;
+use crate::report::units::{Human, Put};
 
 /// Writing into a string does not fail; this says so once.
 macro_rules! cell {
@@ -28,15 +28,21 @@ pub(crate) fn life(connection: &Connection, out: &mut String) {
     if connection.observed_from == ObservedFrom::Middle {
         out.push('>');
     }
-    cell!(out, "{}", Human(connection.end.since(connection.start)));
+    put(&Human(connection.end.since(connection.start)), out);
 }
 
 /// Anything that may be unknown.
-pub(crate) fn value(value: Option<impl std::fmt::Display>, out: &mut String) {
+pub(crate) fn value(value: Option<impl Put>, out: &mut String) {
     match value {
-        Some(value) => cell!(out, "{value}"),
+        Some(value) => put(&value, out),
         None => out.push('-'),
     }
+}
+
+/// Anything that is known.
+pub(crate) fn put(value: &impl Put, out: &mut String) {
+    // Writing into a string does not fail.
+    let _ = value.put(out);
 }
 
 /// `comm/pid` in at most `width` columns: the pid is never cut, the name is with a `…`.
@@ -45,17 +51,22 @@ pub(crate) fn process(owner: Option<&Owner>, width: usize, out: &mut String) {
         out.push('-');
         return;
     };
-    let mut pid = String::with_capacity(11);
-    cell!(pid, "/{}", owner.pid);
+    let mut digits = itoa::Buffer::new();
+    let pid = digits.format(owner.pid);
     let from = out.len();
     let _ = escape(owner.comm.as_bytes(), Blanks::Keep, out);
-    shorten_end(out, from, width.saturating_sub(pid.len()));
-    out.push_str(&pid);
+    shorten_end(out, from, width.saturating_sub(pid.len() + 1));
+    out.push('/');
+    out.push_str(pid);
 }
 
 /// Cuts what was written from byte `from` on to `width` columns, the last one `…`.
 fn shorten_end(out: &mut String, from: usize, width: usize) {
     let text = out.get(from..).unwrap_or_default();
+    // No character is wider than it is long.
+    if text.len() <= width {
+        return;
+    }
     let mut columns = 0;
     let mut keep = 0;
     for (at, c) in text.char_indices() {
@@ -75,7 +86,7 @@ fn shorten_end(out: &mut String, from: usize, width: usize) {
 /// in its middle. `None`: as long as it takes.
 pub(crate) fn endpoint(endpoint: SocketAddr, width: Option<usize>, out: &mut String) {
     let from = out.len();
-    cell!(out, "{endpoint}");
+    put(&endpoint, out);
     let (Some(width), IpAddr::V6(addr)) = (width, endpoint.ip()) else {
         return;
     };
@@ -110,12 +121,17 @@ pub(crate) const fn arrow(role: Option<Role>) -> &'static str {
 /// How it ended, in at most nine columns: an arrow for who closed first or sent the RST, a word,
 /// and a `!` if events of the connection were lost.
 pub(crate) fn end(connection: &Connection, out: &mut String) {
-    let arrow = end_arrow(connection);
-    let word = outcome_word(connection.outcome);
-    match (arrow, connection.events_lost) {
-        (Some(arrow), lost) => cell!(out, "{arrow} {word}{}", if lost { "!" } else { "" }),
-        (None, false) => cell!(out, "  {word}"),
-        (None, true) => cell!(out, " {word}!"),
+    match (end_arrow(connection), connection.events_lost) {
+        (Some(arrow), _) => {
+            out.push_str(arrow);
+            out.push(' ');
+        }
+        (None, false) => out.push_str("  "),
+        (None, true) => out.push(' '),
+    }
+    out.push_str(outcome_word(connection.outcome));
+    if connection.events_lost {
+        out.push('!');
     }
 }
 

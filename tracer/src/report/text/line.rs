@@ -6,6 +6,8 @@ use anstyle::Style;
 use bytes::{BufMut, BytesMut};
 use unicode_width::UnicodeWidthStr;
 
+use crate::report::printable::is_printable;
+
 /// A line being written at the end of a buffer.
 ///
 /// A cell too long for its column pushes the next ones to the right; the first one with room to
@@ -29,18 +31,27 @@ impl<'a> Line<'a> {
 
     /// A cell that begins at column `start`.
     pub(super) fn left(&mut self, start: usize, cell: &str, style: Style) {
-        let gap = usize::from(self.at > 0);
-        self.fill(start.max(self.at + gap));
-        self.put(cell, style);
+        self.cell(start, cell, columns(cell), style);
     }
 
     /// A cell that ends before column `end`.
     pub(super) fn right(&mut self, end: usize, cell: &str, style: Style) {
-        self.left(end.saturating_sub(cell.width()), cell, style);
+        let columns = columns(cell);
+        self.cell(end.saturating_sub(columns), cell, columns, style);
     }
 
     /// Text right behind the last one.
     pub(super) fn put(&mut self, text: &str, style: Style) {
+        self.write(text, columns(text), style);
+    }
+
+    fn cell(&mut self, start: usize, cell: &str, columns: usize, style: Style) {
+        let gap = usize::from(self.at > 0);
+        self.fill(start.max(self.at + gap));
+        self.write(cell, columns, style);
+    }
+
+    fn write(&mut self, text: &str, columns: usize, style: Style) {
         if text.is_empty() {
             return;
         }
@@ -50,7 +61,7 @@ impl<'a> Line<'a> {
         } else {
             self.out.put_slice(text.as_bytes());
         }
-        self.at += text.width();
+        self.at += columns;
     }
 
     /// Ends it; the one below it.
@@ -70,6 +81,26 @@ impl<'a> Line<'a> {
     }
 }
 
+/// Columns that a text takes up on a terminal.
+fn columns(text: &str) -> usize {
+    if is_printable(text.as_bytes()) {
+        return text.len();
+    }
+    // Half of all durations, too, need no tables of Unicode.
+    let mut columns = 0;
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b' '..=b'~' => {}
+            // `µ`.
+            0xc2 if bytes.next() == Some(0xb5) => {}
+            _ => return text.width(),
+        }
+        columns += 1;
+    }
+    columns
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +114,14 @@ mod tests {
         line.right(20, "end", Style::new());
         line.end();
         assert_eq!(&out[..], b"abcdefgh xy      end\n");
+    }
+
+    #[test]
+    fn columns_are_those_of_unicode() {
+        for text in ["", "83µs", "[::1]:80", "→ closed", "日本/1", "a\u{301}", "\u{a0}é", "~ \x7f"]
+        {
+            assert_eq!(columns(text), text.width(), "{text:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use anstyle::{AnsiColor, Style};
 use bytes::{BufMut, BytesMut};
 
+use super::clock::SameSecond;
 use super::{Report, Scope, Screen, Start, WallClock};
 use crate::core::event::MonoNs;
 use crate::core::record::{
@@ -60,6 +61,8 @@ pub struct Text {
     group: Option<segment::Group>,
     /// One cell at a time; kept for its memory.
     cell: String,
+    /// The second in which the connection of the last line ended.
+    second: SameSecond,
 }
 
 impl Text {
@@ -74,6 +77,7 @@ impl Text {
             begun: false,
             group: None,
             cell: String::new(),
+            second: SameSecond::new(),
         }
     }
 
@@ -114,6 +118,8 @@ impl Report for Text {
         if self.screen.width.is_some() {
             self.screen.width = Some(width);
             self.layout = Layout::new(self.screen.width);
+            // Another column may tell the time.
+            self.second = SameSecond::new();
             self.header_in = 0;
         }
     }

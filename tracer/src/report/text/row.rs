@@ -19,16 +19,20 @@ const SLOW_ACCEPT: u64 = 100_000_000;
 impl Text {
     /// An ended connection.
     pub(super) fn connection(&mut self, connection: &Connection, out: &mut BytesMut) {
-        let Self { layout, clock, screen, cell, .. } = self;
+        let Self { layout, clock, screen, cell, second, .. } = self;
         let mut line = Line::new(out, screen.color);
         for slot in &layout.slots {
             cell.clear();
             let style = match slot.column {
+                column @ (Column::Seconds | Column::Millis | Column::Date) => {
+                    time(column, clock, connection.end, second, cell);
+                    PLAIN
+                }
                 Column::Notes => {
                     all_notes(connection, cell);
                     PLAIN
                 }
-                column => write_cell(column, connection, clock, slot.width, layout.width, cell),
+                column => write_cell(column, connection, slot.width, layout.width, cell),
             };
             if slot.right {
                 line.right(slot.end(), cell, style);
@@ -101,18 +105,18 @@ impl Text {
         style: Style,
         line: &mut Line<'_>,
     ) {
-        let Self { layout, clock, cell, .. } = self;
+        let Self { layout, clock, cell, second, .. } = self;
         for slot in &layout.slots {
             cell.clear();
             match slot.column {
                 Column::Seconds | Column::Millis | Column::Date => {
-                    time(slot.column, clock, at, cell)
+                    time(slot.column, clock, at, second, cell);
                 }
                 Column::Process => cell::process(owner, slot.width, cell),
                 Column::Pid => cell::value(owner.map(|owner| owner.pid), cell),
                 Column::Comm => comm(owner, cell),
                 Column::Role => cell.push_str(role_word(role)),
-                Column::LocalPort => cell!(cell, ":{}", local.port()),
+                Column::LocalPort => port(local, cell),
                 Column::Local => {
                     cell::endpoint(local, layout.width.map(|_| slot.width), cell);
                 }
@@ -131,12 +135,18 @@ impl Text {
     }
 }
 
-fn time(column: Column, clock: &WallClock, at: MonoNs, out: &mut String) {
-    match column {
+fn time(column: Column, clock: &WallClock, at: MonoNs, second: &mut SameSecond, out: &mut String) {
+    let write = |out: &mut String| match column {
         Column::Seconds => cell!(out, "{:.0}", clock.time_of_day(at)),
         Column::Date => cell!(out, "{}", clock.local(at)),
         _ => cell!(out, "{}", clock.time_of_day(at)),
-    }
+    };
+    second.write(clock, at, write, out);
+}
+
+fn port(end: std::net::SocketAddr, out: &mut String) {
+    out.push(':');
+    cell::put(&end.port(), out);
 }
 
 fn comm(owner: Option<&crate::core::event::Owner>, out: &mut String) {
@@ -156,11 +166,10 @@ const fn role_word(role: Option<Role>) -> &'static str {
     }
 }
 
-/// Writes a cell and says how it looks. `terminal`: the terminal's width, if it is one.
+/// Writes a cell, but for times and notes, and says how it looks. `terminal`: the terminal's width, if it is one.
 fn write_cell(
     column: Column,
     connection: &Connection,
-    clock: &WallClock,
     width: usize,
     terminal: Option<usize>,
     out: &mut String,
@@ -170,12 +179,11 @@ fn write_cell(
         if ns.is_some_and(|ns| ns >= limit) { SLOW } else { PLAIN }
     };
     match column {
-        Column::Seconds | Column::Millis | Column::Date => time(column, clock, c.end, out),
         Column::Process => cell::process(c.owner.as_ref(), width, out),
         Column::Pid => cell::value(c.owner.map(|owner| owner.pid), out),
         Column::Comm => comm(c.owner.as_ref(), out),
         Column::Role => out.push_str(role_word(c.role)),
-        Column::LocalPort => cell!(out, ":{}", c.local.port()),
+        Column::LocalPort => port(c.local, out),
         Column::Local => cell::endpoint(c.local, terminal.map(|_| width), out),
         Column::Arrow => out.push_str(cell::arrow(c.role)),
         Column::Remote => cell::endpoint(c.remote, terminal.map(|_| width), out),
@@ -231,7 +239,7 @@ fn write_cell(
             return if c.retransmits.unwrap_or(0) > 0 { SLOW } else { PLAIN };
         }
         Column::Rtt => cell::duration(c.rtt, out),
-        Column::Notes => {}
+        Column::Seconds | Column::Millis | Column::Date | Column::Notes => {}
     }
     PLAIN
 }
@@ -319,7 +327,8 @@ fn all_notes(connection: &Connection, out: &mut String) {
         }
     };
     if let Some(netns) = inode(c.netns) {
-        cell!(out, "netns={netns}");
+        out.push_str("netns=");
+        cell::put(&netns, out);
     }
     for (_, word) in words.into_iter().filter(|(on, _)| *on) {
         gap(out);

@@ -184,7 +184,8 @@ fn reasons_say_what_matters() {
         ),
         (first(&nic("ixgbe"), OLD), "GRO"),
         (first(&nic("ixgbe"), OLD), "kernel 6.1 has no tcx (6.6 has)"),
-        (first(&lo(), NEW), "lo has no native XDP"),
+        (first(&lo(), NEW), "copies every packet there; tcx does not"),
+        (first(&lo(), OLD), "copies every packet on lo"),
         (plan(&taken(nic("ixgbe")), auto(OLD)).unwrap_err(), "not displaced, and kernel 6.1"),
     ] {
         assert!(why.contains(part), "{part:?} in {why:?}");

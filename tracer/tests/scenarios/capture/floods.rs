@@ -20,7 +20,7 @@ fn a_flood_is_one_in_the_capture_too() {
         swallow_answers(lab);
         let (live, file) = recorded(lab, ("vb", &[]), &["--local-port", "8080"], 0, || {
             let _listener = lab.b.listen(lab.b4_port(8080));
-            let sent = Flood::new(lab.b4_port(8080), 6_000, 3_000).run(lab);
+            let sent = Flood::new(lab.b4_port(8080), 12_000, 3_000).run(lab);
             assert!(sent.took < Duration::from_secs(20), "{sent:?}");
             pause(1_500);
         });

@@ -30,7 +30,7 @@ pub(crate) struct Seen {
 impl Capture {
     /// Starts capturing TCP on an interface; returns when it does.
     pub(crate) fn start(ns: &Netns, device: &str) -> Self {
-        Self::begin(ns, device, &[], "tcp")
+        Self::of(ns, device, "tcp")
     }
 
     /// The same with further options of tcpdump.
@@ -48,6 +48,8 @@ impl Capture {
         let mut child = ns
             .command("tcpdump")
             .args(["-i", device, "--time-stamp-precision", "nano", "--immediate-mode", "-U"])
+            // KiB: what comes faster than it is written must not be missing.
+            .args(["-B", "32768"])
             .args(options)
             .args(["-Z", "root", "-w"])
             .arg(&file)
@@ -67,6 +69,12 @@ impl Capture {
         // Keeps the pipe open: what tcpdump says at its end must not kill it.
         std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
         Self { child, file }
+    }
+
+    /// Bytes written so far.
+    #[allow(dead_code, reason = "the benchmark's")]
+    pub(crate) fn size(&self) -> u64 {
+        fs::metadata(&self.file).map_or(0, |file| file.len())
     }
 
     /// Ends the capture and hands out what was seen.

@@ -116,7 +116,7 @@ fn what_is_no_capture_is_said_to_be_none() {
 #[test]
 fn damage_of_the_packing_is_told_by_the_place_in_what_was_packed() {
     // What does not repeat is not packed into one piece.
-    let other = |seq: u32| seq.wrapping_mul(0x9e37_79b9).rotate_left(seq % 32) ^ seq * seq;
+    let other = |seq: u32| seq.wrapping_mul(0x9e37_79b9).rotate_left(seq % 32) ^ (seq * seq);
     let frames: Vec<_> = (0..5000).map(|seq| Tcp { ack: other(seq), ..nth(seq) }.frame()).collect();
     let plain = pcap(LITTLE, 0xa1b2_c3d4, 1, &frames);
     let zstd = zstd::encode_all(&plain[..], 3).unwrap();
@@ -158,4 +158,39 @@ fn more_devices_than_there_is_room_for_are_one() {
     let (segments, _) = good(&pcap(LITTLE, 0xa1b2_c3d4, 276, &frames));
     assert_eq!(segments[10].interface, 11);
     assert_eq!(segments[5999].interface, 0);
+}
+
+#[test]
+fn lengths_that_are_claimed_are_skipped_and_not_held() {
+    /// Zeros without end, as far as they are asked for in small pieces.
+    struct Zeros;
+    impl Read for Zeros {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            assert!(buffer.len() <= 256 << 10, "{} bytes at once", buffer.len());
+            buffer.fill(0);
+            Ok(buffer.len())
+        }
+    }
+    let head = [section(LITTLE), interface(LITTLE, 1, 0, &[])].concat();
+    let claimed = 200 << 20;
+    let claims = |kind, words: &[u32]| {
+        let mut bytes = [&head[..], &LITTLE.u32(kind), &LITTLE.u32(claimed)].concat();
+        bytes.extend(words.iter().flat_map(|word| LITTLE.u32(*word)));
+        bytes
+    };
+    for bytes in [
+        claims(0x0bad, &[]),
+        claims(1, &[1, 0]),
+        claims(5, &[0]),
+        claims(6, &[0, 0, 1, claimed - 32, claimed]),
+        claims(6, &[0, 0, 1, 60, 60]),
+        claims(2, &[0, 0, 1, claimed - 32, claimed]),
+        claims(3, &[claimed]),
+    ] {
+        let mut reader = Reader::new(Box::new(Cursor::new(bytes).chain(Zeros)), false).unwrap();
+        let error = reader.next_segment().unwrap_err();
+        assert!(matches!(error.problem, Problem::BlockEnds { behind: 0, .. }), "{error}");
+        assert_eq!(error.offset, head.len() as u64);
+        assert!(reader.offset() >= u64::from(claimed));
+    }
 }

@@ -72,6 +72,6 @@ fn retransmissions_seen_at_two_interfaces_count_once() {
         let _ = again;
     }
     film.interface = 0;
-    film.at(4 * SECOND).s("RA", 0, 1, 0);
+    film.at(4 * SECOND).refuse();
     assert_eq!(film.connection().syn_retransmits, Some(2));
 }

@@ -194,6 +194,14 @@ impl Film {
         self.at(now + 3 * MS).c("A", 1, 1, 0)
     }
 
+    /// The server has no socket for the SYN: its RST has the number 0.
+    pub(super) fn refuse(&mut self) -> &mut Self {
+        let isn = std::mem::take(&mut self.server.isn);
+        self.s("RA", 0, 1, 0);
+        self.server.isn = isn;
+        self
+    }
+
     /// The capture is over.
     pub(super) fn finish(&mut self) -> &mut Self {
         let mut out = Taken::default();

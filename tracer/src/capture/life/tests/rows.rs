@@ -100,7 +100,7 @@ fn where_it_stuck() {
 #[test]
 fn a_refusal_and_data_rows() {
     let mut film = Film::new();
-    film.c("S", 0, 0, 0).s("RA", 0, 1, 0);
+    film.c("S", 0, 0, 0).refuse();
     assert_eq!(film.script()[1], "server RA 0:1 CLOSE CLOSE refused");
     // Data make no rows.
     let mut film = Film::new();

@@ -101,6 +101,11 @@ const PHASES: &[(&str, &str)] = &[
     ("last_ack", "tracer.phase.last_ack"),
 ];
 
+const PATH: &[(&str, &str)] = &[
+    ("syn_to_synack", "tracer.path.syn_to_synack"),
+    ("synack_to_ack", "tracer.path.synack_to_ack"),
+];
+
 fn check(line: &Json, all: &BTreeMap<String, Json>) {
     for (field, attribute) in FIELDS {
         let us = field.ends_with("_us");
@@ -109,18 +114,31 @@ fn check(line: &Json, all: &BTreeMap<String, Json>) {
     for (phase, attribute) in PHASES {
         assert!(same(&line["phases_us"][phase], all.get(*attribute), true), "{phase}: {line}");
     }
+    for (half, attribute) in PATH {
+        assert!(same(&line["path_rtt_us"][half], all.get(*attribute), true), "{half}: {line}");
+    }
     // Nothing in the record is left out.
     let known: Vec<&str> = FIELDS.iter().map(|(field, _)| *field).collect();
     for (field, _) in line.as_object().unwrap() {
-        let elsewhere =
-            ["type", "time", "time_start", "time_end", "phases_us", "state", "state_us"];
+        let elsewhere = [
+            "type",
+            "time",
+            "time_start",
+            "time_end",
+            "phases_us",
+            "path_rtt_us",
+            "state",
+            "state_us",
+        ];
         assert!(known.contains(&&**field) || elsewhere.contains(&&**field), "{field}");
     }
 }
 
 #[test]
 fn connections_say_what_their_json_says() {
-    for connection in samples::stream() {
+    let path_rtt = Some(PathRtt { syn_to_synack: Some(1_234_567), synack_to_ack: None });
+    let captured = Connection { netns: 0, path_rtt, ..samples::full() };
+    for connection in samples::stream().into_iter().chain([captured]) {
         let outcome = connection.outcome.unwrap();
         let (start, end) = (connection.start, connection.end);
         let record = Record::Connection(Box::new(connection));
