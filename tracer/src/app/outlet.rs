@@ -15,6 +15,10 @@ use crate::core::{Core, Shown};
 use crate::report::{Hook, Progress, Report, Scope, Start, Writer, text};
 use crate::sinks::Standing;
 
+/// How long the end of a run may take where somebody does not answer: a reader of the output, a
+/// receiver.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What happens where the reader of the output is slow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Slow {
@@ -238,9 +242,9 @@ impl Outlet {
         self.report.hosts(&hosts, scope, now, &mut self.out);
     }
 
-    /// The summary of the whole run, which waits for a slow reader, and the last record; the sinks
-    /// and the program of `--on-alert` are told that it is over. [`Self::written`] is to follow. All that
-    /// is waited for shares `deadline`.
+    /// The summary of the whole run, which waits for a slow reader until `deadline`, and the last
+    /// record; the sinks and the program of `--on-alert` are told that it is over, and have the same
+    /// deadline. [`Self::written`] is to follow.
     ///
     /// # Errors
     /// What failed with a sink.
@@ -281,16 +285,16 @@ impl Outlet {
         self.out.clear();
     }
 
-    /// Waits until everything is written, until `deadline`, which is `patience` after it was asked for.
+    /// Waits until everything is written, until `deadline` at most.
     ///
     /// # Errors
     /// The reader did not take it in time.
-    pub(super) fn written(self, deadline: Instant, patience: Duration) -> Result<()> {
+    pub(super) fn written(self, deadline: Instant) -> Result<()> {
         if let Err(unwritten) = self.writer.finish(deadline) {
             bail!(
                 "the last {} bytes were not taken within {} s: the output is full, or nobody reads it",
                 unwritten.bytes,
-                patience.as_secs()
+                PATIENCE.as_secs()
             );
         }
         Ok(())

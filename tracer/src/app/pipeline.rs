@@ -9,7 +9,7 @@ use tokio::io::unix::AsyncFd;
 use tracer_common::record::SynSummary;
 
 use super::flood::{self, Floods};
-use super::outlet::Outlet;
+use super::outlet::{Outlet, PATIENCE};
 use crate::core::Core;
 use crate::core::event::{Event, ExistingSocket, MonoNs};
 use crate::core::flood::Want;
@@ -350,21 +350,15 @@ impl Pipeline {
     }
 
     /// The summary of the whole run, which waits for a slow reader, and the last record. All that is
-    /// waited for shares `patience`.
+    /// waited for shares [`PATIENCE`].
     ///
     /// # Errors
     /// The reader did not take it in time.
-    pub(super) fn finish(
-        mut self,
-        now: MonoNs,
-        end: End,
-        hooks: &[Hook],
-        patience: Duration,
-    ) -> Result<()> {
+    pub(super) fn finish(mut self, now: MonoNs, end: End, hooks: &[Hook]) -> Result<()> {
         log::debug!("{} summaries of SYNs came through the ring", self.summaries);
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + PATIENCE;
         let told = self.outlet.close(&self.core, now, end, hooks, deadline);
-        self.outlet.written(deadline, patience)?;
+        self.outlet.written(deadline)?;
         told
     }
 }

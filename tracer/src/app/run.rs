@@ -37,8 +37,6 @@ const BUSY_TICK: Duration = Duration::from_millis(20);
 const IDLE_TICK: Duration = Duration::from_millis(50);
 /// How often the kernel side's counters are looked at for loss.
 const LOSS_CHECK: Duration = Duration::from_secs(1);
-/// How long a reader of the output may take at the end.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Traces, or reads a capture, until told to stop.
 ///
@@ -315,7 +313,7 @@ async fn trace(options: &Options) -> Result<()> {
     let counted = kernel
         .totals()
         .map(|(counters, missed)| complete(&mut end, counters, missed, hook_netns.is_some()));
-    pipeline.finish(ended, end, &hooks, PATIENCE)?;
+    pipeline.finish(ended, end, &hooks)?;
     let ended_by = ended_by?;
     counted?;
     if let Some(why) = ended_by {

@@ -19,7 +19,7 @@ use self::pace::Pace;
 use self::reading::{Next, Reading};
 use self::source::Source;
 use super::alert::AlertRunner;
-use super::outlet::{Outlet, Slow};
+use super::outlet::{Outlet, PATIENCE, Slow};
 use super::output::Output;
 use super::run::{hung_up, output_closed, until as sleep_until};
 use super::setup;
@@ -35,8 +35,6 @@ use crate::report::{Progress, progress, terminal};
 use crate::system::privileges;
 use crate::top::stderr;
 
-/// How long a reader of the output may take once the user wants to end.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How long nothing comes through a pipe before time passes by itself.
 const TICK: Duration = Duration::from_millis(100);
 /// A capture whose newest segment came so soon, nanoseconds, is being made now.
@@ -178,15 +176,17 @@ pub(super) async fn read(options: &Options, path: &Path) -> Result<()> {
         }
     };
     let problem = queue.problem.take();
-    let (outlet, told) = reading.finish(PATIENCE);
+    let mut deadline = std::time::Instant::now() + PATIENCE;
+    let (outlet, told) = reading.finish(deadline);
     if let Ended::Over | Ended::Enough = ended {
         // A capture can wait: whoever reads the report slowly gets all of it.
         tokio::select! {
             () = outlet.writer().drained() => {}
             () = stop(&mut signals) => {}
         }
+        deadline = std::time::Instant::now() + PATIENCE;
     }
-    outlet.written((Instant::now() + PATIENCE).into(), PATIENCE)?;
+    outlet.written(deadline)?;
     told?;
     match (ended, problem) {
         (Ended::Closed(why), _) => output_closed(why),

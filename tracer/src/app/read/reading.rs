@@ -2,8 +2,7 @@
 //! capture's.
 
 use std::net::SocketAddr;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracer_common::packet::tcp_flags;
 
@@ -250,10 +249,10 @@ impl Reading {
 
     /// The end: what was held back, the summary, the last record. The outlet still has to be written;
     /// with it, what failed with a sink.
-    pub(super) fn finish(mut self, patience: Duration) -> (Outlet, anyhow::Result<()>) {
+    pub(super) fn finish(mut self, deadline: Instant) -> (Outlet, anyhow::Result<()>) {
         self.settle();
         let end = self.totals();
-        let told = self.outlet.close(&self.core, self.now, end, &[], Instant::now() + patience);
+        let told = self.outlet.close(&self.core, self.now, end, &[], deadline);
         (self.outlet, told)
     }
 }
