@@ -97,7 +97,6 @@ impl ReadOptions {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::cli::tests::{error, of, shown};
 
     #[test]
