@@ -95,3 +95,119 @@ impl ReadOptions {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::tests::{error, of, shown};
+
+    #[test]
+    fn a_capture_is_read_with_its_own_options() {
+        let options = of(&[
+            "--read",
+            "a b.pcap",
+            "--segments",
+            "--decap",
+            "--speed",
+            "2.5",
+            "--local",
+            "10.0.0.0/8,::1",
+            "--local=192.0.2.7",
+        ]);
+        let read = &options.read;
+        assert_eq!(read.read.as_deref(), Some(std::path::Path::new("a b.pcap")));
+        assert!(read.segments && read.decap && !read.from_stdin());
+        assert_eq!(read.speed, Some(2.5));
+        assert_eq!(shown(&read.local), ["10.0.0.0/8", "::1", "192.0.2.7"]);
+        assert!(of(&["--read", "-"]).read.from_stdin());
+        let _ = of(&[
+            "--read",
+            "x",
+            "--port=80",
+            "--host=::1",
+            "-6",
+            "--role=client",
+            "--failed",
+            "--outcome=refused",
+            "--slower-than=1",
+            "--exclude-port=1",
+            "--exclude-host=::2",
+            "--states",
+            "--interval=1",
+            "--duration=2",
+            "--count=3",
+            "--format=json",
+            "--output=o",
+            "--report=r.html",
+            "--on-alert=/bin/true",
+            "--stuck-after=off",
+            "--max-connections=7",
+            "--max-hosts=7",
+            "--flood-min-rate=7",
+            "--flood-clear=7",
+        ]);
+        let _ = of(&["--read", "x", "--top", "--speed", "10"]);
+        let _ = of(&["--read", "x", "--top", "--segments", "--output", "o"]);
+    }
+
+    #[test]
+    fn what_does_not_go_with_a_capture_is_said_in_a_sentence() {
+        for (args, sentence) in [
+            (
+                &["--segments"][..],
+                "--segments needs --read FILE: tracing sees states, not segments",
+            ),
+            (&["--decap"], "--decap needs --read FILE: tracing sees the sockets' own addresses"),
+            (
+                &["--speed", "2"],
+                "--speed needs --read FILE: what happens now happens at its own speed",
+            ),
+            (
+                &["--local", "::1"],
+                "--local needs --read FILE: the local end of a traced socket is known",
+            ),
+            (
+                &["--read", "-", "--top"],
+                "--top takes its keys from stdin, where `--read -` expects the capture: put it into a \
+                 file first",
+            ),
+            (
+                &["--read", "x", "--top", "--segments"],
+                "--segments needs --output FILE beside --top, which does not show segments",
+            ),
+            (&["--read", "x", "--check"], "--read can't be combined with --check"),
+            (&["--read", "x", "--test-alert"], "--read can't be combined with --test-alert"),
+            (
+                &["--read", "x", "--speed", "0"],
+                "invalid value '0' for '--speed <X>': `0` is no speed; give 1 for as it happened, 10 \
+                 for ten times as fast, 0.5",
+            ),
+        ] {
+            assert_eq!(error(args), sentence);
+        }
+        // Also where the default is what was asked for.
+        for (option, value) in [
+            ("--iface", Some("none")),
+            ("--syn-hook", Some("auto")),
+            ("--xdp-mode", Some("auto")),
+            ("--ring-size", Some("8M")),
+            ("--hook-stats", None),
+            ("--pid", Some("1")),
+            ("--comm", Some("x")),
+            ("--cgroup", Some("/x")),
+            ("--netns", Some("self")),
+            ("--metrics", Some("9464")),
+            ("--metrics-ports", Some("20")),
+        ] {
+            let mut args = vec!["--read", "x", option];
+            args.extend(value);
+            let said = error(&args);
+            assert!(
+                said.starts_with(&format!("{option} can't be combined with --read: ")),
+                "{said}"
+            );
+        }
+        for speed in ["-1", "nan", "inf", "1e7", "fast"] {
+            assert!(error(&["--read", "x", &format!("--speed={speed}")]).contains("is no speed"));
+        }
+    }
+}

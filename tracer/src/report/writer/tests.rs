@@ -223,3 +223,46 @@ fn a_reopened_file_begins_with_a_whole_line() {
     assert_eq!(line_start(b"one\ntwo\n", 6), 4);
     assert_eq!(line_start(b"one\ntwo\n", 8), 8);
 }
+
+#[test]
+fn who_can_wait_loses_nothing() {
+    let (writer, mut reader) = piped(1000);
+    let handed = 300_000;
+    for n in 0..handed / 100 {
+        assert!(writer.push_all(&[b'0' + (n % 10) as u8; 100], 1));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // Nobody reads: there is no room, and it is waited for without holding up anybody.
+    let waited = runtime.block_on(async {
+        tokio::time::timeout(Duration::from_millis(50), writer.room()).await.is_err()
+    });
+    assert!(waited);
+    let read = thread::spawn(move || {
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all).unwrap();
+        all
+    });
+    runtime.block_on(async {
+        writer.room().await;
+        writer.drained().await;
+    });
+    assert_eq!(writer.dropped(), 0);
+    writer.finish(soon()).unwrap();
+    let all = read.join().unwrap();
+    assert_eq!(all.len(), handed);
+    assert!(
+        all.chunks(100).enumerate().all(|(n, hundred)| hundred == [b'0' + (n % 10) as u8; 100])
+    );
+}
+
+#[test]
+fn who_waits_for_a_reader_that_has_gone_is_let_go() {
+    let (writer, reader, _) = stuck(BOUND);
+    assert!(writer.push_all(&vec![b'x'; BOUND], 1));
+    drop(reader);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        writer.room().await;
+        writer.drained().await;
+    });
+}
