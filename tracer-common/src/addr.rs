@@ -1,5 +1,7 @@
 //! IP addresses as the records and the tables carry them.
 
+use core::net::{IpAddr, SocketAddr};
+
 /// An address as the 16 bytes of an IPv6 address in network order, IPv4 as IPv4-mapped IPv6
 /// (RFC 4291, 2.5.5.2). Two aligned words, so that neither side copies it byte by byte.
 #[repr(transparent)]
@@ -47,6 +49,18 @@ impl Addr {
         [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
     }
 
+    /// The end of a connection that has this address and a port in host order; IPv4 where it stands
+    /// for one.
+    #[must_use]
+    pub fn at(self, port: u16) -> SocketAddr {
+        let bytes = self.to_bytes();
+        if self.is_v4() {
+            let [.., a, b, c, d] = bytes;
+            return SocketAddr::from(([a, b, c, d], port));
+        }
+        SocketAddr::from((bytes, port))
+    }
+
     /// Whether it stands for an IPv4 address.
     #[inline(always)]
     #[must_use]
@@ -68,6 +82,22 @@ impl Addr {
     #[inline(always)]
     const fn prefix_word(self) -> u32 {
         if cfg!(target_endian = "little") { self.0[1] as u32 } else { (self.0[1] >> 32) as u32 }
+    }
+}
+
+impl From<IpAddr> for Addr {
+    fn from(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(ip) => Self::v4(u32::from_ne_bytes(ip.octets())),
+            IpAddr::V6(ip) => Self::from_bytes(ip.octets()),
+        }
+    }
+}
+
+/// IPv4 where it stands for one.
+impl From<Addr> for IpAddr {
+    fn from(addr: Addr) -> Self {
+        addr.at(0).ip()
     }
 }
 
@@ -99,5 +129,17 @@ mod tests {
         assert_eq!((Addr([0, 0]).v4_mask(), Addr([1 << 32, v4.0[1]]).v4_mask()), (0, 0));
         let words = [[0xfd, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]];
         assert_eq!(Addr::v6(words.map(u32::from_ne_bytes)), v6);
+    }
+
+    #[test]
+    fn what_stands_for_ipv4_is_ipv4() {
+        let v4 = IpAddr::from([10, 0, 0, 1]);
+        let v6 = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]);
+        for ip in [v4, v6] {
+            assert_eq!(IpAddr::from(Addr::from(ip)), ip);
+            assert_eq!(Addr::from(ip).at(80), SocketAddr::new(ip, 80));
+        }
+        let mapped = IpAddr::from([0, 0, 0, 0, 0, 0xffff, 0x0a00, 1]);
+        assert_eq!(Addr::from(mapped), Addr::from(v4));
     }
 }

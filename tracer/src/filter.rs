@@ -191,7 +191,7 @@ impl Prefix {
     pub fn contains(self, addr: IpAddr) -> bool {
         let (len, key) = self.lpm_key();
         let mask = u128::MAX.checked_shl(128 - len).unwrap_or(0);
-        (u128::from_be_bytes(mapped(addr)) ^ u128::from_be_bytes(key)) & mask == 0
+        (u128::from_be_bytes(Addr::from(addr).to_bytes()) ^ u128::from_be_bytes(key)) & mask == 0
     }
 
     /// Key of the kernel's longest-prefix-match map: length in bits in the IPv4-mapped IPv6
@@ -199,14 +199,7 @@ impl Prefix {
     #[must_use]
     pub fn lpm_key(self) -> (u32, [u8; 16]) {
         let offset = if self.addr.is_ipv4() { 96 } else { 0 };
-        (u32::from(self.len) + offset, mapped(self.addr))
-    }
-}
-
-fn mapped(addr: IpAddr) -> [u8; 16] {
-    match addr {
-        IpAddr::V4(v4) => Addr::v4(u32::from_ne_bytes(v4.octets())).to_bytes(),
-        IpAddr::V6(v6) => v6.octets(),
+        (u32::from(self.len) + offset, Addr::from(self.addr).to_bytes())
     }
 }
 

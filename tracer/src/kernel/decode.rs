@@ -1,7 +1,5 @@
 //! From the bytes of a ring record to an event.
 
-use std::net::SocketAddr;
-
 use tracer_common::addr::Addr;
 use tracer_common::record::{
     RecordKind, RequestRecord, SocketRecord, SynSummary as SummaryRecord, flags,
@@ -69,8 +67,8 @@ fn socket(bytes: &[u8], event: impl FnOnce(SocketEvent) -> Event) -> Result<Even
         at: MonoNs(record.ts_ns),
         cookie: record.cookie,
         netns: record.netns,
-        local: endpoint(record.local_addr, record.local_port),
-        remote: endpoint(record.remote_addr, record.remote_port),
+        local: record.local_addr.at(record.local_port),
+        remote: record.remote_addr.at(record.remote_port),
         old: TcpState::try_from(record.old_state).map_err(|_| Undecodable)?,
         new: TcpState::try_from(record.new_state).map_err(|_| Undecodable)?,
         old_since: known(record.prev_ts_ns),
@@ -100,8 +98,8 @@ fn request(bytes: &[u8]) -> Result<RequestEvent, Undecodable> {
     Ok(RequestEvent {
         at: MonoNs(record.ts_ns),
         netns: record.netns,
-        local: endpoint(record.local_addr, record.local_port),
-        remote: endpoint(record.remote_addr, record.remote_port),
+        local: record.local_addr.at(record.local_port),
+        remote: record.remote_addr.at(record.remote_port),
         retransmits: record.retransmits,
         isn: record.isn,
         syn_at: known(record.syn_ts_ns),
@@ -110,17 +108,6 @@ fn request(bytes: &[u8]) -> Result<RequestEvent, Undecodable> {
 
 fn known(ts_ns: u64) -> Option<MonoNs> {
     (ts_ns != 0).then_some(MonoNs(ts_ns))
-}
-
-/// IPv4-mapped addresses become IPv4.
-#[must_use]
-pub fn endpoint(addr: Addr, port: u16) -> SocketAddr {
-    let bytes = addr.to_bytes();
-    if addr.is_v4() {
-        let [.., a, b, c, d] = bytes;
-        return SocketAddr::from(([a, b, c, d], port));
-    }
-    SocketAddr::from((bytes, port))
 }
 
 #[cfg(test)]

@@ -17,7 +17,6 @@ use crate::core::Core;
 use crate::core::event::{Event, MonoNs};
 use crate::core::record::{End, Frames, Record};
 use crate::filter::KernelFilters;
-use crate::kernel::decode::endpoint;
 use crate::sinks::Standing;
 
 /// The work on a capture, from its first segment on.
@@ -145,8 +144,8 @@ impl Reading {
     /// Whether the filters may let a connection of this segment through, told from whichever end.
     fn wanted(&self, captured: &Captured) -> bool {
         let segment = &captured.segment;
-        let a = endpoint(segment.src, segment.src_port);
-        let b = endpoint(segment.dst, segment.dst_port);
+        let a = segment.src.at(segment.src_port);
+        let b = segment.dst.at(segment.dst_port);
         self.filters.matches(a, b, 0) || self.filters.matches(b, a, 0)
     }
 

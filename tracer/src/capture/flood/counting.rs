@@ -1,7 +1,7 @@
 //! Counts what the SYN hook would have counted, out of the segments of a capture.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use rustc_hash::FxHashMap;
 use tracer_common::addr::Addr;
@@ -384,21 +384,12 @@ const fn ends_of(segment: &Segment) -> (End, End) {
 }
 
 fn addr_of(end: SocketAddr) -> End {
-    let addr = match end.ip() {
-        IpAddr::V4(addr) => addr.to_ipv6_mapped(),
-        IpAddr::V6(addr) => addr,
-    };
-    (Addr::from_bytes(addr.octets()), end.port())
-}
-
-/// IPv4-mapped addresses become IPv4.
-fn address(addr: Addr) -> IpAddr {
-    IpAddr::V6(Ipv6Addr::from(addr.to_bytes())).to_canonical()
+    (end.ip().into(), end.port())
 }
 
 fn target((addr, port): End, state: State) -> Target {
     match state {
-        State::Listens => Target::Listener(SocketAddr::new(address(addr), port)),
+        State::Listens => Target::Listener(addr.at(port)),
         State::Closed | State::Unknown => Target::Closed,
     }
 }
@@ -406,7 +397,7 @@ fn target((addr, port): End, state: State) -> Target {
 fn source_tick(target: Target, addr: [u64; 2], grown: Growth) -> SourceTick {
     SourceTick {
         target,
-        addr: address(Addr(addr)),
+        addr: Addr(addr).into(),
         syns: grown.syns,
         firsts: grown.firsts,
         resets: grown.resets,

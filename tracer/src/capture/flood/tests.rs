@@ -1,9 +1,7 @@
 //! Simulated captures: their segments go through both ends' lives, the counting and the detector.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
-use tracer_common::addr::Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use super::*;
 use crate::capture::life::{self, Lives, Taken};
@@ -40,13 +38,6 @@ struct Sim {
 
 fn server(port: u16) -> SocketAddr {
     (Ipv4Addr::new(10, 0, 0, 1), port).into()
-}
-
-fn addr(end: SocketAddr) -> Addr {
-    match end.ip() {
-        IpAddr::V4(addr) => Addr::from_bytes(addr.to_ipv6_mapped().octets()),
-        IpAddr::V6(addr) => Addr::from_bytes(addr.octets()),
-    }
 }
 
 impl Sim {
@@ -102,8 +93,8 @@ impl Sim {
     fn passes(&mut self, at: u64, number: u64, (src, dst, flags, seq, ack): Sent) {
         let at = MonoNs(BEGAN.0 + at);
         let segment = Segment {
-            src: addr(src),
-            dst: addr(dst),
+            src: src.ip().into(),
+            dst: dst.ip().into(),
             src_port: src.port(),
             dst_port: dst.port(),
             seq,

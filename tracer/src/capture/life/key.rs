@@ -1,7 +1,7 @@
 //! What names a connection in a capture, and which of its two ends is meant.
 
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use tracer_common::addr::Addr;
 
@@ -101,11 +101,6 @@ impl Key {
     /// Address and port of an end.
     pub(super) fn socket(&self, side: Side) -> SocketAddr {
         let (addr, port) = self.raw(side);
-        SocketAddr::new(address(addr), port)
+        addr.at(port)
     }
-}
-
-/// An address as it is shown: IPv4 where it is one.
-pub(super) fn address(addr: Addr) -> IpAddr {
-    IpAddr::V6(Ipv6Addr::from(addr.to_bytes())).to_canonical()
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::mem::offset_of;
-use std::net::{IpAddr, Ipv6Addr};
 
 use rustc_hash::FxHashMap;
 use tracer_common::addr::Addr;
@@ -148,7 +147,7 @@ impl FloodReader {
         tick.targets = targets.into_values().collect();
         let name = |(slot, addr): ways::Key, grown: ways::Growth| SourceTick {
             target: tables.target(slot),
-            addr: address(addr),
+            addr: Addr(addr).into(),
             syns: grown.syns,
             firsts: grown.firsts,
             resets: grown.resets,
@@ -241,11 +240,6 @@ fn most(mut sources: Vec<SourceTick>) -> Vec<SourceTick> {
     });
     sources.truncate(NAMED);
     sources
-}
-
-/// IPv4-mapped addresses become IPv4.
-fn address(words: [u64; 2]) -> IpAddr {
-    IpAddr::V6(Ipv6Addr::from(Addr(words).to_bytes())).to_canonical()
 }
 
 #[cfg(test)]

@@ -191,19 +191,12 @@ fn forgiving(result: std::result::Result<(), MapError>) -> std::result::Result<(
     }
 }
 
-fn addr(ip: IpAddr) -> Addr {
-    match ip {
-        IpAddr::V4(ip) => Addr::v4(u32::from_ne_bytes(ip.octets())),
-        IpAddr::V6(ip) => Addr::from_bytes(ip.octets()),
-    }
-}
-
 fn lpm_key((ip, len): (IpAddr, u8)) -> LpmKey<[u64; 2]> {
     let len = match ip {
         IpAddr::V4(_) => 96 + u32::from(len.min(32)),
         IpAddr::V6(_) => u32::from(len.min(128)),
     };
-    LpmKey::new(len, addr(ip).0)
+    LpmKey::new(len, Addr::from(ip).0)
 }
 
 /// Listeners and their slots.
@@ -333,7 +326,7 @@ fn is_dual(local: SocketAddr, v6only: bool) -> bool {
 }
 
 fn key(ip: IpAddr, port: u16) -> ListenerKey {
-    ListenerKey { addr: addr(ip).0, port: port.into(), reserved: 0 }
+    ListenerKey { addr: Addr::from(ip).0, port: port.into(), reserved: 0 }
 }
 
 #[cfg(test)]

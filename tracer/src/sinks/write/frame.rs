@@ -1,8 +1,7 @@
 //! A packet as it goes into the file: an Ethernet frame, cut behind the TCP header.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
-use tracer_common::addr::Addr;
 use tracer_common::control;
 use tracer_common::packet::{self, Link, Segment};
 
@@ -74,16 +73,12 @@ impl Frame {
     }
 
     pub(super) fn src(&self) -> SocketAddr {
-        SocketAddr::new(ip(self.segment.src), self.segment.src_port)
+        self.segment.src.at(self.segment.src_port)
     }
 
     pub(super) fn dst(&self) -> SocketAddr {
-        SocketAddr::new(ip(self.segment.dst), self.segment.dst_port)
+        self.segment.dst.at(self.segment.dst_port)
     }
-}
-
-fn ip(addr: Addr) -> IpAddr {
-    Ipv6Addr::from(addr.to_bytes()).to_canonical()
 }
 
 #[cfg(test)]

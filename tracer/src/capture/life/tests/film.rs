@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use tracer_common::addr::Addr;
 use tracer_common::packet::tcp_flags;
 use tracer_common::state::TcpState;
 
@@ -157,8 +156,8 @@ impl Film {
             interface: self.interface,
             direction: self.direction,
             segment: Segment {
-                src: raw(from.socket.ip()),
-                dst: raw(to.socket.ip()),
+                src: from.socket.ip().into(),
+                dst: to.socket.ip().into(),
                 src_port: from.socket.port(),
                 dst_port: to.socket.port(),
                 seq: from.isn.wrapping_add(seg.seq),
@@ -258,13 +257,6 @@ impl Film {
     pub(super) fn script(&self) -> Vec<String> {
         self.rows.iter().map(line).collect()
     }
-}
-
-pub(super) fn raw(ip: IpAddr) -> Addr {
-    Addr::from_bytes(match ip {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        IpAddr::V6(v6) => v6.octets(),
-    })
 }
 
 fn line(row: &SegmentRow) -> String {

@@ -1,5 +1,7 @@
 //! The kernel's part is played in private memory.
 
+use std::net::IpAddr;
+
 use tracer_common::flood::counts::{Completions, SynCounts, completion_index};
 use tracer_common::flood::sources::{Bucket, Come, Hitter, SAMPLE, Set};
 
