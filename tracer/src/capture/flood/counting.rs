@@ -12,11 +12,11 @@ use tracer_common::packet::tcp_flags::{ACK, FIN, RST, SYN};
 use tracer_common::state::TcpState;
 
 use super::destinations::{Destinations, End, State, note};
-use super::hitters::{Growth, Hitters, Key};
+use super::hitters::{Hitters, Key};
 use super::syns::{Entry, Kind, Seen, Syns};
 use crate::capture::segment::{Captured, Direction, Segment};
 use crate::core::event::{Event, MonoNs};
-use crate::core::flood::tick::{Counts, Sketch, SourceTick, Target, TargetTick, Tick};
+use crate::core::flood::tick::{Counts, Growth, Sketch, SourceTick, Target, TargetTick, Tick};
 
 /// Which ends of a segment are local.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,9 +26,6 @@ pub struct Ends {
     /// Where it goes.
     pub dst: bool,
 }
-
-/// Most sources, prefixes and completers that a tick names; the rest is in `unattributed`.
-const NAMED: usize = 4096;
 
 /// What was counted since the last tick, in bounded memory.
 pub(super) struct Counting {
@@ -303,37 +300,30 @@ impl Counting {
                 let hash = hash::single(key, port_number(end.1), end.0);
                 note(closed.get_or_insert_with(sketch), hash);
             }
-            add(&mut targets, TargetTick { target, counts, first_syn, sources });
+            let sum = targets.entry(target).or_insert_with(|| TargetTick::new(target));
+            sum.add(&counts, first_syn, sources);
         });
         if self.strangers != Counts::default() {
             let target = Target::Closed;
-            let counts = std::mem::take(&mut self.strangers);
-            let first_syn = self.strangers_first.take();
-            add(&mut targets, TargetTick { target, counts, first_syn, sources: None });
+            let sum = targets.entry(target).or_insert_with(|| TargetTick::new(target));
+            sum.add(&std::mem::take(&mut self.strangers), self.strangers_first.take(), None);
         }
         let (epoch, destinations) = (self.epoch, &self.destinations);
         // Those that wait for an answer are told together with what was counted of them.
         let due = |number: u32| {
             destinations.get(number).is_none_or(|destination| destination.state != State::Unknown)
         };
-        let named = |grown: FxHashMap<Key, Growth>| -> Vec<SourceTick> {
-            let known = grown.into_iter().filter_map(|((number, addr), grown)| {
-                let target = match destinations.get(number) {
-                    Some(destination) => target(destination.end, destination.state),
-                    None if number == Destinations::SYN_ACKS => Target::Closed,
-                    // Forgotten meanwhile.
-                    None => return None,
-                };
-                Some((number, source_tick(target, addr, grown)))
-            });
-            most(known.filter(|(number, _)| *number != Destinations::SYN_ACKS))
+        let named = |grown: FxHashMap<Key, Growth>| {
+            most(grown.into_iter().filter_map(|((number, addr), grown)| {
+                // One that was forgotten meanwhile has none, nor has the number for SYN-ACKs.
+                let destination = destinations.get(number)?;
+                Some((target(destination.end, destination.state), Addr(addr), grown))
+            }))
         };
         let grown = self.sources.read(epoch, due);
         let answerers = grown.iter().filter(|((number, _), _)| *number == Destinations::SYN_ACKS);
         let syn_ackers =
-            most(answerers.map(|((number, addr), grown)| {
-                (*number, source_tick(Target::Closed, *addr, *grown))
-            }));
+            most(answerers.map(|((_, addr), grown)| (Target::Closed, Addr(*addr), *grown)));
         let sources = named(grown);
         let mut tick = Tick {
             from,
@@ -347,17 +337,11 @@ impl Counting {
             targets: targets.into_values().collect(),
             unattributed: 0,
         };
-        let syns: u64 = tick.targets.iter().map(|target| target.counts.syns).sum();
-        let attributed: u64 = tick.sources.iter().map(|source| source.syns).sum();
-        let attributed = attributed.saturating_add(self.ahead);
-        tick.unattributed = syns.saturating_sub(attributed);
-        self.ahead = attributed.saturating_sub(syns);
+        tick.attribute(&mut self.ahead);
         self.epoch = self.epoch.wrapping_add(1);
         self.destinations.forget(to);
         self.touched = self.destinations.waiting();
-        let empty =
-            tick.targets.is_empty() && tick.sources.is_empty() && tick.completers.is_empty();
-        (!empty).then_some(tick)
+        (!tick.is_empty()).then_some(tick)
     }
 }
 
@@ -394,49 +378,15 @@ fn target((addr, port): End, state: State) -> Target {
     }
 }
 
-fn source_tick(target: Target, addr: [u64; 2], grown: Growth) -> SourceTick {
-    SourceTick {
-        target,
-        addr: Addr(addr).into(),
-        syns: grown.syns,
-        firsts: grown.firsts,
-        resets: grown.resets,
-        bound: grown.bound,
+/// [`SourceTick::most`], with those of several closed ports added up.
+fn most(grown: impl Iterator<Item = (Target, Addr, Growth)>) -> Vec<SourceTick> {
+    let mut sums: BTreeMap<(Target, IpAddr), (Addr, Growth)> = BTreeMap::new();
+    for (target, addr, grown) in grown {
+        let (_, sum) = sums.entry((target, addr.into())).or_insert((addr, Growth::default()));
+        sum.add(&grown);
     }
-}
-
-/// At most [`NAMED`], those that send most, in order; those of several closed ports added up.
-fn most(sources: impl Iterator<Item = (u32, SourceTick)>) -> Vec<SourceTick> {
-    let mut sums: BTreeMap<(Target, IpAddr), SourceTick> = BTreeMap::new();
-    for (_, source) in sources {
-        sums.entry((source.target, source.addr))
-            .and_modify(|sum| {
-                sum.syns += source.syns;
-                sum.firsts += source.firsts;
-                sum.resets += source.resets;
-                sum.bound += source.bound;
-            })
-            .or_insert(source);
-    }
-    let mut sources: Vec<_> = sums.into_values().collect();
-    sources.sort_by_key(|source| std::cmp::Reverse(source.syns));
-    sources.truncate(NAMED);
-    sources
-}
-
-/// Adds to what is told of a target.
-fn add(targets: &mut BTreeMap<Target, TargetTick>, more: TargetTick) {
-    let Some(sum) = targets.get_mut(&more.target) else {
-        targets.insert(more.target, more);
-        return;
-    };
-    sum.counts.add(&more.counts);
-    sum.first_syn = match (sum.first_syn, more.first_syn) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    };
-    sum.sources = match (sum.sources.take(), more.sources) {
-        (Some(one), Some(other)) => Some(one.merged(&other)),
-        (one, other) => one.or(other),
-    };
+    let sums = sums.into_iter();
+    SourceTick::most(
+        sums.map(|((target, _), (addr, grown))| SourceTick::new(target, addr, grown)).collect(),
+    )
 }

@@ -3,17 +3,10 @@
 use rustc_hash::FxHashMap;
 use tracer_common::flood::sources::{Bucket, Come, Hitter, Set, WAYS};
 
+use crate::core::flood::tick::Growth;
+
 /// A key: number of the destination, and address.
 pub(super) type Key = (u32, [u64; 2]);
-
-/// What a key has grown by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Growth {
-    pub(super) syns: u64,
-    pub(super) firsts: u64,
-    pub(super) resets: u64,
-    pub(super) bound: u64,
-}
 
 /// Sets whose last change is so many epochs ago have been read. Destinations wait for a second, four
 /// epochs, until it is known what they are.
@@ -52,7 +45,7 @@ impl Hitters {
         epoch: u32,
         mut due: impl FnMut(u32) -> bool,
     ) -> FxHashMap<Key, Growth> {
-        let mut growth = FxHashMap::default();
+        let mut growth: FxHashMap<Key, Growth> = FxHashMap::default();
         for (set, seen) in self.sets.iter().zip(&mut self.seen) {
             if epoch.wrapping_sub(set.epoch) > READ {
                 continue;
@@ -70,11 +63,7 @@ impl Hitters {
                     bound: now.bound.into(),
                 };
                 *seen = *now;
-                let sum: &mut Growth = growth.entry((now.slot, now.addr)).or_default();
-                sum.syns += grown.syns;
-                sum.firsts += grown.firsts;
-                sum.resets += grown.resets;
-                sum.bound += grown.bound;
+                growth.entry((now.slot, now.addr)).or_default().add(&grown);
             }
         }
         growth

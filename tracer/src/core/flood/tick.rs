@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use tracer_common::addr::Addr;
+
 use crate::core::event::MonoNs;
 
 /// Where SYNs went, in the network namespace whose interfaces carry the SYN hook.
@@ -97,6 +99,24 @@ pub struct TargetTick {
     pub sources: Option<Sketch>,
 }
 
+impl TargetTick {
+    /// With nothing that came in.
+    #[must_use]
+    pub fn new(target: Target) -> Self {
+        Self { target, counts: Counts::default(), first_syn: None, sources: None }
+    }
+
+    /// Adds what came in besides.
+    pub fn add(&mut self, counts: &Counts, first_syn: Option<MonoNs>, sources: Option<Sketch>) {
+        self.counts.add(counts);
+        self.first_syn = [self.first_syn, first_syn].into_iter().flatten().min();
+        self.sources = match (self.sources.take(), sources) {
+            (Some(one), Some(other)) => Some(one.merged(&other)),
+            (one, other) => one.or(other),
+        };
+    }
+}
+
 /// What one source, or one prefix, sent to one target since the tick before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SourceTick {
@@ -114,6 +134,51 @@ pub struct SourceTick {
     /// in every tick until another takes its place. Of a prefix it says nothing of the SYNs whose
     /// sources are not followed, which are estimated.
     pub bound: u64,
+}
+
+/// What a key of the heavy hitters has grown by since the tick before; the fields are those of
+/// [`SourceTick`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named after the fields of SourceTick")]
+pub struct Growth {
+    pub syns: u64,
+    pub firsts: u64,
+    pub resets: u64,
+    pub bound: u64,
+}
+
+impl Growth {
+    /// Adds what it has grown by elsewhere.
+    pub fn add(&mut self, more: &Self) {
+        let Self { syns, firsts, resets, bound } = more;
+        self.syns += syns;
+        self.firsts += firsts;
+        self.resets += resets;
+        self.bound += bound;
+    }
+}
+
+impl SourceTick {
+    /// Most sources, prefixes and completers that a tick names; the rest is in
+    /// [`Tick::unattributed`].
+    pub const NAMED: usize = 4096;
+
+    /// Of a key that has grown.
+    #[must_use]
+    pub fn new(target: Target, addr: Addr, grown: Growth) -> Self {
+        let Growth { syns, firsts, resets, bound } = grown;
+        Self { target, addr: addr.into(), syns, firsts, resets, bound }
+    }
+
+    /// At most [`Self::NAMED`] of them, those that send most, in order.
+    #[must_use]
+    pub fn most(mut sources: Vec<Self>) -> Vec<Self> {
+        sources.sort_unstable_by(|one, other| {
+            (other.syns, one.target, one.addr).cmp(&(one.syns, other.target, other.addr))
+        });
+        sources.truncate(Self::NAMED);
+        sources
+    }
 }
 
 /// All that was counted between two moments. Targets, sources and prefixes where nothing happened
@@ -140,4 +205,25 @@ pub struct Tick {
     pub closed_targets: Option<Sketch>,
     /// Different sources of SYN-ACKs to the namespace's own addresses.
     pub syn_ack_sources: Option<Sketch>,
+}
+
+impl Tick {
+    /// Fills in [`Self::unattributed`]. `ahead`: SYNs of sources that the totals did not have yet, from
+    /// one tick to the next.
+    pub fn attribute(&mut self, ahead: &mut u64) {
+        let syns: u64 = self.targets.iter().map(|target| target.counts.syns).sum();
+        let attributed: u64 = self.sources.iter().map(|source| source.syns).sum();
+        let attributed = attributed.saturating_add(*ahead);
+        self.unattributed = syns.saturating_sub(attributed);
+        *ahead = attributed.saturating_sub(syns);
+    }
+
+    /// Nothing was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+            && self.sources.is_empty()
+            && self.completers.is_empty()
+            && self.syn_ackers.is_empty()
+    }
 }

@@ -16,7 +16,7 @@ use super::counts::{self, Totals};
 use super::ways::{self, Ways, Whereabouts};
 use super::{Arrays, FloodTables};
 use crate::core::event::MonoNs;
-use crate::core::flood::tick::{Counts, Sketch, SourceTick, Target, TargetTick, Tick};
+use crate::core::flood::tick::{Counts, Growth, Sketch, SourceTick, Target, TargetTick, Tick};
 
 /// Reads the arrays. Its memory is fixed by the number of CPUs.
 pub struct FloodReader {
@@ -36,9 +36,6 @@ pub struct FloodReader {
     /// Sketches that may hold something in the half that is written now.
     pending: Vec<bool>,
 }
-
-/// Most sources, prefixes and completers that a tick names; the rest is in `unattributed`.
-const NAMED: usize = 4096;
 
 impl FloodReader {
     pub(super) fn new(arrays: Arrays, cpus: u32) -> Self {
@@ -145,33 +142,20 @@ impl FloodReader {
         let syn_acks = growth.iter().any(|grown| grown.counts.syn_acks != 0);
         tick.syn_ack_sources = self.sketch(over, SYN_ACK_SOURCES, syn_acks);
         tick.targets = targets.into_values().collect();
-        let name = |(slot, addr): ways::Key, grown: ways::Growth| SourceTick {
-            target: tables.target(slot),
-            addr: Addr(addr).into(),
-            syns: grown.syns,
-            firsts: grown.firsts,
-            resets: grown.resets,
-            bound: grown.bound,
+        let named = |grown: FxHashMap<ways::Key, Growth>| {
+            let name =
+                |((slot, addr), grown)| SourceTick::new(tables.target(slot), Addr(addr), grown);
+            SourceTick::most(grown.into_iter().map(name).collect())
         };
-        let (syn_ackers, sources): (Vec<_>, Vec<_>) =
+        let (syn_ackers, sources) =
             sources.into_iter().partition(|((slot, _), _)| *slot == slot::SYN_ACKS);
-        tick.sources = most(sources.into_iter().map(|(key, grown)| name(key, grown)).collect());
-        tick.syn_ackers =
-            most(syn_ackers.into_iter().map(|(key, grown)| name(key, grown)).collect());
         prefixes.retain(|(slot, _), _| *slot != slot::SYN_ACKS);
-        tick.prefixes = most(prefixes.into_iter().map(|(key, grown)| name(key, grown)).collect());
-        tick.completers =
-            most(completers.into_iter().map(|(key, grown)| name(key, grown)).collect());
-        let syns: u64 = tick.targets.iter().map(|target| target.counts.syns).sum();
-        let attributed: u64 = tick.sources.iter().map(|source| source.syns).sum();
-        let attributed = attributed.saturating_add(self.ahead);
-        tick.unattributed = syns.saturating_sub(attributed);
-        self.ahead = attributed.saturating_sub(syns);
-        let empty = tick.targets.is_empty()
-            && tick.sources.is_empty()
-            && tick.completers.is_empty()
-            && tick.syn_ackers.is_empty();
-        (!empty).then_some(tick)
+        tick.sources = named(sources);
+        tick.syn_ackers = named(syn_ackers);
+        tick.prefixes = named(prefixes);
+        tick.completers = named(completers);
+        tick.attribute(&mut self.ahead);
+        (!tick.is_empty()).then_some(tick)
     }
 
     /// What has grown or has a sketch, by target. Two slots may have the same target: a listener's
@@ -189,21 +173,8 @@ impl FloodReader {
                 continue;
             }
             let target = tables.target(slot);
-            let sum: &mut TargetTick = targets.entry(target).or_insert_with(|| TargetTick {
-                target,
-                counts: Counts::default(),
-                first_syn: None,
-                sources: None,
-            });
-            sum.counts.add(&grown.counts);
-            sum.first_syn = match (sum.first_syn, grown.first_syn) {
-                (Some(one), Some(other)) => Some(one.min(other)),
-                (one, other) => one.or(other),
-            };
-            sum.sources = match (sum.sources.take(), sources) {
-                (Some(one), Some(other)) => Some(one.merged(&other)),
-                (one, other) => one.or(other),
-            };
+            let sum = targets.entry(target).or_insert_with(|| TargetTick::new(target));
+            sum.add(&grown.counts, grown.first_syn, sources);
         }
         targets
     }
@@ -231,15 +202,6 @@ impl FloodReader {
         }
         (any != 0).then(|| Sketch(registers.into_boxed_slice()))
     }
-}
-
-/// At most [`NAMED`], those that send most, in order.
-fn most(mut sources: Vec<SourceTick>) -> Vec<SourceTick> {
-    sources.sort_unstable_by(|one, other| {
-        (other.syns, one.target, one.addr).cmp(&(one.syns, other.target, other.addr))
-    });
-    sources.truncate(NAMED);
-    sources
 }
 
 #[cfg(test)]

@@ -6,18 +6,10 @@ use rustc_hash::FxHashMap;
 use tracer_common::flood::sources::{Bucket, Set, WAYS};
 
 use super::mmap::Mmap;
+use crate::core::flood::tick::Growth;
 
 /// A key: destination slot and address.
 pub(super) type Key = (u32, [u64; 2]);
-
-/// What a key has grown by, over all CPUs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Growth {
-    pub(super) syns: u64,
-    pub(super) firsts: u64,
-    pub(super) resets: u64,
-    pub(super) bound: u64,
-}
 
 /// A way as it was read last.
 #[derive(Clone, Copy, Default)]
@@ -89,11 +81,7 @@ impl Ways {
                 };
                 *seen = now;
                 if grown.syns != 0 || grown.resets != 0 {
-                    let sum = growth.entry((bucket.slot, bucket.addr)).or_default();
-                    sum.syns += grown.syns;
-                    sum.firsts += grown.firsts;
-                    sum.resets += grown.resets;
-                    sum.bound += grown.bound;
+                    growth.entry((bucket.slot, bucket.addr)).or_default().add(&grown);
                 }
             }
         }

@@ -262,6 +262,6 @@ fn only_so_many_are_named() {
         resets: 0,
         bound: 0,
     };
-    let named = most((0..10_000).map(tick).collect());
-    assert_eq!((named.len(), named[0].syns), (NAMED, 9_999));
+    let named = SourceTick::most((0..10_000).map(tick).collect());
+    assert_eq!((named.len(), named[0].syns), (SourceTick::NAMED, 9_999));
 }
