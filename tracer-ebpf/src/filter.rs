@@ -6,6 +6,7 @@ use aya_ebpf::{
 };
 use tracer_common::{
     addr::Addr,
+    packet::Segment,
     settings::{filter, port_set},
 };
 
@@ -36,6 +37,33 @@ pub(crate) struct Subject {
     pub local_port: u16,
     pub remote_port: u16,
     pub netns: u32,
+}
+
+impl Subject {
+    /// Of a segment that has come in: whoever it goes to is the local end, in the namespace whose
+    /// devices carry the hooks for packets.
+    #[inline(always)]
+    pub(crate) fn received(segment: &Segment) -> Self {
+        Self {
+            local_addr: segment.dst,
+            remote_addr: segment.src,
+            local_port: segment.dst_port,
+            remote_port: segment.src_port,
+            netns: setting!(hook_netns),
+        }
+    }
+
+    /// The same from the other end.
+    #[inline(always)]
+    pub(crate) fn reversed(self) -> Self {
+        Self {
+            local_addr: self.remote_addr,
+            remote_addr: self.local_addr,
+            local_port: self.remote_port,
+            remote_port: self.local_port,
+            netns: self.netns,
+        }
+    }
 }
 
 #[inline(always)]

@@ -3,10 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    helpers::{
-        bpf_ktime_get_ns,
-        generated::{bpf_get_current_task, bpf_get_socket_cookie},
-    },
+    helpers::{bpf_ktime_get_ns, generated::bpf_get_current_task},
     macros::{fexit, tracepoint},
     programs::{FExitContext, TracePointContext},
 };
@@ -51,7 +48,7 @@ fn accepted(sk: Ptr) -> i32 {
         };
         let record = entry.as_mut_ptr();
         socket::fill::<Direct>(record, sk, &tuple);
-        (*record).cookie = bpf_get_socket_cookie(sk.cast_mut());
+        (*record).cookie = socket::cookie(sk);
         finish(record, Direct::read(sk, offset!(skc_state)));
         ring::submit(Program::Accept, entry);
     }

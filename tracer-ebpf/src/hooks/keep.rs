@@ -14,10 +14,7 @@ use tracer_common::{
     packet::{self, Header, Link, Located, Packet, Reject, Segment, tcp_flags},
 };
 
-use crate::{
-    config::setting,
-    filter::{Subject, Verdict, verdict},
-};
+use crate::filter::{Subject, Verdict, verdict};
 
 /// What has yet to be answered. The user side gives it its size where it is needed.
 #[map]
@@ -141,24 +138,8 @@ fn look(packet: &Copied, at: Located, kind: u32, ifindex: u32) -> Result<bool, R
 /// Whether the filters are for the connection, of which the sender is the local end or the receiver.
 #[inline(always)]
 fn matches(segment: &Segment, sent: bool) -> bool {
-    let netns = setting!(hook_netns);
-    let subject = if sent {
-        Subject {
-            local_addr: segment.src,
-            remote_addr: segment.dst,
-            local_port: segment.src_port,
-            remote_port: segment.dst_port,
-            netns,
-        }
-    } else {
-        Subject {
-            local_addr: segment.dst,
-            remote_addr: segment.src,
-            local_port: segment.dst_port,
-            remote_port: segment.src_port,
-            netns,
-        }
-    };
+    let received = Subject::received(segment);
+    let subject = if sent { received.reversed() } else { received };
     verdict(&subject) == Verdict::Match
 }
 

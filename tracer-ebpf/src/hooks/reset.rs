@@ -1,10 +1,6 @@
 //! `tcp:tcp_receive_reset` and `tcp:tcp_send_reset`: who reset whom.
 
-use aya_ebpf::{
-    helpers::{bpf_ktime_get_ns, generated::bpf_get_socket_cookie},
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
-};
+use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
 use tracer_common::{
     record::{RecordKind, SocketRecord},
     state::TcpState,
@@ -59,7 +55,7 @@ pub(crate) fn tracer_rst_sent(ctx: BtfTracePointContext) -> i32 {
         (*record).old_state = state;
         (*record).new_state = state;
         (*record).ts_ns = bpf_ktime_get_ns();
-        (*record).cookie = bpf_get_socket_cookie(sk.cast_mut());
+        (*record).cookie = socket::cookie(sk);
         owner::fill(record, Direct::read(sk, offset!(sk_lock_owned)));
         ring::submit(Program::ResetSent, entry);
     }

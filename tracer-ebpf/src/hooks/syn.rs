@@ -20,7 +20,7 @@ use tracer_common::{
 };
 
 use crate::{
-    config::{key, setting},
+    config::key,
     counters::{Program, count},
     filter::{Subject, Verdict, verdict},
     flood, ring,
@@ -170,13 +170,7 @@ fn control(window: &Window, at: Located, ifindex: u32) -> Result<(), Reject> {
 
 #[inline(always)]
 fn handle(segment: &packet::Segment, ifindex: u32) {
-    let subject = Subject {
-        local_addr: segment.dst,
-        remote_addr: segment.src,
-        local_port: segment.dst_port,
-        remote_port: segment.src_port,
-        netns: setting!(hook_netns),
-    };
+    let subject = Subject::received(segment);
     if verdict(&subject) != Verdict::Match {
         return;
     }
