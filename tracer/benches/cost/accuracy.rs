@@ -16,81 +16,32 @@ const LOAD_PORT: u16 = 8081;
 /// So that no two segments of a close are one.
 const CLOSES_AFTER: Duration = Duration::from_millis(1);
 
-/// A duration: a side, its name, where tracer has it and where the capture does.
+/// A duration: a side, the field's name, and where the capture has it.
 struct Quantity {
     side: Side,
     name: &'static str,
-    said: fn(&Value) -> &Value,
     seen: fn(&Truth) -> Option<f64>,
 }
 
+impl Quantity {
+    /// What a record says.
+    fn said(&self, record: &Value) -> Option<f64> {
+        self.name.split('.').fold(record, |value, field| &value[field]).as_f64()
+    }
+}
+
 static QUANTITIES: [Quantity; 11] = [
-    Quantity {
-        side: Side::Server,
-        name: "`handshake_us`",
-        said: |record| &record["handshake_us"],
-        seen: |truth| truth.handshake,
-    },
-    Quantity {
-        side: Side::Server,
-        name: "`synack_rtt_us`",
-        said: |record| &record["synack_rtt_us"],
-        seen: |truth| truth.synack_rtt,
-    },
-    Quantity {
-        side: Side::Server,
-        name: "`phases_us.established`",
-        said: |record| &record["phases_us"]["established"],
-        seen: |truth| truth.established,
-    },
-    Quantity {
-        side: Side::Server,
-        name: "`phases_us.close_wait`",
-        said: |record| &record["phases_us"]["close_wait"],
-        seen: |truth| truth.answer,
-    },
-    Quantity {
-        side: Side::Server,
-        name: "`phases_us.last_ack`",
-        said: |record| &record["phases_us"]["last_ack"],
-        seen: |truth| truth.acknowledged,
-    },
-    Quantity {
-        side: Side::Server,
-        name: "`close_us`",
-        said: |record| &record["close_us"],
-        seen: |truth| truth.close,
-    },
-    Quantity {
-        side: Side::Client,
-        name: "`handshake_us`",
-        said: |record| &record["handshake_us"],
-        seen: |truth| truth.handshake,
-    },
-    Quantity {
-        side: Side::Client,
-        name: "`phases_us.established`",
-        said: |record| &record["phases_us"]["established"],
-        seen: |truth| truth.established,
-    },
-    Quantity {
-        side: Side::Client,
-        name: "`phases_us.fin_wait1`",
-        said: |record| &record["phases_us"]["fin_wait1"],
-        seen: |truth| truth.acknowledged,
-    },
-    Quantity {
-        side: Side::Client,
-        name: "`phases_us.fin_wait2`",
-        said: |record| &record["phases_us"]["fin_wait2"],
-        seen: |truth| truth.answer,
-    },
-    Quantity {
-        side: Side::Client,
-        name: "`close_us`",
-        said: |record| &record["close_us"],
-        seen: |truth| truth.close,
-    },
+    Quantity { side: Side::Server, name: "handshake_us", seen: |truth| truth.handshake },
+    Quantity { side: Side::Server, name: "synack_rtt_us", seen: |truth| truth.synack_rtt },
+    Quantity { side: Side::Server, name: "phases_us.established", seen: |truth| truth.established },
+    Quantity { side: Side::Server, name: "phases_us.close_wait", seen: |truth| truth.answer },
+    Quantity { side: Side::Server, name: "phases_us.last_ack", seen: |truth| truth.acknowledged },
+    Quantity { side: Side::Server, name: "close_us", seen: |truth| truth.close },
+    Quantity { side: Side::Client, name: "handshake_us", seen: |truth| truth.handshake },
+    Quantity { side: Side::Client, name: "phases_us.established", seen: |truth| truth.established },
+    Quantity { side: Side::Client, name: "phases_us.fin_wait1", seen: |truth| truth.acknowledged },
+    Quantity { side: Side::Client, name: "phases_us.fin_wait2", seen: |truth| truth.answer },
+    Quantity { side: Side::Client, name: "close_us", seen: |truth| truth.close },
 ];
 
 /// What one run yielded for one quantity: (tracer's, the capture's), µs.
@@ -133,7 +84,7 @@ fn measure(plan: &Plan, loaded: bool) -> Vec<Pairs> {
         let truth = client.and_then(|client| truths[side as usize].get(&client));
         let Some(truth) = truth else { continue };
         for (quantity, pairs) in QUANTITIES.iter().zip(&mut pairs) {
-            let said = (quantity.said)(record).as_f64();
+            let said = quantity.said(record);
             if let (true, Some(said), Some(seen)) =
                 (quantity.side == side, said, (quantity.seen)(truth))
             {
@@ -167,7 +118,7 @@ pub(crate) fn run(plan: &Plan) {
         "error, p99",
     ]);
     for (n, quantity) in QUANTITIES.iter().enumerate() {
-        let mut row = vec![quantity.side.name().to_owned(), quantity.name.to_owned()];
+        let mut row = vec![quantity.side.name().to_owned(), format!("`{}`", quantity.name)];
         for pairs in [&idle[n], &loaded[n]] {
             let errors = sorted(pairs.iter().map(|(said, seen)| (said - seen).abs()));
             row.extend([

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::load::{Path as Way, Stage, bulk};
 use crate::paired::{Spread, ratios, rounds};
 use crate::plan::Plan;
+use crate::process;
 use crate::support::Netns;
 use crate::support::capture::{Capture, Kept};
 use crate::support::tracer::binary;
@@ -44,11 +45,10 @@ fn record(plan: &Plan) -> Kept {
     capture.keep()
 }
 
-/// What reading took, and the most memory it had, bytes.
-#[allow(clippy::zombie_processes, reason = "wait4() waits for it")]
-fn read(n: usize, file: &Path) -> (Duration, u64) {
+/// What reading took, and the most memory it had, MiB.
+fn read(n: usize, file: &Path) -> (Duration, f64) {
     let began = Instant::now();
-    let child = Command::new(program(n))
+    let mut child = Command::new(program(n))
         .args(READERS[n].1)
         .arg(file)
         .stdin(Stdio::null())
@@ -56,16 +56,17 @@ fn read(n: usize, file: &Path) -> (Duration, u64) {
         .stderr(Stdio::null())
         .spawn()
         .unwrap_or_else(|error| panic!("{}: {error}", READERS[n].0));
-    let pid = i32::try_from(child.id()).expect("a pid");
-    let mut status = 0;
-    // SAFETY: all zeroes is a valid rusage; both are written by the call and live through it.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        assert_eq!(libc::wait4(pid, &raw mut status, 0, &raw mut usage), pid, "wait4()");
-        usage
+    // Not what wait4() tells: that begins with the memory of whoever started it.
+    let mut peak = f64::NAN;
+    let status = loop {
+        peak = peak.max(process::memory(child.id()).peak);
+        match child.try_wait().expect("wait") {
+            Some(status) => break status,
+            None => std::thread::sleep(Duration::from_millis(2)),
+        }
     };
-    assert_eq!(status, 0, "{} failed", READERS[n].0);
-    (began.elapsed(), u64::try_from(usage.ru_maxrss).expect("a size") << 10)
+    assert!(status.success(), "{} failed: {status}", READERS[n].0);
+    (began.elapsed(), peak)
 }
 
 /// The first packets of a capture, so many.
@@ -99,7 +100,6 @@ pub(crate) fn run(plan: &Plan) {
     let rate = |n: usize| -> Vec<f64> {
         runs[n].iter().map(|((took, _), _)| count as f64 / took.as_secs_f64()).collect()
     };
-    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let mut table = Table::new(&[
         "reader",
         "packets/s",
@@ -112,8 +112,8 @@ pub(crate) fn run(plan: &Plan) {
             name.to_owned(),
             spread(Spread::of(rate(n)), 0),
             spread(ratios(&rate(0), &rate(n)), 1),
-            median(runs[n].iter().map(|((_, peak), _)| mib(*peak)), 0),
-            median(runs[n].iter().map(|(_, peak)| mib(*peak)), 0),
+            median(runs[n].iter().map(|((_, peak), _)| *peak), 0),
+            median(runs[n].iter().map(|(_, peak)| *peak), 0),
         ]);
     }
     table.print(plan);

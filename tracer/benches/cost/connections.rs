@@ -47,6 +47,40 @@ fn losses(runs: &[Run]) -> [String; 2] {
     [most(|ended| ended.lost), most(|ended| ended.dropped)].map(|most| count(most.flatten()))
 }
 
+/// A column that not every table has: its head, and the figure, of which the median is told.
+type Column = (&'static str, fn(&Run) -> f64);
+
+/// Prints a row for each watcher, held against the runs of the first, which has none.
+fn print(plan: &Plan, kinds: &[Kind], runs: &[Vec<Run>], more: &[Column]) {
+    let mut head = vec![
+        "",
+        "connections/s",
+        "with ÷ without",
+        "CPU s per 100k",
+        "more than without",
+        "of it the watcher's own",
+    ];
+    head.extend(more.iter().map(|(name, _)| *name));
+    head.extend(["lost", "not written"]);
+    let mut table = Table::new(&head);
+    let rate = |run: &Run| run.load.per_second();
+    let cpu = |run: &Run| run.cpu;
+    for (kind, of) in kinds.iter().zip(runs) {
+        let mut row = vec![
+            kind.name().to_owned(),
+            table::median(column(of, rate), 0),
+            spread(ratios(&column(of, rate), &column(&runs[0], rate)), 3),
+            table::median(column(of, cpu), 2),
+            spread(differences(&column(of, cpu), &column(&runs[0], cpu)), 2),
+            table::median(column(of, |run| run.own), 2),
+        ];
+        row.extend(more.iter().map(|(_, figure)| table::median(column(of, figure), 0)));
+        row.extend(losses(of));
+        table.row(row);
+    }
+    table.print(plan);
+}
+
 /// As many connections as the machine makes, by eight clients.
 pub(crate) fn full_speed(plan: &Plan) {
     let total = plan.either(CONNECTIONS, 200);
@@ -57,31 +91,7 @@ pub(crate) fn full_speed(plan: &Plan) {
         "{} short connections over `lo`, both ends here, closed loop (8 clients), full speed:\n",
         figure(total as f64, 0)
     );
-    let mut table = Table::new(&[
-        "",
-        "connections/s",
-        "with ÷ without",
-        "CPU s per 100k",
-        "more than without",
-        "of it the watcher's own",
-        "lost",
-        "not written",
-    ]);
-    let rate = |run: &Run| run.load.per_second();
-    for (kind, of) in Kind::ALL.into_iter().zip(&runs) {
-        let [lost, dropped] = losses(of);
-        table.row([
-            kind.name().to_owned(),
-            table::median(column(of, rate), 0),
-            spread(ratios(&column(of, rate), &column(&runs[0], rate)), 3),
-            table::median(column(of, |run| run.cpu), 2),
-            spread(differences(&column(of, |run| run.cpu), &column(&runs[0], |run| run.cpu)), 2),
-            table::median(column(of, |run| run.own), 2),
-            lost,
-            dropped,
-        ]);
-    }
-    table.print(plan);
+    print(plan, &Kind::ALL, &runs, &[]);
 }
 
 /// What is left of full speed when nobody watches.
@@ -103,48 +113,21 @@ pub(crate) fn fixed_rates(plan: &Plan) {
         let runs = rounds(plan.rounds, tools.len(), |n| {
             measure(plan, tools[n], |stage| stage.clients().open(total, rate))
         });
-        print_rate(plan, rate, &runs);
+        println!(
+            "{} short connections/s over `lo`, open loop; a connection's time runs from when it was \
+             to begin until both ends are closed:\n",
+            figure(rate, 0)
+        );
+        print(plan, tools, &runs, &LATENCIES);
     }
 }
 
-fn print_rate(plan: &Plan, rate: f64, runs: &[Vec<Run>]) {
-    println!(
-        "{} short connections/s over `lo`, open loop; a connection's time runs from when it was to \
-         begin until both ends are closed:\n",
-        figure(rate, 0)
-    );
-    let mut table = Table::new(&[
-        "",
-        "connections/s",
-        "with ÷ without",
-        "CPU s per 100k",
-        "more than without",
-        "of it the watcher's own",
-        "p50 µs",
-        "p99 µs",
-        "began late, p99 µs",
-        "lost",
-        "not written",
-    ]);
-    let made = |run: &Run| run.load.per_second();
-    for (kind, of) in TOOLS.into_iter().zip(runs) {
-        let [lost, dropped] = losses(of);
-        table.row([
-            kind.name().to_owned(),
-            table::median(column(of, made), 0),
-            spread(ratios(&column(of, made), &column(&runs[0], made)), 3),
-            table::median(column(of, |run| run.cpu), 2),
-            spread(differences(&column(of, |run| run.cpu), &column(&runs[0], |run| run.cpu)), 2),
-            table::median(column(of, |run| run.own), 2),
-            table::median(column(of, |run| run.load.latency_at(0.5)), 0),
-            table::median(column(of, |run| run.load.latency_at(0.99)), 0),
-            table::median(column(of, |run| run.load.late_at(0.99)), 0),
-            lost,
-            dropped,
-        ]);
-    }
-    table.print(plan);
-}
+/// What an open loop can tell.
+const LATENCIES: [Column; 3] = [
+    ("p50 µs", |run| run.load.latency_at(0.5)),
+    ("p99 µs", |run| run.load.latency_at(0.99)),
+    ("began late, p99 µs", |run| run.load.late_at(0.99)),
+];
 
 /// One run with tracer, for a profiler.
 pub(crate) fn profile(plan: &Plan) {

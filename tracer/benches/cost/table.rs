@@ -8,13 +8,13 @@ const NONE: &str = "?";
 
 /// Rows under a head; the first column is text, the others are figures.
 pub(crate) struct Table {
-    head: &'static [&'static str],
+    head: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub(crate) fn new(head: &'static [&'static str]) -> Self {
-        Self { head, rows: Vec::new() }
+    pub(crate) fn new(head: &[&'static str]) -> Self {
+        Self { head: head.to_vec(), rows: Vec::new() }
     }
 
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
