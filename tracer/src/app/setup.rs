@@ -9,7 +9,7 @@ use tracer_common::settings::Settings;
 use crate::capture::life;
 use crate::cli::write::WriteOptions;
 use crate::cli::{self, Interfaces, Options};
-use crate::core::event::MonoNs;
+use crate::core::event::{MonoNs, nanos};
 use crate::core::flood;
 use crate::core::{self, Config, Selection, Shown, StuckAfter};
 use crate::filter::{KernelFilters, Prefix};
@@ -111,7 +111,7 @@ pub(super) fn load_config(
 pub(super) fn flood_config(options: &Options, netns: u32) -> flood::Config {
     flood::Config {
         min_rate: f64::from(options.limits.flood_min_rate),
-        clear_ns: u64::try_from(options.limits.flood_clear.as_nanos()).unwrap_or(u64::MAX),
+        clear_ns: nanos(options.limits.flood_clear),
         netns,
         kernel: true,
     }
@@ -141,8 +141,7 @@ pub(super) fn stuck_after(options: &Options) -> StuckAfter {
             cli::values::StuckAfter::Off => stuck_after = StuckAfter::OFF,
             cli::values::StuckAfter::State(state, after) => {
                 if let Some(of_state) = stuck_after.of_mut(*state) {
-                    *of_state =
-                        after.map(|after| u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
+                    *of_state = after.map(nanos);
                 }
             }
         }
@@ -187,9 +186,7 @@ pub(super) fn shown(options: &Options) -> Shown {
     Shown {
         failed: show.failed,
         outcomes: show.outcomes.clone(),
-        slower_than: show
-            .slower_than
-            .map(|limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)),
+        slower_than: show.slower_than.map(nanos),
         exclude_ports: show
             .exclude_ports
             .iter()

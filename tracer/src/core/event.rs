@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracer_common::state::TcpState;
 
@@ -19,6 +20,12 @@ impl MonoNs {
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
+}
+
+/// Nanoseconds of a duration; as many as there are where it is longer than 584 years.
+#[must_use]
+pub fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A process name as the kernel keeps it: at most 15 bytes that the process itself chose, so

@@ -446,3 +446,14 @@ pub enum Record {
     /// A control segment of a capture (`--segments`).
     Segment(Box<SegmentRow>),
 }
+
+#[cfg(test)]
+impl Record {
+    /// The connection that ended, if it tells of one.
+    pub(crate) fn connection(&self) -> Option<&Connection> {
+        match self {
+            Self::Connection(connection) => Some(connection),
+            _ => None,
+        }
+    }
+}

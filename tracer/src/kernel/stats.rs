@@ -6,6 +6,7 @@ use anyhow::{Result, anyhow};
 use aya::sys::{Stats, enable_stats};
 
 use super::Kernel;
+use crate::core::event::nanos;
 use crate::core::record::ProgramRuns;
 
 /// Has the kernel count the runs of every BPF program of the host, tracer's or not, until it is
@@ -43,7 +44,7 @@ impl Kernel {
                 Some(ProgramRuns {
                     program: name.to_owned(),
                     runs: info.run_count(),
-                    took: u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX),
+                    took: nanos(info.run_time()),
                 })
             })
             .collect();

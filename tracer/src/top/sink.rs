@@ -16,6 +16,7 @@ use super::counts::Counts;
 use super::screen::{Screen, Shared};
 use super::stderr::{self, Captured};
 use super::tty;
+use crate::core::event::nanos;
 use crate::core::record::Record;
 use crate::report::{Start, WallClock};
 use crate::sinks::{Sink, Standing};
@@ -66,7 +67,7 @@ impl Top {
             out: tty::open().context("cannot open the terminal")?,
             color: screen.color,
             max_hosts: max_hosts as usize,
-            limit: limit.map(|limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)),
+            limit: limit.map(nanos),
             captured,
             quit,
             counts: None,

@@ -29,7 +29,7 @@ use crate::capture::file::CaptureError;
 use crate::capture::life::Lives;
 use crate::capture::segment::Captured;
 use crate::cli::{Format, Options};
-use crate::core::event::MonoNs;
+use crate::core::event::{MonoNs, nanos};
 use crate::report::writer::Closed;
 use crate::report::{Progress, progress, terminal};
 use crate::system::privileges;
@@ -340,7 +340,7 @@ async fn stop(signals: &mut Signals) {
 /// The present, as captures count time.
 fn present() -> Result<MonoNs> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    Ok(MonoNs(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)))
+    Ok(MonoNs(nanos(now)))
 }
 
 /// The line that says how far a long capture has been read.

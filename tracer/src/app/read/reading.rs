@@ -2,7 +2,7 @@
 //! capture's.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracer_common::packet::tcp_flags;
 
@@ -14,7 +14,7 @@ use crate::capture::life::{Lives, Taken};
 use crate::capture::segment::Captured;
 use crate::cli::Options;
 use crate::core::Core;
-use crate::core::event::{Event, MonoNs};
+use crate::core::event::{Event, MonoNs, nanos};
 use crate::core::record::{End, Frames, Record};
 use crate::filter::KernelFilters;
 use crate::sinks::Standing;
@@ -41,8 +41,8 @@ pub(super) struct Reading {
     settled: bool,
 }
 
-/// Interfaces that a flood's records name at most; a capture may have thousands.
-const NAMED: usize = 32;
+/// Interfaces that records name at most; a capture may have thousands.
+pub(super) const NAMED: usize = 32;
 
 /// When the reports of `--interval` are due.
 #[derive(Clone, Copy)]
@@ -61,7 +61,6 @@ pub(super) enum Next {
 
 impl Reading {
     pub(super) fn new(options: &Options, outlet: Outlet, lives: Lives, began: MonoNs) -> Self {
-        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let after = |ns| MonoNs(began.0.saturating_add(ns));
         let filters = options.filters.kernel(0);
         Self {

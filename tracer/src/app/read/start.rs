@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use super::reading::NAMED;
 use crate::app::setup;
 use crate::capture::file::Interface;
 use crate::cli::Options;
 use crate::core::event::MonoNs;
 use crate::report::{Capture, Start};
-
-/// Interfaces that are named; a capture may have thousands.
-const NAMED: usize = 32;
 
 /// The record. `interfaces` are those that the capture has described by its first segment.
 pub(super) fn start_record(

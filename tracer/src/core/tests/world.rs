@@ -226,13 +226,7 @@ impl World {
     /// All connection records so far.
     pub(super) fn connections(&mut self) -> Vec<Connection> {
         self.core.finish(&mut self.out);
-        self.out
-            .iter()
-            .filter_map(|record| match record {
-                Record::Connection(connection) => Some((**connection).clone()),
-                _ => None,
-            })
-            .collect()
+        self.out.iter().filter_map(Record::connection).cloned().collect()
     }
 
     /// The one connection record of the story.

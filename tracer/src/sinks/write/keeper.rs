@@ -13,6 +13,7 @@ use super::frame::Frame;
 use super::hold::Hold;
 use crate::capture::pcapng_writer as pcapng;
 use crate::core::Whose;
+use crate::core::event::nanos;
 use crate::system::host::ClockOffset;
 use crate::system::packet_socket::{PacketSocket, interface_name};
 
@@ -130,7 +131,7 @@ impl Keeper {
 /// Nanoseconds since the epoch, as the packets' stamps are.
 fn unix_ns() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+    nanos(now)
 }
 
 /// Blocks on their way into the file.

@@ -213,13 +213,7 @@ impl Film {
     /// The connections that ended.
     pub(super) fn connections(&mut self) -> Vec<Connection> {
         self.finish();
-        self.records
-            .iter()
-            .filter_map(|record| match record {
-                Record::Connection(connection) => Some((**connection).clone()),
-                _ => None,
-            })
-            .collect()
+        self.records.iter().filter_map(Record::connection).cloned().collect()
     }
 
     /// The one that ended; none is open.

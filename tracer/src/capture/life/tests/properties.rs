@@ -236,10 +236,8 @@ proptest! {
         let mut cookies: Vec<_> = film
             .records
             .iter()
-            .filter_map(|record| match record {
-                Record::Connection(connection) => Some(connection.cookie),
-                _ => None,
-            })
+            .filter_map(Record::connection)
+            .map(|connection| connection.cookie)
             .chain(open.iter().map(|open| open.connection.cookie))
             .collect();
         let told = cookies.len();
