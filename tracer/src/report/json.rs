@@ -19,23 +19,24 @@ use crate::core::record::{End, Host, OpenConnection, ProgramRuns, Record, StateC
 
 mod alert;
 mod check;
+mod connection;
 mod line;
+mod object;
 mod segment;
 
 #[cfg(test)]
 mod tests;
 
 use alert::AlertLine;
-use line::{
-    ConnectionLine, EndLine, HostLine, HostName, ProgramRunsLine, QuantilesLine, StartLine,
-    StateLine,
-};
+use connection::Times;
+use line::{EndLine, HostLine, HostName, ProgramRunsLine, QuantilesLine, StartLine, StateLine};
 use segment::SegmentLine;
 
 /// Reports for programs.
 #[derive(Debug)]
 pub struct Json {
     clock: WallClock,
+    times: Times,
     /// One line at a time; kept for its memory.
     line: Vec<u8>,
 }
@@ -44,18 +45,12 @@ impl Json {
     /// With `clock` for the times.
     #[must_use]
     pub const fn new(clock: WallClock) -> Self {
-        Self { clock, line: Vec::new() }
+        Self { clock, times: Times::new(), line: Vec::new() }
     }
 
     fn open_line(&mut self, kind: &'static str, open: &OpenConnection, out: &mut BytesMut) {
-        let OpenConnection { connection, state, in_state } = open;
-        let line = ConnectionLine {
-            time: Some(self.clock.utc(connection.end)),
-            state: Some(state.name()),
-            state_us: Some(micros(*in_state)),
-            ..ConnectionLine::new(kind, connection, &self.clock)
-        };
-        write_line(&line, &mut self.line, out);
+        let times = (&self.clock, &mut self.times);
+        add_line(&mut self.line, out, |line| connection::open(kind, open, times, line));
     }
 }
 
@@ -80,9 +75,9 @@ impl Report for Json {
 
     fn record(&mut self, record: &Record, out: &mut BytesMut) {
         match record {
-            Record::Connection(connection) => {
-                let line = ConnectionLine::new("connection", connection, &self.clock);
-                write_line(&line, &mut self.line, out);
+            Record::Connection(ended) => {
+                let times = (&self.clock, &mut self.times);
+                add_line(&mut self.line, out, |line| connection::ended(ended, times, line));
             }
             Record::State(change) => {
                 let StateChange { at, old, new, local, remote, netns, cookie } = change;
@@ -203,9 +198,19 @@ impl Report for Json {
 
 /// Appends a line to `out`, made in `buffer`, whatever that held.
 fn write_line(line: &impl Serialize, buffer: &mut Vec<u8>, out: &mut BytesMut) {
+    add_line(buffer, out, |buffer| {
+        line.serialize(&mut serde_json::Serializer::with_formatter(buffer, Harmless))
+    });
+}
+
+/// Appends to `out` the line that `write` makes in `buffer`, whatever that held.
+fn add_line(
+    buffer: &mut Vec<u8>,
+    out: &mut BytesMut,
+    write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>,
+) {
     buffer.clear();
-    let mut serializer = serde_json::Serializer::with_formatter(&mut *buffer, Harmless);
-    if let Err(error) = line.serialize(&mut serializer) {
+    if let Err(error) = write(buffer) {
         // Memory does not fail to be written to, and every key is a string.
         log::error!("a record could not be written as JSON and is left out: {error}");
         return;

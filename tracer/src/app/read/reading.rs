@@ -31,6 +31,8 @@ pub(super) struct Reading {
     began: MonoNs,
     /// Everything up to then has been worked on.
     now: MonoNs,
+    /// Nothing is due by itself before then.
+    due: MonoNs,
     /// Nothing later is looked at (`--duration`).
     until: Option<MonoNs>,
     intervals: Option<Intervals>,
@@ -73,6 +75,7 @@ impl Reading {
             taken: Taken::default(),
             began,
             now: began,
+            due: began,
             until: options.show.duration.map(|duration| after(nanos(duration))),
             intervals: options.show.interval.map(|period| {
                 let period = nanos(period);
@@ -154,11 +157,16 @@ impl Reading {
         for row in rows.drain(..) {
             self.outlet.records().push(Record::Segment(Box::new(row)));
         }
-        for event in events.drain(..) {
-            if !self.filtering || ends(&event).is_none_or(|(a, b)| self.filters.matches(a, b, 0)) {
-                self.floods.event(&event);
-                self.core.handle(&event, self.outlet.records());
+        if !events.is_empty() {
+            for event in &*events {
+                let ends = || ends(event);
+                if !self.filtering || ends().is_none_or(|(a, b)| self.filters.matches(a, b, 0)) {
+                    self.floods.event(event);
+                    self.core.handle(event, self.outlet.records());
+                }
             }
+            events.clear();
+            self.due = self.due.min(self.core.poll_timeout().unwrap_or(MonoNs(u64::MAX)));
         }
         self.outlet.render();
     }
@@ -168,6 +176,11 @@ impl Reading {
     pub(super) fn pass(&mut self, to: MonoNs) {
         let to = self.until.map_or(to, |until| to.min(until));
         if to <= self.now {
+            return;
+        }
+        if to < self.due {
+            // As with most segments.
+            self.now = to;
             return;
         }
         loop {
@@ -188,6 +201,9 @@ impl Reading {
         self.floods.pass(to, &mut self.core, self.outlet.records());
         self.outlet.render();
         self.now = to;
+        let interval = self.intervals.map(|all| all.next);
+        let due = [self.core.poll_timeout(), Some(self.floods.due()), interval];
+        self.due = due.into_iter().flatten().min().unwrap_or(to);
     }
 
     /// The figures of an interval. Of a time in which nothing was captured there is one report at

@@ -62,7 +62,13 @@ impl Floods {
     #[must_use]
     pub fn next(&self) -> Option<MonoNs> {
         let waits = self.counting.has_news() || !self.detector.idle();
-        waits.then(|| MonoNs(self.ticked.0.saturating_add(TICK)))
+        waits.then(|| self.due())
+    }
+
+    /// [`Self::pass`] up to a time before that changes nothing, whatever comes in until then.
+    #[must_use]
+    pub fn due(&self) -> MonoNs {
+        MonoNs(self.ticked.0.saturating_add(TICK))
     }
 
     /// Time passes up to `to`: the ticks that are due by then. Every segment and event before `to` must

@@ -142,14 +142,15 @@ impl Table {
     }
 
     pub(super) fn remove(&mut self, slot: Slot) {
-        if let Some(place) = self.place(slot)
-            && let Some(conversation) = place.take()
-        {
-            self.index.remove(&conversation.key);
-            self.open -= usize::from(conversation.class == Class::Open);
-            self.free.push(slot);
-            self.last = None;
-        }
+        let Some(place) = self.place(slot) else { return };
+        // Not taken out: it is large.
+        let Some(Conversation { key, class, .. }) = &*place else { return };
+        let (key, class) = (*key, *class);
+        *place = None;
+        self.index.remove(&key);
+        self.open -= usize::from(class == Class::Open);
+        self.free.push(slot);
+        self.last = None;
     }
 
     /// All of them, in no order to rely on.

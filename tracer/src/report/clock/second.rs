@@ -7,14 +7,27 @@ use super::WallClock;
 use crate::core::event::MonoNs;
 
 const SECOND: i128 = 1_000_000_000;
+/// Nanoseconds of the last of so many digits.
+const UNITS: [u32; 10] = [
+    1_000_000_000,
+    100_000_000,
+    10_000_000,
+    1_000_000,
+    100_000,
+    10_000,
+    1_000,
+    100,
+    10,
+    1,
+];
 
 /// The text of a second.
 #[derive(Clone, Debug)]
 pub(crate) struct SameSecond {
     /// Nanoseconds since 1970 when it begins.
     begins: i128,
-    /// A time in it, as it was written.
-    text: String,
+    /// A time in it, as it was written: the one asked for last.
+    text: Vec<u8>,
     /// The digits of its fraction.
     fraction: Range<usize>,
 }
@@ -23,11 +36,41 @@ impl SameSecond {
     /// For times that [`Self::write`] is always given the same way to write of.
     pub(crate) const fn new() -> Self {
         // No moment is within a second of that.
-        Self { begins: i128::MAX, text: String::new(), fraction: 0..0 }
+        Self { begins: i128::MAX, text: Vec::new(), fraction: 0..0 }
     }
 
-    /// Writes to `out` what `write` does: the time `at` by `clock`, which differs from that of
-    /// another moment of the second in the digits behind its `.` alone, and may have none.
+    /// What `write` writes: the time `at` by `clock`, which differs from that of another moment of the
+    /// second in the digits behind its `.` alone, and may have none.
+    pub(crate) fn text(
+        &mut self,
+        clock: &WallClock,
+        at: MonoNs,
+        write: impl FnOnce(&mut String),
+    ) -> &str {
+        let at = clock.unix_ns(at);
+        let mut since = at.saturating_sub(self.begins);
+        if !(0..SECOND).contains(&since) {
+            since = at.rem_euclid(SECOND);
+            self.begins = at.saturating_sub(since);
+            let mut text = String::new();
+            write(&mut text);
+            let digits = text.find('.').map_or(text.len(), |point| point + 1);
+            let behind = text.get(digits..).unwrap_or_default();
+            let count = behind.bytes().take_while(u8::is_ascii_digit).count();
+            self.fraction = digits..digits + count;
+            self.text = text.into_bytes();
+        }
+        let digits = self.text.get_mut(self.fraction.clone()).unwrap_or_default();
+        // Below a second, so it fits.
+        let mut rest = since as u32 / UNITS.get(digits.len()).copied().unwrap_or(1);
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        std::str::from_utf8(&self.text).unwrap_or_default()
+    }
+
+    /// Appends [`Self::text`] to `out`.
     pub(crate) fn write(
         &mut self,
         clock: &WallClock,
@@ -35,26 +78,7 @@ impl SameSecond {
         write: impl FnOnce(&mut String),
         out: &mut String,
     ) {
-        let at = clock.unix_ns(at);
-        let mut since = at.saturating_sub(self.begins);
-        if !(0..SECOND).contains(&since) {
-            since = at.rem_euclid(SECOND);
-            self.begins = at.saturating_sub(since);
-            self.text.clear();
-            write(&mut self.text);
-            let digits = self.text.find('.').map_or(self.text.len(), |point| point + 1);
-            let behind = self.text.get(digits..).unwrap_or_default();
-            let count = behind.bytes().take_while(u8::is_ascii_digit).count();
-            self.fraction = digits..digits + count;
-        }
-        out.push_str(self.text.get(..self.fraction.start).unwrap_or_default());
-        let mut unit = SECOND as u32;
-        for _ in self.fraction.clone() {
-            unit /= 10;
-            // Below a second, so it fits.
-            out.push(char::from(b'0' + (since as u32 / unit % 10) as u8));
-        }
-        out.push_str(self.text.get(self.fraction.end..).unwrap_or_default());
+        out.push_str(self.text(clock, at, write));
     }
 }
 
