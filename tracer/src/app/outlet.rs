@@ -4,16 +4,19 @@
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
-use bytes::BytesMut;
+use anyhow::{Context as _, Result};
 
+use self::pen::Pen;
 use super::alert::{self, AlertRunner};
 use super::sinks::Sinks;
 use crate::core::event::MonoNs;
 use crate::core::record::{End, Record};
 use crate::core::{Core, Shown};
-use crate::report::{Hook, Progress, Report, Scope, Start, Writer, text};
+use crate::report::{Hook, Progress, Report, Scope, Start, WallClock, Writer, text};
 use crate::sinks::Standing;
+
+mod apart;
+mod pen;
 
 /// How long the end of a run may take where somebody does not answer: a reader of the output, a
 /// receiver.
@@ -30,9 +33,7 @@ pub(super) enum Slow {
 
 /// All of it.
 pub(super) struct Outlet {
-    report: Box<dyn Report>,
-    writer: Writer,
-    slow: Slow,
+    pen: Pen,
     /// The program of `--on-alert`.
     alerts: Option<AlertRunner>,
     sinks: Sinks,
@@ -42,8 +43,7 @@ pub(super) struct Outlet {
     /// Connection records still to be shown; `None`: any number.
     remaining: Option<u64>,
     records: Vec<Record>,
-    out: BytesMut,
-    /// Records rendered into `out`.
+    /// Records that the pen was told since it was flushed.
     rendered: u64,
 }
 
@@ -56,18 +56,24 @@ impl Outlet {
         count: Option<u64>,
     ) -> Self {
         Self {
-            report,
-            writer,
-            slow,
+            pen: Pen::new(report, writer, slow),
             alerts: None,
             sinks: Sinks::default(),
             progress: None,
             shown,
             remaining: count,
             records: Vec::new(),
-            out: BytesMut::with_capacity(64 * 1024),
             rendered: 0,
         }
+    }
+
+    /// Renders on a thread of its own from now on, where one waits for a slow reader.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub(super) fn apart(self) -> Result<Self> {
+        let pen = self.pen.apart().context("cannot start the thread that writes the report")?;
+        Ok(Self { pen, ..self })
     }
 
     /// Hands alerts to `alerts` as well, from now on.
@@ -92,26 +98,32 @@ impl Outlet {
 
     /// Tells those whose time has come how things stand.
     pub(super) fn standing(&mut self, standing: &Standing<'_>) {
-        self.sinks.standing(standing, self.report.clock());
+        self.sinks.standing(standing, self.pen.clock());
     }
 
     /// Draws how far the run has come, as `words` says it in ASCII.
     pub(super) fn progress(&mut self, words: impl FnOnce() -> String) {
         let progress = self.progress.as_mut();
         if let Some(line) = progress.and_then(|progress| progress.draw(words())) {
-            self.push(line.as_bytes(), 0);
+            self.pen.raw(&line);
+            self.pen.flush(0);
         }
     }
 
     /// Waits until the reader of the output has caught up; with [`Slow::Wait`].
     pub(super) async fn room(&self) {
-        self.writer.room().await;
+        self.pen.room().await;
+    }
+
+    /// Waits until everything told is written, or nothing ever will be.
+    pub(super) async fn drained(&self) {
+        self.pen.drained().await;
     }
 
     /// Takes the line away that records would be written into.
     fn make_room(&mut self) {
         if let Some(erase) = self.progress.as_mut().and_then(Progress::before_records) {
-            self.push(erase.as_bytes(), 0);
+            self.pen.raw(erase);
         }
     }
 
@@ -120,18 +132,24 @@ impl Outlet {
         if let Some(width) = width {
             eprint!("{}", text::start_notice(start, width, std::io::stdout().is_terminal()));
         }
-        self.report.start(start, &mut self.out);
-        self.sinks.start(start, self.report.clock());
+        self.pen.start(start);
+        self.sinks.start(start, self.pen.clock());
         self.rendered += 1;
         self.flush();
     }
 
-    pub(super) fn report(&mut self) -> &mut dyn Report {
-        &mut *self.report
+    /// The terminal has `width` columns from now on.
+    pub(super) fn resize(&mut self, width: usize) {
+        self.pen.resize(width);
+    }
+
+    /// The report's clock, to be set again after the system's was.
+    pub(super) fn clock(&mut self) -> &mut WallClock {
+        self.pen.clock()
     }
 
     pub(super) const fn writer(&self) -> &Writer {
-        &self.writer
+        self.pen.writer()
     }
 
     /// Who else is told.
@@ -141,7 +159,7 @@ impl Outlet {
 
     /// SIGHUP: files that were moved away are begun anew.
     pub(super) fn reopen(&self) {
-        self.writer.reopen();
+        self.pen.writer().reopen();
         self.sinks.reopen();
     }
 
@@ -163,6 +181,7 @@ impl Outlet {
         if self.records.is_empty() {
             return;
         }
+        self.make_room();
         for record in self.records.drain(..) {
             let shown = match &record {
                 Record::Connection(connection) => {
@@ -176,38 +195,26 @@ impl Outlet {
                 // Whatever the filters say.
                 Record::Alert(alert) => {
                     if let Some(alerts) = &mut self.alerts {
-                        alerts.alert(alert, self.report.clock());
+                        alerts.alert(alert, self.pen.clock());
                     }
                     true
                 }
                 Record::Segment(row) => self.shown.shows_between(row.client, row.server),
                 Record::State(_) => true,
             };
-            self.sinks.record(&record, shown, self.report.clock());
+            self.sinks.record(&record, shown, self.pen.clock());
             if shown {
-                self.report.record(&record, &mut self.out);
+                self.pen.record(record);
                 self.rendered += 1;
             }
         }
     }
 
-    /// Hands what has been rendered to the writer.
+    /// Hands what has been told to the writer.
     pub(super) fn flush(&mut self) {
-        if !self.out.is_empty() {
-            self.make_room();
-            let records = std::mem::take(&mut self.rendered);
-            let out = std::mem::take(&mut self.out);
-            self.push(&out, records);
-            self.out = out;
-            self.out.clear();
+        if !self.pen.is_empty() {
+            self.pen.flush(std::mem::take(&mut self.rendered));
         }
-    }
-
-    fn push(&self, rendered: &[u8], records: u64) {
-        match self.slow {
-            Slow::Drop => self.writer.push(rendered, records),
-            Slow::Wait => self.writer.push_all(rendered, records),
-        };
     }
 
     /// Whether `--count` is reached.
@@ -217,14 +224,15 @@ impl Outlet {
 
     /// Records that a slow reader of the output missed.
     pub(super) fn dropped(&self) -> u64 {
-        self.writer.dropped()
+        self.pen.writer().dropped()
     }
 
     /// The figures of the time since the last such report.
     pub(super) fn interval(&mut self, core: &mut Core, now: MonoNs) {
         let hosts = core.take_interval(now);
+        self.make_room();
         self.rendered += hosts.len() as u64;
-        self.report.hosts(&hosts, Scope::Interval, now, &mut self.out);
+        self.pen.hosts(hosts, Scope::Interval, now);
         self.flush();
     }
 
@@ -237,9 +245,10 @@ impl Outlet {
     fn render_summary(&mut self, core: &Core, now: MonoNs, scope: Scope) {
         let open = core.open(now);
         let hosts = core.hosts(now);
+        self.make_room();
         self.rendered += (open.len() + hosts.len()) as u64;
-        self.report.open(&open, now, &mut self.out);
-        self.report.hosts(&hosts, scope, now, &mut self.out);
+        self.pen.open(open, now);
+        self.pen.hosts(hosts, scope, now);
     }
 
     /// The summary of the whole run, which waits for a slow reader until `deadline`, and the last
@@ -261,28 +270,19 @@ impl Outlet {
             alerts.close(alert::PATIENCE);
         }
         self.sinks.closing();
-        self.make_room();
-        self.progress = None;
         self.render_summary(core, now, Scope::Run);
+        self.progress = None;
         let records = std::mem::take(&mut self.rendered);
-        self.push_last(records, deadline);
+        self.pen.flush_last(records, deadline);
         let end = End { output_dropped: self.dropped(), ..end };
-        self.report.end(&end, &mut self.out);
-        self.push_last(1, deadline);
+        self.pen.end(end.clone());
+        self.pen.flush_last(1, deadline);
         let standing = Standing { at: now, totals: &end, hooks, core };
-        let told = self.sinks.end(&standing, self.report.clock(), deadline);
+        let told = self.sinks.end(&standing, self.pen.clock(), deadline);
         if let Some(alerts) = self.alerts.take() {
             alerts.finish();
         }
         told
-    }
-
-    fn push_last(&mut self, records: u64, deadline: Instant) {
-        match self.slow {
-            Slow::Drop => self.writer.push_wait(&self.out, records, deadline),
-            Slow::Wait => self.writer.push_all(&self.out, records),
-        };
-        self.out.clear();
     }
 
     /// Waits until everything is written, until `deadline` at most.
@@ -290,13 +290,6 @@ impl Outlet {
     /// # Errors
     /// The reader did not take it in time.
     pub(super) fn written(self, deadline: Instant) -> Result<()> {
-        if let Err(unwritten) = self.writer.finish(deadline) {
-            bail!(
-                "the last {} bytes were not taken within {} s: the output is full, or nobody reads it",
-                unwritten.bytes,
-                PATIENCE.as_secs()
-            );
-        }
-        Ok(())
+        self.pen.finish(deadline)
     }
 }

@@ -265,7 +265,7 @@ async fn trace(options: &Options) -> Result<()> {
                 Wake::Signal(Signal::Reopen) if hung_up(options) => break,
                 Wake::Signal(Signal::Reopen) => pipeline.outlet().reopen(),
                 Wake::Signal(Signal::Resize) => {
-                    pipeline.outlet().report().resize(terminal::width(std::io::stdout().as_fd()));
+                    pipeline.outlet().resize(terminal::width(std::io::stdout().as_fd()));
                 }
                 Wake::Signal(Signal::Stop) | Wake::Deadline | Wake::Quit => break,
                 Wake::OutputClosed(why) => return Ok(Some(why)),
@@ -279,8 +279,8 @@ async fn trace(options: &Options) -> Result<()> {
                 if let Ok(offset) = ClockOffset::read() {
                     let at = now();
                     let utc_ns = i128::from(offset.realtime_ns(at.0));
-                    let report = pipeline.outlet().report();
-                    report.clock().compare(at, utc_ns, offset.uncertainty_ns);
+                    let clock = pipeline.outlet().clock();
+                    clock.compare(at, utc_ns, offset.uncertainty_ns);
                 }
                 let (counters, missed) = kernel.totals()?;
                 if loss.due(counters, missed) {

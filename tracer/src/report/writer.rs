@@ -38,6 +38,28 @@ pub enum Closed {
     Failed(Option<i32>),
 }
 
+/// A way to a [`Writer`] from another thread.
+#[derive(Debug)]
+pub struct Inlet {
+    shared: Arc<Shared>,
+}
+
+impl Inlet {
+    /// As [`Writer::push_all`].
+    pub fn push_all(&self, rendered: &[u8], records: u64) -> bool {
+        let mut state = self.shared.lock();
+        self.shared.put(&mut state, rendered, records)
+    }
+
+    /// As [`Writer::room`], for who may block.
+    pub fn wait_for_room(&self) {
+        let mut state = self.shared.lock();
+        while !state.has_room() && !self.shared.is_closed() {
+            state = self.shared.wait(&self.shared.progress, state, LOOK);
+        }
+    }
+}
+
 /// What [`Writer::finish`] could not get rid of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Unwritten {
@@ -77,8 +99,13 @@ struct State {
 }
 
 impl State {
-    fn waiting(&self) -> usize {
+    const fn waiting(&self) -> usize {
         self.pending.len() + self.in_flight
+    }
+
+    /// For those who hold back by themselves.
+    const fn has_room(&self) -> bool {
+        self.waiting() <= self.bound / 2
     }
 }
 
@@ -146,9 +173,15 @@ impl Writer {
         self.shared.put(&mut state, rendered, records)
     }
 
+    /// A way to it from another thread.
+    #[must_use]
+    pub fn inlet(&self) -> Inlet {
+        Inlet { shared: Arc::clone(&self.shared) }
+    }
+
     /// Waits until no more than half of the bound waits to be written, or nothing ever will be.
     pub async fn room(&self) {
-        self.down_to(|state| state.waiting() <= state.bound / 2).await;
+        self.down_to(State::has_room).await;
     }
 
     /// Waits until everything handed in is written, or nothing ever will be.

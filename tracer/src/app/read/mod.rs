@@ -101,6 +101,7 @@ pub(super) async fn read(options: &Options, path: &Path) -> Result<()> {
         let width = (options.output.format == Format::Text)
             .then(|| terminal::width(std::io::stderr().as_fd()));
         outlet.start(&start, width);
+        let outlet = outlet.apart()?;
         let lives = Lives::new(setup::lives_config(options));
         let mut reading = Reading::new(options, outlet, lives, began);
         queue.fill(first, &mut reading);
@@ -161,10 +162,10 @@ pub(super) async fn read(options: &Options, path: &Path) -> Result<()> {
             }
             Wake::Signal(Signal::Summary) => reading.summary(),
             Wake::Signal(Signal::Reopen) if hung_up(options) => break Ended::Stopped,
-            Wake::Signal(Signal::Reopen) => reading.outlet().writer().reopen(),
+            Wake::Signal(Signal::Reopen) => reading.outlet().reopen(),
             Wake::Signal(Signal::Resize) => {
                 let width = terminal::width(std::io::stdout().as_fd());
-                reading.outlet().report().resize(width);
+                reading.outlet().resize(width);
             }
             Wake::Signal(Signal::Stop) | Wake::Quit => break Ended::Stopped,
             Wake::Closed(why) => break Ended::Closed(why),
@@ -181,7 +182,7 @@ pub(super) async fn read(options: &Options, path: &Path) -> Result<()> {
     if let Ended::Over | Ended::Enough = ended {
         // A capture can wait: whoever reads the report slowly gets all of it.
         tokio::select! {
-            () = outlet.writer().drained() => {}
+            () = outlet.drained() => {}
             () = stop(&mut signals) => {}
         }
         deadline = std::time::Instant::now() + PATIENCE;

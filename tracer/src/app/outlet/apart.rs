@@ -1,0 +1,206 @@
+//! A thread that renders. Rendering takes about as long as all that comes before it.
+
+use std::io;
+use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use bytes::BytesMut;
+use tokio::sync::Notify;
+
+use crate::core::event::MonoNs;
+use crate::core::record::{End, Host, OpenConnection, Record};
+use crate::report::writer::Inlet;
+use crate::report::{Report, Scope, WallClock};
+
+/// Pieces that may wait to be rendered.
+const WAITING: usize = 8;
+
+/// What is to be rendered.
+pub(super) enum Told {
+    Records(Vec<Record>),
+    Hosts(Vec<Host>, Scope, MonoNs),
+    Open(Vec<OpenConnection>, MonoNs),
+    End(Box<End>),
+    Raw(String),
+    Resize(usize),
+}
+
+/// What is handed on in one piece, and how many records it makes.
+type Piece = (Vec<Told>, u64);
+
+/// The thread, and what it has not been given yet.
+pub(super) struct Apart {
+    pieces: mpsc::Sender<Piece>,
+    queue: Arc<Queue>,
+    thread: JoinHandle<()>,
+    clock: WallClock,
+    told: Vec<Told>,
+}
+
+/// What has been given to it.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    /// For who blocks,
+    changed: Condvar,
+    /// and for who does not.
+    less: Notify,
+}
+
+#[derive(Clone, Copy, Default)]
+struct State {
+    /// Pieces.
+    waiting: usize,
+    /// The thread has ended.
+    over: bool,
+}
+
+impl Apart {
+    /// Starts it; `out` is what has been rendered before.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub(super) fn start(
+        mut report: Box<dyn Report>,
+        out: BytesMut,
+        inlet: Inlet,
+    ) -> io::Result<Self> {
+        let clock = report.clock().clone();
+        let (pieces, given) = mpsc::channel();
+        let queue = Arc::<Queue>::default();
+        let ends = Ends(Arc::clone(&queue));
+        let thread = thread::Builder::new()
+            .name("tracer-report".into())
+            .spawn(move || run(&given, report, out, &inlet, &ends))?;
+        Ok(Self { pieces, queue, thread, clock, told: Vec::new() })
+    }
+
+    /// The clock of the report. It is not set again: times are those of a capture.
+    pub(super) const fn clock(&mut self) -> &mut WallClock {
+        &mut self.clock
+    }
+
+    pub(super) fn tell(&mut self, told: Told) {
+        self.told.push(told);
+    }
+
+    pub(super) fn record(&mut self, record: Record) {
+        if let Some(Told::Records(records)) = self.told.last_mut() {
+            records.push(record);
+        } else {
+            self.told.push(Told::Records(vec![record]));
+        }
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.told.is_empty()
+    }
+
+    /// Gives it what has been told, which makes so many records.
+    pub(super) fn flush(&mut self, records: u64) {
+        if self.told.is_empty() {
+            return;
+        }
+        self.queue.lock().waiting += 1;
+        // If it has died, `finish` says so.
+        let _ = self.pieces.send((std::mem::take(&mut self.told), records));
+    }
+
+    /// Waits until it has caught up.
+    pub(super) async fn room(&self) {
+        self.queue.down_to(WAITING / 2).await;
+    }
+
+    /// Waits until it has nothing to do.
+    pub(super) async fn drained(&self) {
+        self.queue.down_to(0).await;
+    }
+
+    /// Waits until it has done everything, until `deadline` at most: whether it has. It waits for
+    /// nothing but the reader of the output.
+    ///
+    /// # Errors
+    /// It has died.
+    pub(super) fn finish(self, deadline: Instant) -> Result<bool> {
+        let Self { pieces, queue, thread, clock: _, told: _ } = self;
+        drop(pieces);
+        let mut state = queue.lock();
+        while !state.over {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                return Ok(false);
+            };
+            let woken = queue.changed.wait_timeout(state, left);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(state);
+        if thread.join().is_err() {
+            bail!("the thread that writes the report has died: the report is not complete");
+        }
+        Ok(true)
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is whole at every moment a holder could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changed.notify_all();
+        self.less.notify_one();
+    }
+
+    async fn down_to(&self, few: usize) {
+        loop {
+            let State { waiting, over } = *self.lock();
+            if waiting <= few || over {
+                return;
+            }
+            // Keeps a permit: what was done since the look is not missed.
+            self.less.notified().await;
+        }
+    }
+}
+
+/// Tells that the thread has ended, however it does.
+struct Ends(Arc<Queue>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.change(|state| state.over = true);
+    }
+}
+
+fn run(
+    given: &mpsc::Receiver<Piece>,
+    mut report: Box<dyn Report>,
+    mut out: BytesMut,
+    inlet: &Inlet,
+    ends: &Ends,
+) {
+    while let Ok((told, records)) = given.recv() {
+        for told in told {
+            match told {
+                Told::Records(records) => {
+                    for record in &records {
+                        report.record(record, &mut out);
+                    }
+                }
+                Told::Hosts(hosts, scope, at) => report.hosts(&hosts, scope, at, &mut out),
+                Told::Open(open, at) => report.open(&open, at, &mut out),
+                Told::End(end) => report.end(&end, &mut out),
+                Told::Raw(text) => out.extend_from_slice(text.as_bytes()),
+                Told::Resize(width) => report.resize(width),
+            }
+        }
+        inlet.wait_for_room();
+        inlet.push_all(&out, records);
+        out.clear();
+        ends.0.change(|state| state.waiting -= 1);
+    }
+}
