@@ -20,7 +20,10 @@ impl Core {
         if let Some(id) = self.table.find(facts.cookie)
             && let Some(conn) = self.table.get_mut(id)
         {
-            conn.capture = Some(Box::new(facts.clone()));
+            match &mut conn.capture {
+                Some(known) => (**known).clone_from(facts),
+                None => conn.capture = Some(Box::new(facts.clone())),
+            }
         }
     }
 

@@ -272,7 +272,7 @@ pub enum Event {
     Found(Found),
     /// A capture has told more of a connection than its transitions say. Comes after →ESTABLISHED and
     /// before →CLOSE.
-    Captured(Box<CaptureFacts>),
+    Captured(CaptureFacts),
     /// Another connection has taken the place of this one, whose end nobody saw.
     EndUnseen {
         /// Names the connection.

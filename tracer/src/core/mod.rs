@@ -177,7 +177,12 @@ impl Core {
     /// pass.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<MonoNs> {
-        [self.next_release(), self.stuck.next(), self.requests.next()].into_iter().flatten().min()
+        // Asked after every event.
+        let or_never = |at: Option<MonoNs>| at.unwrap_or(MonoNs(u64::MAX));
+        let next = or_never(self.next_release())
+            .min(or_never(self.stuck.next()))
+            .min(or_never(self.requests.next()));
+        (next != MonoNs(u64::MAX)).then_some(next)
     }
 
     /// Does what is due at `now`, which must not be later than the newest moment up to which all
@@ -283,8 +288,8 @@ impl Core {
     }
 
     fn next_release(&self) -> Option<MonoNs> {
-        let conn = self.table.get(self.table.first_ended()?)?;
-        Some(MonoNs(conn.ended_at()?.0.saturating_add(self.config.end_grace_ns)))
+        let first = self.table.first_end()?;
+        Some(MonoNs(first.0.saturating_add(self.config.end_grace_ns)))
     }
 
     fn release_first(&mut self, out: &mut Vec<Record>) {

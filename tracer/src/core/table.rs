@@ -9,6 +9,7 @@
 use rustc_hash::FxHashMap;
 
 use super::connection::Conn;
+use super::event::MonoNs;
 
 const CHUNK: usize = 256;
 const NOBODY: u32 = u32::MAX;
@@ -43,6 +44,8 @@ pub(super) struct Table {
     free: Vec<u32>,
     live: List,
     ended: List,
+    /// When the first one of `ended` did: asked for after every event.
+    first_end: Option<MonoNs>,
 }
 
 impl Default for List {
@@ -108,6 +111,9 @@ impl Table {
     pub(super) fn end(&mut self, id: Id) {
         self.unlink(id.0);
         self.push_back(id.0, true);
+        if self.ended.front == id.0 {
+            self.note_first_end();
+        }
     }
 
     /// The live connection that has not changed for the longest time.
@@ -118,6 +124,15 @@ impl Table {
     /// The connection that ended first.
     pub(super) fn first_ended(&self) -> Option<Id> {
         (self.ended.front != NOBODY).then_some(Id(self.ended.front))
+    }
+
+    /// When it did.
+    pub(super) const fn first_end(&self) -> Option<MonoNs> {
+        self.first_end
+    }
+
+    fn note_first_end(&mut self) {
+        self.first_end = self.place(self.ended.front).and_then(|place| place.conn.ended_at());
     }
 
     /// Live connections, in no order to rely on.
@@ -207,6 +222,9 @@ impl Table {
             list.back = before;
         }
         list.len -= 1;
+        if ended && before == NOBODY {
+            self.note_first_end();
+        }
     }
 }
 

@@ -13,9 +13,9 @@ use crate::capture::file::{CaptureError, Counts, Interface, Reader};
 use crate::capture::segment::Captured;
 
 /// Segments that are handed on in one piece.
-const PIECE: usize = 512;
+const PIECE: usize = 1024;
 /// Pieces that may wait.
-const WAITING: usize = 16;
+const WAITING: usize = 8;
 
 /// Some of what was read.
 #[derive(Default)]

@@ -38,7 +38,8 @@ use self::conversation::{Class, Conversation, Next, Seen, Sides};
 use self::end::Established;
 use self::key::{Key, Side};
 use self::settle::SETTLED_AFTER_NS;
-use self::table::{Slot, Table};
+use self::table::{Id, Slot, Table};
+use self::tell::Told;
 use self::view::View;
 
 /// How long the addresses and ports of an ended connection are remembered: what comes late is not
@@ -80,10 +81,10 @@ pub struct Lives {
     rows: bool,
     number: u64,
     now: MonoNs,
-    /// Connections that wait for time to pass; a number tells whether a place still holds the same.
-    unsettled: VecDeque<(MonoNs, Slot, u64)>,
+    /// Connections that wait for time to pass.
+    unsettled: VecDeque<(MonoNs, Id)>,
     /// Connections that are over, the first one in front.
-    ended: VecDeque<(MonoNs, Slot, u64)>,
+    ended: VecDeque<(MonoNs, Id)>,
     evicted: u64,
 }
 
@@ -255,18 +256,16 @@ impl Lives {
         if !nothing {
             seen.odd(if over { Oddity::TimeWaitReused } else { Oddity::PortReused });
         }
-        if let Some(place) = self.table.get_mut(slot) {
-            let (was, is) = (place.class, new.class);
-            *place = new;
-            self.table.reclassified(was, is);
-        }
+        self.table.replace(slot, new);
     }
 
     fn tell(&mut self, slot: Slot, captured: &Captured, from: Side, seen: &Seen, out: &mut Taken) {
+        let id = self.table.id(slot);
         let Some(conversation) = self.table.get_mut(slot) else {
             return;
         };
         let was = conversation.class;
+        let mut done = false;
         if seen.news || seen.synack_again {
             if conversation.ends.of(from).synack.is_some() && captured.segment.flags & SYN != 0 {
                 self.view.listens(conversation.key.raw(from));
@@ -284,13 +283,14 @@ impl Lives {
             }
             if conversation.over.is_none() && conversation.is_over() {
                 conversation.over = Some(captured.at);
-                self.ended.push_back((captured.at, slot, conversation.number));
+                self.ended.push_back((captured.at, id));
             }
             conversation.classify();
             if !conversation.settling && conversation.is_unsettled() {
                 conversation.settling = true;
-                self.unsettled.push_back((captured.at, slot, conversation.number));
+                self.unsettled.push_back((captured.at, id));
             }
+            done = conversation.is_told();
         }
         if self.rows && seen.row {
             let server = self.view.server(&conversation.key);
@@ -298,30 +298,32 @@ impl Lives {
         }
         let is = conversation.class;
         self.table.reclassified(was, is);
+        // A row of one that is over may still depend on time.
+        if done && !self.rows {
+            self.table.done(slot);
+        }
     }
 
     /// What is due when time passes: connections that ended long ago are forgotten, others settle.
     fn pass_time(&mut self, out: &mut Taken) {
-        while let Some(&(at, slot, number)) = self.ended.front()
+        while let Some(&(at, id)) = self.ended.front()
             && (self.ended.len() > MOST_ENDED || self.now.since(at) >= REMEMBERED_NS)
         {
             self.ended.pop_front();
-            if self.table.get_mut(slot).is_some_and(|old| old.number == number) {
+            if let Some(slot) = self.table.slot(id) {
                 self.forget(slot, out);
             }
         }
         // In a capture without times all of them could wait at once.
         let most = self.table.len().saturating_mul(2).max(MOST_ENDED);
-        while let Some(&(at, slot, number)) = self.unsettled.front()
+        while let Some(&(at, id)) = self.unsettled.front()
             && (self.unsettled.len() > most || self.now.since(at) >= SETTLED_AFTER_NS)
         {
             self.unsettled.pop_front();
             let now = self.now;
-            let Some(conversation) =
-                self.table.get_mut(slot).filter(|conversation| conversation.number == number)
-            else {
-                continue;
-            };
+            let slot = self.table.slot(id).filter(|slot| !self.table.is_done(*slot));
+            let Some(slot) = slot else { continue };
+            let Some(conversation) = self.table.get_mut(slot) else { continue };
             let was = conversation.class;
             conversation.settle(now, false);
             conversation.classify();
@@ -332,7 +334,7 @@ impl Lives {
                 }
             }
             if conversation.settling {
-                self.unsettled.push_back((now, slot, number));
+                self.unsettled.push_back((now, id));
             }
             let is = conversation.class;
             self.table.reclassified(was, is);
@@ -346,7 +348,9 @@ impl Lives {
     }
 
     fn forget(&mut self, slot: Slot, out: &mut Taken) {
-        if let Some(conversation) = self.table.get_mut(slot) {
+        if !self.table.is_done(slot)
+            && let Some(conversation) = self.table.get_mut(slot)
+        {
             if conversation.over.is_none() {
                 self.evicted += 1;
             }
@@ -383,6 +387,13 @@ impl Conversation {
             (false, true) => Class::Open,
             (false, false) => Class::Tentative,
         };
+    }
+
+    /// It is over, and nothing is left to tell of it.
+    fn is_told(&self) -> bool {
+        let local = self.local.unwrap_or(Sides::NONE);
+        let told = |side| !local.has(side) || *self.told.of(side) == Told::Over;
+        self.over.is_some() && Side::BOTH.into_iter().all(told)
     }
 
     /// At the end of the capture: it may be over or not, and the capture does not show it.

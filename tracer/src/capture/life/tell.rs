@@ -271,7 +271,7 @@ impl Conversation {
         let near = if client { path_rtt.syn_to_synack } else { path_rtt.synack_to_ack };
         let syns = if client { mine } else { peers };
         let established = matches!(mine.established, Established::Sure(_)) && !self.middle;
-        Event::Captured(Box::new(CaptureFacts {
+        Event::Captured(CaptureFacts {
             cookie: self.cookie(side),
             handshake,
             synack_rtt: near.filter(|_| self.near.has(side)),
@@ -283,6 +283,6 @@ impl Conversation {
             retransmits: (ended && established && mine.segments > 0).then_some(mine.retransmits),
             incomplete: mine.incomplete() || peers.incomplete(),
             closer_known: self.closer_is_known(),
-        }))
+        })
     }
 }
