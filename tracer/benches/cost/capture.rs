@@ -14,14 +14,15 @@ use crate::support::tracer::binary;
 use crate::table::{Table, figure, median, spread};
 
 /// Who reads, and how: each follows every connection of the file and tells of it at the end.
-const READERS: [(&str, &[&str]); 3] = [
+const READERS: [(&str, &[&str]); 4] = [
+    ("tracer --read", &["--read"]),
     ("tracer --read, JSON Lines", &["-f", "json", "--read"]),
     ("tshark -q -z conv,tcp", &["-q", "-z", "conv,tcp", "-r"]),
     ("tcptrace -n", &["-n"]),
 ];
 
 fn program(n: usize) -> PathBuf {
-    if n == 0 { binary() } else { ["", "tshark", "tcptrace"][n].into() }
+    if n < 2 { binary() } else { ["tshark", "tcptrace"][n - 2].into() }
 }
 
 /// Short connections and a bulk transfer in frames of 1,500 bytes, as a network card shows them.

@@ -204,3 +204,87 @@ fn run(
         ends.0.change(|state| state.waiting -= 1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::report::{Json, Start, Writer, samples};
+
+    /// Dies of an `end`.
+    struct Mortal(Json);
+
+    impl Report for Mortal {
+        fn start(&mut self, _start: &Start, _out: &mut BytesMut) {}
+
+        fn record(&mut self, record: &Record, out: &mut BytesMut) {
+            self.0.record(record, out);
+        }
+
+        fn hosts(&mut self, _hosts: &[Host], _scope: Scope, _at: MonoNs, _out: &mut BytesMut) {}
+
+        fn open(&mut self, _open: &[OpenConnection], _at: MonoNs, _out: &mut BytesMut) {}
+
+        fn end(&mut self, _end: &End, _out: &mut BytesMut) {
+            panic!("a report may be wrong");
+        }
+
+        fn clock(&mut self) -> &mut WallClock {
+            self.0.clock()
+        }
+    }
+
+    fn start() -> (tempfile::TempDir, std::path::PathBuf, Writer, Apart) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let writer = Writer::file(&path).unwrap();
+        let report = Box::new(Mortal(Json::new(samples::clock())));
+        let out = BytesMut::from(&b"before\n"[..]);
+        let apart = Apart::start(report, out, writer.inlet()).unwrap();
+        (dir, path, writer, apart)
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    fn record() -> Record {
+        Record::Connection(Box::new(samples::full()))
+    }
+
+    #[test]
+    fn everything_is_written_in_order() {
+        let (_dir, path, writer, mut apart) = start();
+        let mut expected = "before\n".to_owned();
+        for n in 0..3 * WAITING {
+            apart.record(record());
+            apart.record(record());
+            apart.tell(Told::Raw(format!("{n}\n")));
+            apart.flush(2);
+            let mut line = BytesMut::new();
+            Json::new(samples::clock()).record(&record(), &mut line);
+            let line = std::str::from_utf8(&line).unwrap();
+            expected += &format!("{line}{line}{n}\n");
+        }
+        assert!(apart.is_empty());
+        assert!(apart.finish(soon()).unwrap());
+        writer.finish(soon()).unwrap();
+        assert_eq!(std::fs::read_to_string(path).unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn one_that_dies_keeps_nobody_waiting_and_is_told_of() {
+        let (_dir, _path, _writer, mut apart) = start();
+        apart.tell(Told::End(Box::default()));
+        apart.flush(1);
+        for _ in 0..3 * WAITING {
+            apart.record(record());
+            apart.flush(1);
+        }
+        apart.room().await;
+        apart.drained().await;
+        let died = apart.finish(soon()).unwrap_err();
+        assert!(died.to_string().contains("has died"), "{died}");
+    }
+}
