@@ -16,7 +16,9 @@ use crate::report::writer::Inlet;
 use crate::report::{Report, Scope, WallClock};
 
 /// Pieces that may wait to be rendered.
-const WAITING: usize = 8;
+const WAITING: usize = 4;
+/// Records that are rendered in one piece: what comes of them fits the nearer caches.
+const PART: usize = 128;
 
 /// What is to be rendered.
 pub(super) enum Told {
@@ -183,12 +185,24 @@ fn run(
     inlet: &Inlet,
     ends: &Ends,
 ) {
-    while let Ok((told, records)) = given.recv() {
+    let hand_on = |out: &mut BytesMut, records| {
+        if !out.is_empty() {
+            inlet.wait_for_room();
+            inlet.push_all(out, records);
+            out.clear();
+        }
+    };
+    while let Ok((told, mut records)) = given.recv() {
         for told in told {
             match told {
-                Told::Records(records) => {
-                    for record in &records {
-                        report.record(record, &mut out);
+                Told::Records(all) => {
+                    for part in all.chunks(PART) {
+                        for record in part {
+                            report.record(record, &mut out);
+                        }
+                        let part = part.len() as u64;
+                        records = records.saturating_sub(part);
+                        hand_on(&mut out, part);
                     }
                 }
                 Told::Hosts(hosts, scope, at) => report.hosts(&hosts, scope, at, &mut out),
@@ -198,9 +212,7 @@ fn run(
                 Told::Resize(width) => report.resize(width),
             }
         }
-        inlet.wait_for_room();
-        inlet.push_all(&out, records);
-        out.clear();
+        hand_on(&mut out, records);
         ends.0.change(|state| state.waiting -= 1);
     }
 }

@@ -13,9 +13,9 @@ use crate::capture::file::{CaptureError, Counts, Interface, Reader};
 use crate::capture::segment::Captured;
 
 /// Segments that are handed on in one piece.
-const PIECE: usize = 1024;
+const PIECE: usize = 4096;
 /// Pieces that may wait.
-const WAITING: usize = 8;
+const WAITING: usize = 4;
 
 /// Some of what was read.
 #[derive(Default)]
