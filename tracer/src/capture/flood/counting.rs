@@ -11,7 +11,7 @@ use tracer_common::hash::{self, KEY_WORDS};
 use tracer_common::packet::tcp_flags::{ACK, FIN, RST, SYN};
 use tracer_common::state::TcpState;
 
-use super::destinations::{Destinations, End, State, note};
+use super::destinations::{ANSWER, Destinations, End, State, note};
 use super::hitters::{Hitters, Key};
 use super::syns::{Entry, Kind, Seen, Syns};
 use crate::capture::segment::{Captured, Direction, Segment};
@@ -295,6 +295,12 @@ impl Counting {
     /// Whether a tick has something to tell, or will have when somebody has had time to answer.
     pub(super) const fn has_news(&self) -> bool {
         self.touched
+    }
+
+    /// What is left when the capture is over: nobody will answer any more.
+    pub(super) fn last(&mut self, from: MonoNs, to: MonoNs) -> Option<Tick> {
+        self.destinations.decide(MonoNs(to.0.saturating_add(ANSWER)), self.silent);
+        self.tick(from, to)
     }
 
     /// What was counted since the last tick; `None` if it is nothing.

@@ -108,6 +108,10 @@ impl Floods {
         if self.next().is_some() && at > self.ticked {
             self.tick(at, core, out);
         }
+        // What nobody has had the time to answer is no finding, and its sender's all the same.
+        if let Some(tick) = self.counting.last(self.ticked, at) {
+            core.syns(&tick);
+        }
         self.detector.finish(at, out);
     }
 

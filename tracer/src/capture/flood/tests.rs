@@ -392,6 +392,26 @@ fn a_syn_counts_once_wherever_it_passes_and_again_when_it_is_sent_again() {
 }
 
 #[test]
+fn the_last_syn_counts_for_its_sender_whoever_would_have_answered() {
+    // Before, at and behind the time of a tick.
+    for last in [240 * MS, 250 * MS, 260 * MS] {
+        for port in [80, 81] {
+            let mut sim = Sim::new();
+            sim.honest(client(1), 4000, server(80), 10 * MS);
+            sim.run(5 * SECOND);
+            sim.send(last, (client(2), 4000).into(), server(port), SYN, 1, 0);
+            sim.run(last);
+            sim.floods.finish(MonoNs(BEGAN.0 + sim.now), &mut sim.core, &mut sim.out);
+            let hosts = sim.core.hosts(MonoNs(BEGAN.0 + sim.now));
+            let counts: Vec<_> = hosts.iter().map(|host| (host.host, host.syn_count)).collect();
+            let counted = counts.contains(&(Some(client(2).into()), Some(1)));
+            assert!(counted, "{last} {port}: {counts:?}");
+            assert_eq!(sim.verdicts(), []);
+        }
+    }
+}
+
+#[test]
 fn memory_stays_bounded_and_gaps_cost_nothing() {
     let mut sim = Sim::new();
     for _ in 0..40_000 {
