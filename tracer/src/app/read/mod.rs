@@ -161,7 +161,7 @@ pub(super) async fn read(options: &Options, path: &Path) -> Result<()> {
             }
             Wake::Signal(Signal::Summary) => reading.summary(),
             Wake::Signal(Signal::Reopen) if hung_up(options) => break Ended::Stopped,
-            Wake::Signal(Signal::Reopen) => reading.outlet().writer().reopen(),
+            Wake::Signal(Signal::Reopen) => reading.outlet().reopen(),
             Wake::Signal(Signal::Resize) => {
                 let width = terminal::width(std::io::stdout().as_fd());
                 reading.outlet().report().resize(width);
