@@ -68,7 +68,18 @@ fn up_to_the_damage_all_is_told() {
         let cut = read(lab, &Kept::with(&wrong), &[]);
         assert_eq!(cut.status.code(), Some(1), "{}", cut.stderr);
         assert!(cut.stderr.contains(&format!("at byte {second}")), "{}", cut.stderr);
+        assert!(cut.stderr.contains(&format!("reported up to byte {second}")), "{}", cut.stderr);
         assert_eq!(cut.end()["events"], 1, "{}", cut.dump());
+        // Something else than TCP comes before it.
+        wrong[24 + 16 + 12..][..2].copy_from_slice(&[0x08, 0x06]);
+        let cut = read(lab, &Kept::with(&wrong), &[]);
+        assert_eq!(cut.status.code(), Some(1), "{}", cut.stderr);
+        let _ = Check::of(cut.end()).eq("events", 0).eq("frames/not_tcp", 1);
+        // Nothing does.
+        wrong[24 + 8..][..4].copy_from_slice(&[0xff; 4]);
+        let cut = read(lab, &Kept::with(&wrong), &[]);
+        assert_eq!(cut.status.code(), Some(1), "{}", cut.stderr);
+        assert!(cut.records.is_empty() && !cut.stderr.contains("reported"), "{}", cut.dump());
     });
 }
 
