@@ -35,3 +35,16 @@ pub struct Captured {
     /// TCP options.
     pub options: Options,
 }
+
+impl Captured {
+    /// Where it passed: a number for each interface and way. On another one it is on its way further.
+    #[must_use]
+    pub const fn place(&self) -> u32 {
+        let direction = match self.direction {
+            None => 0,
+            Some(Direction::In) => 1,
+            Some(Direction::Out) => 2,
+        };
+        self.interface << 2 | direction
+    }
+}

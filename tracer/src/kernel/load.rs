@@ -349,7 +349,8 @@ pub(super) fn explain(error: &anyhow::Error, what: &str) -> anyhow::Error {
         Some(libc::EPERM | libc::EACCES) => anyhow!(
             "the kernel does not permit tracer to {what}: it takes root, or the capabilities \
              CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (before Linux 5.8: CAP_SYS_ADMIN); kernel \
-             lockdown (see /sys/kernel/security/lockdown) can forbid it even so"
+             lockdown (see /sys/kernel/security/lockdown) can forbid it even so, and so can its \
+             verifier (--log-level debug tells more)"
         ),
         Some(libc::ENOMEM) => anyhow!(
             "not enough memory to {what}: try a smaller --ring-size, or raise the limit on \

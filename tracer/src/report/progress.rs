@@ -110,7 +110,8 @@ pub fn of_file(read: u64, size: Option<u64>, connections: u64) -> String {
         Some(size) => {
             // A file may grow meanwhile.
             let percent = (u128::from(read) * 100 / u128::from(size.max(1))).min(100);
-            format!("{percent}% of {} MB", grouped(size.div_ceil(MB)))
+            let (unit, name) = if size < MB { (1_000, "kB") } else { (MB, "MB") };
+            format!("{percent}% of {} {name}", grouped(size.div_ceil(unit)))
         }
         None => format!("{} MB", grouped(read / MB)),
     };
@@ -147,7 +148,8 @@ mod tests {
         };
         assert_eq!(at(12_900, 60_000, 1234), "12s of 60s, 1,234 connections ended");
         assert_eq!(at(0, 1500, 1), "0s of 1.5s, 1 connection ended");
-        assert_eq!(of_file(0, Some(0), 1), "0% of 0 MB read, 1 connection ended");
+        assert_eq!(of_file(0, Some(0), 1), "0% of 0 kB read, 1 connection ended");
+        assert_eq!(of_file(91_544, Some(91_544), 0), "100% of 92 kB read, 0 connections ended");
         assert_eq!(
             of_file(1_000_000_000, Some(1_234_567_890), 5),
             "81% of 1,235 MB read, 5 connections ended"

@@ -1,6 +1,7 @@
 //! The core set: also runs in the VM on older kernels, where there is little besides `ip` and
 //! everything takes many times longer.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -8,7 +9,9 @@ use nix::sys::signal::Signal;
 use crate::support::flood::{Flood, dropped_by, swallow_answers};
 use crate::support::raw::{ACK, FIN, SYN};
 use crate::support::sock::{Talk as _, accept, connect_here, listen_here};
-use crate::support::{Check, Child, Raw, Tracer, load, ms, pause, scenario};
+use crate::support::tracer::command;
+use crate::support::{Check, Child, Raw, Run, Tracer, Value, load, ms, pause, scenario};
+use crate::write::{talk, target};
 
 #[test]
 fn core_attach_and_clean_end() {
@@ -25,7 +28,7 @@ fn core_attach_and_clean_end() {
             let _ = Check::of(hook).eq("attached", true);
         }
         // The owner of accepted sockets comes from one of two hooks; one must be there.
-        let accept = |h: &serde_json::Value| {
+        let accept = |h: &Value| {
             h["name"].as_str().is_some_and(|name| name.contains("accept")) && h["attached"] == true
         };
         assert!(hooks.iter().any(accept), "{}", run.start());
@@ -91,7 +94,7 @@ fn core_handshake_and_close_of_both_ends() {
 fn core_ipv6() {
     scenario(|lab| {
         let tracer = Tracer::start(lab, &["-6"]);
-        let addr = std::net::SocketAddr::new(lab.b6(), 8080);
+        let addr = SocketAddr::new(lab.b6(), 8080);
         let listener = lab.b.listen(addr);
         drop(lab.a.connect(addr));
         accept(&listener).hear_end();
@@ -327,5 +330,48 @@ fn core_a_flood_is_told() {
             .eq("verdict", "spoofed")
             .within("sources_estimate", 0.0..=f64::from(SYNS) * 1.05);
         let _ = Check::of(run.end()).eq("syns", u64::from(SYNS) - dropped);
+    });
+}
+
+#[test]
+fn core_what_was_written_is_read_again() {
+    scenario(|lab| {
+        let (_folder, _, text) = target();
+        let tracer = Tracer::start(lab, &["--port", "8080", "--write", &text]);
+        talk(lab, lab.b4_port(8080));
+        talk(lab, SocketAddr::new(lab.b6(), 8080));
+        // Another port.
+        talk(lab, lab.b4_port(8081));
+        let listener = lab.b.listen(lab.b4_port(8080));
+        let client = lab.a.connect(lab.b4_port(8080));
+        let server = accept(&listener);
+        pause(60);
+        client.close_with_reset();
+        pause(20);
+        drop((server, listener));
+        lab.a.try_connect(lab.b4_port(8080), |_| ()).expect_err("nobody listens");
+        let live = tracer.stop_after(7);
+        let args = ["--format", "json", "--read", &text];
+        let read = Tracer::spawn(&mut command(&lab.b, &args)).finish();
+        // As host b has them: what both can know.
+        let told = |run: &Run| -> Vec<(String, Vec<Value>)> {
+            let b = [lab.b4().to_string(), lab.b6().to_string()];
+            let mut told: Vec<_> = run
+                .connections()
+                .into_iter()
+                .filter(|c| b.iter().any(|addr| c["local_addr"] == addr.as_str()))
+                .map(|c| {
+                    let remote = format!("{} {}", c["remote_addr"], c["remote_port"]);
+                    let fields = ["role", "outcome", "close_initiator", "syn_retransmits"];
+                    (remote, fields.map(|field| c[field].clone()).to_vec())
+                })
+                .collect();
+            told.sort_by(|a, b| a.0.cmp(&b.0));
+            told
+        };
+        assert_eq!(told(live.fine()).len(), 3, "{}", live.dump());
+        assert_eq!(told(read.fine()), told(&live), "{}", read.dump());
+        // Two closes of six or seven, a reset of four, a refusal of two, and none of the data.
+        let _ = Check::of(&read.end()["frames"]).within("read", 18.0..=20.0).eq("unparsed", 0);
     });
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::owner::cgroup_connection;
 use crate::support::alert::CLEAR;
 use crate::support::flood::{Flood, swallow_answers};
-use crate::support::otlp::{Log, Receiver};
+use crate::support::otlp::{Log, Metrics, Receiver};
 use crate::support::scrape::TOTALS;
 use crate::support::sock::{Talk as _, accept, listen_here};
 use crate::support::tracer::command;
@@ -73,7 +73,7 @@ fn check(record: &Value, log: &Log) {
 
 /// Checks that the logs of connections are the report's records, each once.
 #[track_caller]
-fn check_all(run: &Run, receiver: &Receiver) {
+pub(crate) fn check_all(run: &Run, receiver: &Receiver) {
     let logs = receiver.logs();
     let mut logs: Vec<&Log> =
         logs.iter().filter(|log| log["event_name"] == "tracer.connection").collect();
@@ -90,6 +90,18 @@ fn check_all(run: &Run, receiver: &Receiver) {
         };
         let place = logs.iter().position(of).unwrap_or_else(|| panic!("no log of {record}"));
         check(record, logs.swap_remove(place));
+    }
+}
+
+/// Checks that the metrics give the totals of the `end` record, and nothing for what is null there.
+#[track_caller]
+pub(crate) fn totals_agree(end: &Value, metrics: &Metrics) {
+    for (field, name) in TOTALS {
+        let name = format!("tracer.{name}");
+        match end[*field].as_u64() {
+            Some(total) => assert_eq!(metrics.sum(&name, &[]), total, "{name}: {end}"),
+            None => assert!(!metrics.has(&name), "{name}: {end}"),
+        }
     }
 }
 
@@ -135,10 +147,7 @@ fn a_receiver_is_told_what_the_report_says() {
         assert!(requests.iter().all(|one| one.header("content-encoding").is_none()));
 
         let metrics = receiver.metrics();
-        let end = run.end();
-        for (field, name) in TOTALS {
-            assert_eq!(end[*field], metrics.sum(&format!("tracer.{name}"), &[]), "{name}");
-        }
+        totals_agree(run.end(), &metrics);
         let records = run.connections();
         for outcome in ["closed", "reset_by_remote", "reset_by_local", "refused", "timed_out"] {
             let count = records.iter().filter(|record| record["outcome"] == outcome).count();

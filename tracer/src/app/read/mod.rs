@@ -81,10 +81,11 @@ pub(super) async fn read(options: &Options, path: &Path) -> Result<()> {
     let mut reading = {
         let first = first.unwrap_or_else(|| Batch { over: Some(Ok(())), ..Batch::default() });
         if first.segments.is_empty()
+            && first.counts.frames == 0
             && let Some(Err(error)) = first.over
         {
             // Nothing can be reported of it.
-            return Err(source::described(&name, error));
+            return Err(source::described(&name, error, false));
         }
         let began = match first.segments.first() {
             Some(segment) => segment.at,
@@ -192,7 +193,7 @@ pub(super) async fn read(options: &Options, path: &Path) -> Result<()> {
     match (ended, problem) {
         (Ended::Closed(why), _) => output_closed(why),
         (Ended::Died, _) => bail!("the thread that reads the capture {name} has died"),
-        (_, Some(error)) => Err(source::described(&name, error)),
+        (_, Some(error)) => Err(source::described(&name, error, true)),
         _ => tokio::select! {
             biased;
             why = &mut closed => output_closed(why),

@@ -11,7 +11,7 @@ use crate::app::setup;
 use crate::capture::file::{Counts, Interface};
 use crate::capture::flood::{Ends, Floods};
 use crate::capture::life::{Lives, Taken};
-use crate::capture::segment::Captured;
+use crate::capture::segment::{Captured, Segment};
 use crate::cli::Options;
 use crate::core::Core;
 use crate::core::event::{Event, MonoNs, nanos};
@@ -37,7 +37,6 @@ pub(super) struct Reading {
     until: Option<MonoNs>,
     intervals: Option<Intervals>,
     segments: u64,
-    syns: u64,
     frames: Frames,
     /// What was held back has been told.
     settled: bool,
@@ -82,7 +81,6 @@ impl Reading {
                 Intervals { period, next: after(period) }
             }),
             segments: 0,
-            syns: 0,
             frames: Frames::default(),
             settled: false,
         }
@@ -133,11 +131,8 @@ impl Reading {
             return Next::More;
         }
         self.segments += 1;
-        let flags = captured.segment.flags;
-        self.syns += u64::from(flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN);
-        let lives = &self.lives;
-        let ends = || lives.local_ends(captured).map(|(src, dst)| Ends { src, dst });
-        self.floods.segment(captured, ends);
+        let (lives, filters) = (&self.lives, self.filtering.then_some(&self.filters));
+        self.floods.segment(captured, || local_ends(lives, filters, captured));
         self.lives.take(captured, &mut self.taken);
         self.hand_on();
         if self.outlet.finished() { Next::Enough } else { Next::More }
@@ -222,11 +217,13 @@ impl Reading {
     /// How far the work has come.
     pub(super) fn totals(&self) -> End {
         let totals = self.core.totals();
+        let (syns, repeated) = self.floods.syns();
         End {
             connections: totals.connections,
             open: totals.open,
             events: self.segments,
-            syns: Some(self.syns),
+            syns: Some(syns),
+            syns_repeated: Some(repeated),
             handshakes_failed: totals.handshakes_failed,
             connections_evicted: totals.evicted,
             output_dropped: self.outlet.dropped(),
@@ -268,6 +265,21 @@ impl Reading {
         let end = self.totals();
         let told = self.outlet.close(&self.core, self.now, end, &[], deadline);
         (self.outlet, told)
+    }
+}
+
+/// Which ends are local, where that is known. A SYN that the filters let through for its sender's sake
+/// came for nobody.
+fn local_ends(lives: &Lives, filters: Option<&KernelFilters>, captured: &Captured) -> Option<Ends> {
+    let ends = lives.local_ends(captured).map(|(src, dst)| Ends { src, dst });
+    let Segment { src, src_port, dst, dst_port, flags, .. } = captured.segment;
+    let opens = flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
+    let came = |filters: &KernelFilters| filters.matches(dst.at(dst_port), src.at(src_port), 0);
+    match filters {
+        Some(filters) if opens && !came(filters) => {
+            Some(Ends { src: ends.is_some_and(|ends| ends.src), dst: false })
+        }
+        _ => ends,
     }
 }
 

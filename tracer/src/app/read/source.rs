@@ -103,14 +103,17 @@ fn is_ready(file: &File) -> bool {
     poll(&mut fds, PollTimeout::ZERO).map_or(true, |ready| ready > 0)
 }
 
-/// What is wrong with a capture, for the user: with its name, and what a file that is none looks like.
-pub(super) fn described(name: &str, error: CaptureError) -> anyhow::Error {
+/// What is wrong with a capture, for the user: with its name, whether what comes before is reported,
+/// and what a file that is none looks like.
+pub(super) fn described(name: &str, error: CaptureError, reported: bool) -> anyhow::Error {
     let name = if name == "-" { "stdin" } else { name };
     let looks = match &error.problem {
         Problem::NoCapture(magic) => looks_like(*magic),
         _ => None,
     };
-    let error = anyhow::Error::new(error).context(format!("the capture {name}"));
+    let upto =
+        if reported { format!(", reported up to byte {}", error.offset) } else { String::new() };
+    let error = anyhow::Error::new(error).context(format!("the capture {name}{upto}"));
     match looks {
         Some(what) => error.context(format!("this looks like {what}")),
         None => error,

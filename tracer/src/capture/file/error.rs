@@ -86,7 +86,7 @@ impl CaptureError {
 }
 
 /// What one does with a file that can't be read to its end.
-const REPAIR: &str = "what comes before is reported; `tshark -r` may read more";
+const REPAIR: &str = "`tshark -r` may read more";
 
 impl fmt::Display for CaptureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,7 @@ use tracer_common::hash::{self, KEY_WORDS};
 use tracer_common::packet::tcp_flags::{ACK, FIN, RST, SYN};
 use tracer_common::state::TcpState;
 
-use super::destinations::{Destinations, End, State, note};
+use super::destinations::{ANSWER, Destinations, End, State, note};
 use super::hitters::{Hitters, Key};
 use super::syns::{Entry, Kind, Seen, Syns};
 use crate::capture::segment::{Captured, Direction, Segment};
@@ -49,6 +49,9 @@ pub(super) struct Counting {
     silent: bool,
     /// Something has come since the last tick.
     touched: bool,
+    /// SYNs that have come for local ends, and those of them that were repeated: totals.
+    pub(super) came: u64,
+    pub(super) came_again: u64,
     /// SYNs that local ends have sent, and RSTs: totals.
     pub(super) opens: u64,
     pub(super) resets_sent: u64,
@@ -72,6 +75,8 @@ impl Counting {
             ahead: 0,
             silent: true,
             touched: false,
+            came: 0,
+            came_again: 0,
             opens: 0,
             resets_sent: 0,
         }
@@ -140,23 +145,26 @@ impl Counting {
     }
 
     fn opening(&mut self, captured: &Captured, ends: Option<Ends>) {
-        let Captured { at, interface, segment, .. } = captured;
+        let Captured { at, segment, .. } = captured;
+        let place = captured.place();
         let (src, dst) = ends_of(segment);
         let tuple = self.tuple(src, dst);
         // Where nothing tells, a connection is looked at from its server.
         let Ends { src: from_here, dst: to_here } = ends.unwrap_or(Ends { src: false, dst: true });
         if !to_here {
-            let seen = self.syns.syn(tuple, *at, (segment.seq, *interface), 0);
+            let seen = self.syns.syn(tuple, *at, (segment.seq, place), 0);
             self.opens += u64::from(from_here && seen == Seen::First);
             return;
         }
         let number = self.destinations.of(dst, State::Unknown, *at);
-        let seen = self.syns.syn(tuple, *at, (segment.seq, *interface), number.unwrap_or(0));
+        let seen = self.syns.syn(tuple, *at, (segment.seq, place), number.unwrap_or(0));
         if seen == Seen::OtherDevice {
             return;
         }
         self.touched = true;
         let first = seen == Seen::First;
+        self.came += 1;
+        self.came_again += u64::from(!first);
         let Some(number) = number else {
             self.strangers.syns += 1;
             self.strangers.syns_repeated += u64::from(!first);
@@ -175,7 +183,8 @@ impl Counting {
     }
 
     fn answering(&mut self, captured: &Captured, ends: Option<Ends>) {
-        let Captured { at, interface, segment, .. } = captured;
+        let Captured { at, segment, .. } = captured;
+        let place = captured.place();
         let (server, client) = ends_of(segment);
         let tuple = self.tuple(client, server);
         self.silent = false;
@@ -200,7 +209,7 @@ impl Counting {
             }
             return;
         }
-        if let Some(entry) = self.syns.unasked(tuple, *at, (segment.ack, *interface))
+        if let Some(entry) = self.syns.unasked(tuple, *at, (segment.ack, place))
             && came_in
         {
             entry.kind = Kind::Counted;
@@ -286,6 +295,12 @@ impl Counting {
     /// Whether a tick has something to tell, or will have when somebody has had time to answer.
     pub(super) const fn has_news(&self) -> bool {
         self.touched
+    }
+
+    /// What is left when the capture is over: nobody will answer any more.
+    pub(super) fn last(&mut self, from: MonoNs, to: MonoNs) -> Option<Tick> {
+        self.destinations.decide(MonoNs(to.0.saturating_add(ANSWER)), self.silent);
+        self.tick(from, to)
     }
 
     /// What was counted since the last tick; `None` if it is nothing.

@@ -15,7 +15,7 @@ const MOST: usize = 65_536;
 /// Most of them with a sketch of their sources.
 const MOST_SKETCHES: usize = 256;
 /// How long an answer is waited for.
-const ANSWER: u64 = 1_000_000_000;
+pub(super) const ANSWER: u64 = 1_000_000_000;
 /// How long a destination that is quiet is remembered.
 const REMEMBERED: u64 = 30_000_000_000;
 /// So few SYNs are no flood, whoever answers.

@@ -101,11 +101,22 @@ impl Floods {
         self.detector.event(event);
     }
 
+    /// SYNs that have come for local ends, and those of them that were repeated. One that passes
+    /// several interfaces is one.
+    #[must_use]
+    pub const fn syns(&self) -> (u64, u64) {
+        (self.counting.came, self.counting.came_again)
+    }
+
     /// The end of the capture, at `at`: what is open gets a last update.
     pub fn finish(&mut self, at: MonoNs, core: &mut Core, out: &mut Vec<Record>) {
         self.pass(at, core, out);
         if self.next().is_some() && at > self.ticked {
             self.tick(at, core, out);
+        }
+        // What nobody has had the time to answer is no finding, and its sender's all the same.
+        if let Some(tick) = self.counting.last(self.ticked, at) {
+            core.syns(&tick);
         }
         self.detector.finish(at, out);
     }

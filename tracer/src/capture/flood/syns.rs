@@ -13,8 +13,10 @@ pub(super) struct Entry {
     tag: u64,
     /// The SYN's number, or what the SYN-ACK acknowledges.
     pub(super) number: u32,
-    /// The interface that it came by.
-    interface: u32,
+    /// Where it passed, [`Captured::place`].
+    ///
+    /// [`Captured::place`]: crate::capture::segment::Captured::place
+    at_place: u32,
     /// Number of the destination; 0: it is not counted.
     pub(super) destination: u32,
     pub(super) kind: Kind,
@@ -48,7 +50,7 @@ impl Entry {
 pub(super) enum Seen {
     First,
     Repeated,
-    /// The same on its way through another interface.
+    /// The same on its way further.
     OtherDevice,
 }
 
@@ -123,10 +125,10 @@ impl Syns {
         &mut self,
         hash: u64,
         at: MonoNs,
-        (isn, interface): (u32, u32),
+        (isn, at_place): (u32, u32),
         destination: u32,
     ) -> Seen {
-        let new = Entry { tag: hash | 1, at, number: isn, interface, destination, kind: Kind::Syn };
+        let new = Entry { tag: hash | 1, at, number: isn, at_place, destination, kind: Kind::Syn };
         let Some(entry) = self.place(hash) else { return Seen::First };
         let known = entry.tag == new.tag
             && entry.number == isn
@@ -136,7 +138,7 @@ impl Syns {
             self.begin(hash);
             return Seen::First;
         }
-        if entry.interface == interface { Seen::Repeated } else { Seen::OtherDevice }
+        if entry.at_place == at_place { Seen::Repeated } else { Seen::OtherDevice }
     }
 
     /// Notes a SYN-ACK that no SYN is known for; `None` if it has been noted.
@@ -144,17 +146,17 @@ impl Syns {
         &mut self,
         hash: u64,
         at: MonoNs,
-        (ack, interface): (u32, u32),
+        (ack, at_place): (u32, u32),
     ) -> Option<&mut Entry> {
         let entry = self.place(hash)?;
         let ours = entry.tag == hash | 1;
         let noted = entry.number == ack && matches!(entry.kind, Kind::Unasked | Kind::Counted);
-        let known = noted && entry.interface != interface;
+        let known = noted && entry.at_place != at_place;
         if ours && (known || entry.kind == Kind::Complete) {
             return None;
         }
         let (tag, kind) = (hash | 1, Kind::Unasked);
-        *entry = Entry { tag, at, number: ack, interface, destination: 0, kind };
+        *entry = Entry { tag, at, number: ack, at_place, destination: 0, kind };
         self.begin(hash);
         self.place(hash)
     }

@@ -31,6 +31,7 @@ struct Sim {
     now: u64,
     number: u64,
     direction: Option<Direction>,
+    interface: u32,
     /// Segments that pass later.
     later: BTreeMap<(u64, u64), Sent>,
     seed: u64,
@@ -52,6 +53,7 @@ impl Sim {
             now: 0,
             number: 0,
             direction: None,
+            interface: 0,
             later: BTreeMap::new(),
             seed: 1,
         }
@@ -104,7 +106,7 @@ impl Sim {
         let captured = Captured {
             at,
             number,
-            interface: 0,
+            interface: self.interface,
             direction: self.direction,
             segment,
             payload_len: 0,
@@ -359,6 +361,54 @@ fn what_this_host_opens_is_no_flood_of_others() {
         sim.run(10 * MS);
     }
     assert_eq!(sim.verdicts(), []);
+}
+
+#[test]
+fn a_syn_counts_once_wherever_it_passes_and_again_when_it_is_sent_again() {
+    let mut sim = Sim::new();
+    sim.direction = Some(Direction::In);
+    let mut passes = |interface, direction, src, number| {
+        (sim.interface, sim.direction) = (interface, direction);
+        sim.send(0, src, server(80), SYN, number, 0);
+        sim.run(MS);
+        sim.floods.syns()
+    };
+    let (r#in, out) = (Some(Direction::In), Some(Direction::Out));
+    let peer = (client(1), 4000).into();
+    assert_eq!(passes(1, r#in, peer, 7), (1, 0));
+    // A bridge; and the way on.
+    assert_eq!(passes(2, r#in, peer, 7), (1, 0));
+    assert_eq!(passes(1, out, peer, 7), (1, 0));
+    // Sent again, with the copies of that.
+    assert_eq!(passes(1, r#in, peer, 7), (2, 1));
+    assert_eq!(passes(2, r#in, peer, 7), (2, 1));
+    // Another attempt.
+    assert_eq!(passes(1, r#in, peer, 8), (3, 1));
+    // This host's own.
+    assert_eq!(passes(1, out, (client(2), 4000).into(), 9), (3, 1));
+    // Without directions and interfaces all come.
+    assert_eq!(passes(0, None, (client(3), 4000).into(), 9), (4, 1));
+    assert_eq!(passes(0, None, (client(3), 4000).into(), 9), (5, 2));
+}
+
+#[test]
+fn the_last_syn_counts_for_its_sender_whoever_would_have_answered() {
+    // Before, at and behind the time of a tick.
+    for last in [240 * MS, 250 * MS, 260 * MS] {
+        for port in [80, 81] {
+            let mut sim = Sim::new();
+            sim.honest(client(1), 4000, server(80), 10 * MS);
+            sim.run(5 * SECOND);
+            sim.send(last, (client(2), 4000).into(), server(port), SYN, 1, 0);
+            sim.run(last);
+            sim.floods.finish(MonoNs(BEGAN.0 + sim.now), &mut sim.core, &mut sim.out);
+            let hosts = sim.core.hosts(MonoNs(BEGAN.0 + sim.now));
+            let counts: Vec<_> = hosts.iter().map(|host| (host.host, host.syn_count)).collect();
+            let counted = counts.contains(&(Some(client(2).into()), Some(1)));
+            assert!(counted, "{last} {port}: {counts:?}");
+            assert_eq!(sim.verdicts(), []);
+        }
+    }
 }
 
 #[test]

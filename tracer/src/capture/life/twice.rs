@@ -6,7 +6,7 @@
 //! - what looks the same and comes from the same place within a few microseconds: the capture does
 //!   not tell its interfaces apart.
 
-use crate::capture::segment::{Captured, Direction};
+use crate::capture::segment::Captured;
 use crate::core::event::MonoNs;
 
 /// No retransmission follows so fast: the shortest round trips over loopback take longer, and a
@@ -44,7 +44,7 @@ impl Twice {
 
     /// Whether the segment is a copy of one seen before; `news`: it says something new.
     pub(super) fn is_copy(&mut self, captured: &Captured, news: bool) -> bool {
-        let place = place(captured);
+        let place = captured.place();
         let mark = Mark { mix: mix(captured), at: (captured.at.0 >> 10) as u32 };
         let elsewhere = self.place.is_some_and(|first| first != place);
         let copy = !news
@@ -69,15 +69,6 @@ impl Twice {
         }
         copy
     }
-}
-
-fn place(captured: &Captured) -> u32 {
-    let direction = match captured.direction {
-        None => 0,
-        Some(Direction::In) => 1,
-        Some(Direction::Out) => 2,
-    };
-    captured.interface << 2 | direction
 }
 
 fn mix(captured: &Captured) -> u32 {

@@ -64,7 +64,11 @@ fn agree(live: &Run, capture: &Run) {
 /// Traced live, captured, and held against each other.
 #[track_caller]
 fn agreed(lab: &Lab, n: usize, traffic: impl FnOnce()) -> (Run, Run) {
-    agreed_by(lab, &both_ends(lab), n, traffic)
+    let (live, capture) = agreed_by(lab, &both_ends(lab), n, traffic);
+    for count in ["syns", "syns_repeated"] {
+        assert_eq!(live.end()[count], capture.end()[count], "{count}: {}", capture.end());
+    }
+    (live, capture)
 }
 
 /// The same, told from these addresses.
@@ -234,6 +238,7 @@ fn lost_syns() {
             });
         });
         assert!(live.client()["syn_retransmits"].as_u64() >= Some(1), "{}", live.dump());
+        let _ = Check::of(capture.end()).within("syns_repeated", 1.0..);
         let _ = Check::of(capture.server()).within("handshake_us", 0.9e6..);
         // Which one was answered nobody knows.
         let _ = Check::of(capture.server()).eq("path_rtt_us/syn_to_synack", ());

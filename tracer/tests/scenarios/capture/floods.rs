@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{read, recorded};
-use crate::support::flood::{Flood, swallow_answers};
+use crate::support::flood::{Again, Flood, swallow_answers};
+use crate::support::tracer::command;
 use crate::support::{Check, Value, pause, scenario};
 
 /// The last record of the one flood.
@@ -37,5 +38,36 @@ fn a_flood_is_one_in_the_capture_too() {
             .eq("netns", ())
             .within("syn_count", syns * 0.9..=syns * 1.1);
         let _ = Check::of(capture.end()).eq("syns", live.end()["syns"].clone());
+    });
+}
+
+#[test]
+fn syns_sent_again_are_counted_as_live() {
+    scenario(|lab| {
+        swallow_answers(lab);
+        for (device, options) in [("vb", &[] as &[&str]), ("any", &["-y", "LINUX_SLL2"])] {
+            let filter = ["--local-port", "8080"];
+            let (live, file) = recorded(lab, (device, options), &filter, 0, || {
+                let flood = Flood::new(lab.b4_port(8080), 300, 900).again(Again::AtOnce(3));
+                assert_eq!(flood.run(lab).packets, 900);
+                pause(200);
+            });
+            let _ = Check::of(live.fine().end()).eq("syns", 900).eq("syns_repeated", 600);
+            for (filter, syns, repeated) in [
+                (&[] as &[&str], 900, 600),
+                (&filter, 900, 600),
+                (&["--port", "8080"], 900, 600),
+                (&["--remote-port", "8080"], 0, 0),
+            ] {
+                let capture = read(lab, &file, filter);
+                let _ = Check::of(capture.fine().end())
+                    .eq("syns", syns)
+                    .eq("syns_repeated", repeated)
+                    .eq("syns_unparsed", ());
+            }
+            let text = command(&lab.b, &["--read", file.name()]).output().expect("start");
+            let text = String::from_utf8_lossy(&text.stdout);
+            assert!(text.contains("900 SYNs seen (600 repeated)"), "{text}");
+        }
     });
 }

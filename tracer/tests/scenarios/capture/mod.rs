@@ -6,6 +6,7 @@ mod floods;
 mod forms;
 mod runs;
 mod second_opinion;
+mod sinks;
 
 use crate::support::capture::Kept;
 use crate::support::tracer::command;

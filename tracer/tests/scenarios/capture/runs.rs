@@ -2,10 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use tempfile::TempDir;
 
 use super::{both_ends, read, recorded};
 use crate::close::pair;
@@ -13,7 +15,7 @@ use crate::support::capture::Kept;
 use crate::support::sock::Talk as _;
 use crate::support::tmux::Tmux;
 use crate::support::tracer::{as_nobody, binary, command};
-use crate::support::{Check, Lab, Tracer, pause, scenario};
+use crate::support::{Check, Lab, Tracer, pause, scenario, wait_until};
 
 /// A capture of so many connections that host a opens and closes, one after the other.
 fn some(lab: &Lab, n: usize, gap: u64) -> Kept {
@@ -66,7 +68,18 @@ fn up_to_the_damage_all_is_told() {
         let cut = read(lab, &Kept::with(&wrong), &[]);
         assert_eq!(cut.status.code(), Some(1), "{}", cut.stderr);
         assert!(cut.stderr.contains(&format!("at byte {second}")), "{}", cut.stderr);
+        assert!(cut.stderr.contains(&format!("reported up to byte {second}")), "{}", cut.stderr);
         assert_eq!(cut.end()["events"], 1, "{}", cut.dump());
+        // Something else than TCP comes before it.
+        wrong[24 + 16 + 12..][..2].copy_from_slice(&[0x08, 0x06]);
+        let cut = read(lab, &Kept::with(&wrong), &[]);
+        assert_eq!(cut.status.code(), Some(1), "{}", cut.stderr);
+        let _ = Check::of(cut.end()).eq("events", 0).eq("frames/not_tcp", 1);
+        // Nothing does.
+        wrong[24 + 8..][..4].copy_from_slice(&[0xff; 4]);
+        let cut = read(lab, &Kept::with(&wrong), &[]);
+        assert_eq!(cut.status.code(), Some(1), "{}", cut.stderr);
+        assert!(cut.records.is_empty() && !cut.stderr.contains("reported"), "{}", cut.dump());
     });
 }
 
@@ -133,6 +146,35 @@ fn an_interrupt_ends_the_reading_with_a_report() {
         drop(writer);
         let _ = Check::of(run.fine().end()).eq("connections", 2);
         assert!(!run.all("host").is_empty());
+    });
+}
+
+#[test]
+fn sighup_begins_the_output_anew() {
+    scenario(|lab| {
+        let bytes = some(lab, 2, 400).bytes();
+        let folder = TempDir::new().expect("a directory");
+        let (file, moved) = (folder.path().join("out.jsonl"), folder.path().join("old.jsonl"));
+        let count = |path: &Path, kind: &str| {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            text.matches(&format!("{{\"type\":\"{kind}\"")).count()
+        };
+        let mut command = command(&lab.b, &["--format", "json", "--read", "-", "--output"]);
+        let (reader, mut writer) = std::io::pipe().expect("pipe()");
+        let tracer = Tracer::spawn(command.arg(&file).stdin(reader));
+        // Of the second connection, so that the first one is told.
+        let (first, rest) = bytes.split_at(bytes.len() - 40);
+        writer.write_all(first).expect("write");
+        wait_until("it is told", Duration::from_secs(10), || count(&file, "connection") == 1);
+        std::fs::rename(&file, &moved).expect("rename");
+        tracer.signal(Signal::SIGHUP);
+        wait_until("a new file", Duration::from_secs(3), || file.exists());
+        writer.write_all(rest).expect("write");
+        drop(writer);
+        let run = tracer.finish();
+        assert!(run.status.success() && run.records.is_empty(), "{}", run.dump());
+        assert_eq!(["start", "connection", "end"].map(|kind| count(&moved, kind)), [1, 1, 0]);
+        assert_eq!(["start", "connection", "end"].map(|kind| count(&file, kind)), [0, 1, 1]);
     });
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Receiver {
     all: receiver::Receiver,
     /// Which requests were taken (status 200), by their numbers.
     taken: Arc<Mutex<Vec<bool>>>,
+    /// What comes is of this host, and says so.
+    of_this_host: bool,
 }
 
 impl Receiver {
@@ -45,6 +47,11 @@ impl Receiver {
         status: impl Fn(usize, &str) -> Option<u16> + Send + Sync + 'static,
     ) -> Self {
         Self::listening(lab, 0, status)
+    }
+
+    /// Takes everything, which is of a capture: nobody knows of which host.
+    pub(crate) fn of_capture(lab: &Lab) -> Self {
+        Self { of_this_host: false, ..Self::start(lab) }
     }
 
     /// On this port; takes everything.
@@ -66,7 +73,7 @@ impl Receiver {
             note.lock().unwrap_or_else(PoisonError::into_inner).push(status == Some(200));
             status.map(|status| receiver::answer(&format!("{status} Said"), &[], b""))
         });
-        Self { all, taken }
+        Self { all, taken, of_this_host: true }
     }
 
     /// For `--otlp`.
@@ -102,7 +109,7 @@ impl Receiver {
         for body in self.taken("/v1/logs") {
             let request = ExportLogsServiceRequest::decode(&*body).expect("logs");
             for of_resource in request.resource_logs {
-                check_resource(of_resource.resource.as_ref());
+                self.check_resource(of_resource.resource.as_ref());
                 for scope in of_resource.scope_logs {
                     assert_eq!(scope.scope.expect("a scope").name, "tracer");
                     for log in scope.log_records {
@@ -125,10 +132,21 @@ impl Receiver {
         let request = ExportMetricsServiceRequest::decode(&*body).expect("metrics");
         let mut all = Vec::new();
         for of_resource in request.resource_metrics {
-            check_resource(of_resource.resource.as_ref());
+            self.check_resource(of_resource.resource.as_ref());
             all.extend(of_resource.scope_metrics.into_iter().flat_map(|scope| scope.metrics));
         }
         Metrics(all)
+    }
+
+    #[track_caller]
+    fn check_resource(&self, resource: Option<&Resource>) {
+        let all = attributes(&resource.expect("a resource").attributes);
+        assert_eq!(all["service.name"], "tracer");
+        assert_eq!(all["os.type"], "linux");
+        assert_eq!(all["service.version"], env!("CARGO_PKG_VERSION"));
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("a host's name");
+        let said = all.get("host.name").and_then(Value::as_str);
+        assert_eq!(said, self.of_this_host.then_some(host.trim_end()));
     }
 }
 
@@ -140,6 +158,11 @@ impl Metrics {
     fn data(&self, name: &str) -> &Data {
         let metric = self.0.iter().find(|metric| metric.name == name);
         metric.and_then(|metric| metric.data.as_ref()).unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    /// Whether there is one of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|metric| metric.name == name)
     }
 
     /// The sum of a counter's or gauge's points that have these attributes.
@@ -170,16 +193,6 @@ impl Metrics {
 fn has(attributes: &[KeyValue], wanted: &[(&str, &str)]) -> bool {
     let is = |one: &KeyValue, value: &str| one.value.as_ref().map(plain) == Some(json!(value));
     wanted.iter().all(|(key, value)| attributes.iter().any(|one| one.key == *key && is(one, value)))
-}
-
-#[track_caller]
-fn check_resource(resource: Option<&Resource>) {
-    let all = attributes(&resource.expect("a resource").attributes);
-    assert_eq!(all["service.name"], "tracer");
-    assert_eq!(all["os.type"], "linux");
-    assert_eq!(all["service.version"], env!("CARGO_PKG_VERSION"));
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("a host's name");
-    assert_eq!(all["host.name"], host.trim_end());
 }
 
 fn attributes(all: &[KeyValue]) -> Map<String, Value> {

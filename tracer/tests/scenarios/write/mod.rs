@@ -19,12 +19,10 @@ use crate::support::raw::{ACK, FIN, RST, SYN, Segment};
 use crate::support::sock::{Talk as _, accept};
 use crate::support::tracer::{binary, command};
 use crate::support::wire::Tun;
-use crate::support::{
-    Capture, Child, Lab, Netns, Raw, Run, Tracer, Value, ms, pause, scenario, wait_until,
-};
+use crate::support::{Capture, Child, Lab, Netns, Raw, Tracer, ms, pause, scenario, wait_until};
 
 /// A directory, and a file to be in it.
-fn target() -> (TempDir, PathBuf, String) {
+pub(crate) fn target() -> (TempDir, PathBuf, String) {
     let folder = TempDir::new().expect("a directory");
     let path = folder.path().join("kept.pcapng");
     let text = path.to_str().expect("UTF-8").to_owned();
@@ -42,7 +40,7 @@ fn me() -> String {
 }
 
 /// A connection with data both ways, which the client closes.
-fn talk(lab: &Lab, to: SocketAddr) {
+pub(crate) fn talk(lab: &Lab, to: SocketAddr) {
     let listener = lab.b.listen(to);
     let mut client = lab.a.connect(to);
     let mut server = accept(&listener);
@@ -140,48 +138,6 @@ fn what_tcpdump_saw_is_there_once_and_nothing_else() {
         let syns = kept.iter().filter(|kept| kept.headers.flags & SYN != 0);
         let v4 = syns.filter(|kept| kept.headers.from.is_ipv4()).count();
         assert_eq!(String::from_utf8_lossy(&out.stdout).lines().count(), v4, "{out:?}");
-    });
-}
-
-#[test]
-fn tracer_reads_what_it_kept() {
-    scenario(|lab| {
-        let (_folder, _, text) = target();
-        let tracer = Tracer::start(lab, &["--port", "8080", "--write", &text]);
-        talk(lab, lab.b4_port(8080));
-        talk(lab, SocketAddr::new(lab.b6(), 8080));
-        let listener = lab.b.listen(lab.b4_port(8080));
-        let client = lab.a.connect(lab.b4_port(8080));
-        let server = accept(&listener);
-        pause(60);
-        client.close_with_reset();
-        pause(20);
-        drop((server, listener));
-        lab.a.try_connect(lab.b4_port(8080), |_| ()).expect_err("nobody listens");
-        let live = tracer.stop_after(7);
-        let args = ["--format", "json", "--read", &text];
-        let read = Tracer::spawn(&mut command(&lab.b, &args)).finish();
-        assert!(read.status.success(), "{}", read.dump());
-        // The same connections, as host b has them, with the same ends.
-        let told = |run: &Run| -> Vec<(String, String, String)> {
-            let b = [lab.b4().to_string(), lab.b6().to_string()];
-            let field = |c: &Value, name: &str| c[name].as_str().unwrap_or("none").to_owned();
-            let mut told: Vec<_> = run
-                .connections()
-                .into_iter()
-                .filter(|c| b.iter().any(|addr| c["local_addr"] == addr.as_str()))
-                .map(|c| {
-                    let remote = format!("{}:{}", field(c, "remote_addr"), c["remote_port"]);
-                    (remote, field(c, "outcome"), field(c, "close_initiator"))
-                })
-                .collect();
-            told.sort();
-            told
-        };
-        assert_eq!(told(&live).len(), 3, "{}", live.dump());
-        for connection in told(&live) {
-            assert!(told(&read).contains(&connection), "{connection:?}: {}", read.dump());
-        }
     });
 }
 
