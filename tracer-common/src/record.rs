@@ -14,7 +14,8 @@ pub enum RecordKind {
     /// A transition of a socket: a [`SocketRecord`].
     Transition = 1,
     /// A process took a socket off an accept queue: a [`SocketRecord`] whose states are both the
-    /// socket's state at that moment and whose owner is the accepting process.
+    /// socket's state at that moment and whose owner is the accepting process. Of the other flags and
+    /// the tcp_sock fields it need not tell anything, and `sk_err` only if the socket is closed.
     Accepted = 2,
     /// The kernel sent a RST on behalf of this socket: a [`SocketRecord`].
     ResetSent = 3,

@@ -5,7 +5,7 @@ use tracer_common::record::{SocketRecord, flags};
 
 use crate::{
     config::offset,
-    kernel::{Direct, Ptr, Reader, copy16},
+    kernel::{Direct, Ptr, Reader},
 };
 
 /// `include/linux/sched.h`: a kernel thread. Such a thread works for somebody else.
@@ -22,7 +22,7 @@ pub(crate) unsafe fn current() -> (u32, [u64; 2]) {
             return (0, [0; 2]);
         }
         let leader = Direct::read::<usize>(task, offset!(task_group_leader)) as Ptr;
-        let comm = copy16(leader, offset!(task_comm));
+        let comm = Direct::copy16(leader, offset!(task_comm));
         (Direct::read(task, offset!(task_tgid)), comm)
     }
 }
@@ -33,15 +33,10 @@ pub(crate) unsafe fn current() -> (u32, [u64; 2]) {
 pub(crate) unsafe fn fill(record: *mut SocketRecord, lock_owned: u32) {
     // SAFETY: the caller passes a reserved record.
     unsafe {
-        (*record).pid = 0;
-        (*record).comm = [0; 2];
-        if lock_owned == 0 {
-            return;
-        }
-        let (pid, comm) = current();
+        let (pid, comm) = if lock_owned == 0 { (0, [0; 2]) } else { current() };
+        (*record).pid = pid;
+        (&raw mut (*record).comm).write_volatile(comm);
         if pid != 0 {
-            (*record).pid = pid;
-            (*record).comm = comm;
             (*record).flags |= flags::OWNER;
         }
     }

@@ -8,51 +8,74 @@ use aya_ebpf::{
 
 use crate::{
     config::setting,
-    counters::{self, Program, count},
+    counters::{Program, count},
 };
 
 /// Sized by `--ring-size` at load.
 #[map]
 static RING: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
+/// Room for a record.
+#[must_use = "what is not submitted blocks the ring"]
+pub(crate) struct Room<T: 'static> {
+    entry: RingBufEntry<T>,
+    /// The how manieth of its program's records on this CPU it is.
+    number: u64,
+}
+
+impl<T: 'static> Room<T> {
+    /// Where the record is to be written, every field of it.
+    #[inline(always)]
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut T {
+        self.entry.as_mut_ptr()
+    }
+}
+
 /// Room for a record; counted when there is none.
 #[inline(always)]
-pub(crate) fn reserve<T: 'static>(program: Program) -> Option<RingBufEntry<T>> {
+pub(crate) fn reserve<T: 'static>(program: Program) -> Option<Room<T>> {
     let entry = RING.reserve::<T>(0);
     let full = entry.is_none();
+    let mut number = 0;
     count(program, |counters| {
         if full {
             counters.records_lost += 1;
         } else {
-            counters.records_sent += 1;
+            number = counters.records_sent + 1;
+            counters.records_sent = number;
         }
     });
-    entry
+    Some(Room { entry: entry?, number })
 }
 
 /// Room for a record that nobody misses.
 #[inline(always)]
-pub(crate) fn reserve_uncounted<T: 'static>() -> Option<RingBufEntry<T>> {
-    RING.reserve::<T>(0)
+pub(crate) fn reserve_uncounted<T: 'static>() -> Option<Room<T>> {
+    Some(Room { entry: RING.reserve::<T>(0)?, number: 0 })
+}
+
+/// Publishes a record without waking the reader.
+#[inline(always)]
+pub(crate) fn submit_quietly<T: 'static>(room: Room<T>) {
+    room.entry.submit(BPF_RB_NO_WAKEUP.into());
 }
 
 /// Publishes a record and wakes the reader.
 #[inline(always)]
-pub(crate) fn submit_at_once<T>(entry: RingBufEntry<T>) {
-    entry.submit(BPF_RB_FORCE_WAKEUP.into());
+pub(crate) fn submit_at_once<T: 'static>(room: Room<T>) {
+    room.entry.submit(BPF_RB_FORCE_WAKEUP.into());
 }
 
-/// Publishes a record of `program`'s. The reader looks every few milliseconds by itself; it is only
+/// Publishes a record. The reader looks every few milliseconds by itself; it is only
 /// woken when the ring fills faster than that. A wakeup for every record would cost more than all the
 /// rest, and so would a look at the ring's positions, which every CPU writes: one record in
 /// [`LOOK_EVERY`] is enough.
 #[inline(always)]
-pub(crate) fn submit<T>(program: Program, entry: RingBufEntry<T>) {
-    let look =
-        counters::read(program).is_none_or(|counters| counters.records_sent % LOOK_EVERY == 0);
+pub(crate) fn submit<T: 'static>(room: Room<T>) {
+    let look = room.number.is_multiple_of(LOOK_EVERY);
     let full = look && RING.query(BPF_RB_AVAIL_DATA.into()) >= setting!(wakeup_watermark);
     let flags = if full { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
-    entry.submit(flags.into());
+    room.entry.submit(flags.into());
 }
 
 /// An eighth of the ring is waiting when the reader is woken: there is room for as many records more.

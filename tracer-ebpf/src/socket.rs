@@ -9,7 +9,7 @@ use tracer_common::{
 use crate::{
     config::offset,
     filter::Subject,
-    kernel::{Direct, Probe, Ptr, Reader, copy16},
+    kernel::{Direct, Ptr, Reader},
 };
 
 const AF_INET: u16 = 2;
@@ -45,8 +45,8 @@ impl Tuple {
                 )
             } else {
                 (
-                    Addr(copy16(common, offset!(skc_v6_rcv_saddr))),
-                    Addr(copy16(common, offset!(skc_v6_daddr))),
+                    Addr(R::copy16(common, offset!(skc_v6_rcv_saddr))),
+                    Addr(R::copy16(common, offset!(skc_v6_daddr))),
                 )
             };
             Some(Self {
@@ -56,38 +56,45 @@ impl Tuple {
                     remote_addr,
                     local_port: R::read(common, offset!(skc_num)),
                     remote_port: u16::from_be(R::read(common, offset!(skc_dport))),
-                    netns: R::read(net, offset!(net_inum)),
+                    netns: R::follow(net, offset!(net_inum)),
                 },
             })
         }
     }
 
-    /// Reads a full TCP socket's. The local port is taken from `inet_sport` where `skc_num` has
-    /// been given back already, as at →CLOSE. `inet_sport` is not cleared then: at →SYN_SENT
-    /// (`connecting`) it is that of the socket's connect() before, and the port is not chosen yet.
+    /// Reads a full TCP socket's.
     #[inline(always)]
-    pub(crate) unsafe fn read_tcp<R: Reader>(sk: Ptr, connecting: bool) -> Option<Self> {
-        // SAFETY: offsets of sock and inet_sock.
-        unsafe {
-            // MPTCP (262) and SCTP fire the same tracepoint.
-            if R::read::<u16>(sk, offset!(sk_protocol)) != IPPROTO_TCP {
-                return None;
-            }
-            let mut tuple = Self::read::<R>(sk)?;
-            if tuple.subject.local_port == 0 && !connecting {
-                // Beyond `struct sock`, which is all the verifier knows this to be.
-                tuple.subject.local_port = u16::from_be(Probe::read(sk, offset!(inet_sport)));
-            }
-            Some(tuple)
-        }
+    pub(crate) unsafe fn read_tcp(sk: Ptr) -> Option<Self> {
+        // SAFETY: the caller passes a full socket.
+        unsafe { if is_tcp::<Direct>(sk) { Self::read::<Direct>(sk) } else { None } }
+    }
+
+    /// Whether the local port is not known: not chosen yet, or given back already, as at →CLOSE.
+    #[inline(always)]
+    pub(crate) fn lacks_port(&self) -> bool {
+        self.subject.local_port == 0
+    }
+
+    /// Takes the local port from `inet_sport`, which is beyond `struct sock`. It is not cleared when
+    /// the port is given back: at →SYN_SENT it is that of the socket's connect() before.
+    #[inline(always)]
+    pub(crate) unsafe fn recall_port<R: Reader>(&mut self, inet: Ptr) {
+        // SAFETY: offset of inet_sock.
+        self.subject.local_port = u16::from_be(unsafe { R::read(inet, offset!(inet_sport)) });
     }
 }
 
-/// Fills everything that can be read off the socket itself; states, times, owner and SYN are the
-/// hook's to fill in.
+/// MPTCP (262) and SCTP have sockets of the same states, which are accepted the same way.
 #[inline(always)]
-pub(crate) unsafe fn fill<R: Reader>(record: *mut SocketRecord, sk: Ptr, tuple: &Tuple) {
-    // SAFETY: the caller passes a reserved record and a full socket.
+pub(crate) unsafe fn is_tcp<R: Reader>(sk: Ptr) -> bool {
+    // SAFETY: offset of sock.
+    unsafe { R::read::<u16>(sk, offset!(sk_protocol)) == IPPROTO_TCP }
+}
+
+/// Fills in addresses, ports and namespace.
+#[inline(always)]
+pub(crate) unsafe fn fill_tuple(record: *mut SocketRecord, tuple: &Tuple) {
+    // SAFETY: the caller passes a reserved record.
     unsafe {
         (*record).family = tuple.family;
         (*record).local_addr = tuple.subject.local_addr;
@@ -95,51 +102,85 @@ pub(crate) unsafe fn fill<R: Reader>(record: *mut SocketRecord, sk: Ptr, tuple: 
         (*record).local_port = tuple.subject.local_port;
         (*record).remote_port = tuple.subject.remote_port;
         (*record).netns = tuple.subject.netns;
-        (*record).prev_ts_ns = 0;
-        (*record).syn_ts_ns = 0;
-        (*record).syn_repeats = 0;
         (*record).reserved = 0;
-        (*record).sk_err = R::read(sk, offset!(sk_err));
-        (*record).cgroup_id = cgroup::<R>(sk);
+    }
+}
+
+/// Fills everything that can be read off the socket itself but `tcp_sock`'s fields; states, times,
+/// owner and SYN are the hook's to fill in.
+#[inline(always)]
+pub(crate) unsafe fn fill(record: *mut SocketRecord, sk: Ptr, tuple: &Tuple) {
+    // SAFETY: the caller passes a reserved record and a full socket.
+    unsafe {
+        fill_tuple(record, tuple);
+        (*record).sk_err = Direct::read(sk, offset!(sk_err));
+        (*record).cgroup_id = cgroup::<Direct>(sk);
         let mut bits = 0;
-        let sock_flags: u64 = R::read(sk, offset!(skc_flags));
+        let sock_flags: u64 = Direct::read(sk, offset!(skc_flags));
         if sock_flags & SOCK_DEAD != 0 {
             bits |= flags::ORPHANED;
         }
         if sock_flags & SOCK_DONE != 0 {
             bits |= flags::FIN_RECEIVED;
         }
-        if R::read::<u8>(sk, offset!(sk_shutdown)) & SEND_SHUTDOWN != 0 {
+        if Direct::read::<u8>(sk, offset!(sk_shutdown)) & SEND_SHUTDOWN != 0 {
             bits |= flags::SEND_SHUTDOWN;
         }
         let bit = offset!(skc_ipv6only_bit);
         if tuple.family == AF_INET6 as u8
             && bit != tracer_common::offsets::ABSENT
-            && R::read::<u8>(sk, bit / 8) >> (bit % 8) & 1 != 0
+            && Direct::read::<u8>(sk, bit / 8) >> (bit % 8) & 1 != 0
         {
             bits |= flags::V6ONLY;
         }
         (*record).flags = bits;
-        (*record).srtt_us = 0;
-        (*record).total_retrans = 0;
-        (*record).bytes_acked = 0;
-        (*record).bytes_received = 0;
     }
 }
 
-/// Fills the `tcp_sock` fields. Only where the verifier knows the socket's type.
+/// For a record that says nothing of what came before: no SYN, and since when it was in its state.
 #[inline(always)]
-pub(crate) unsafe fn fill_tcp<R: Reader>(record: *mut SocketRecord, tcp: Ptr) {
+pub(crate) unsafe fn fill_nothing_before(record: *mut SocketRecord) {
+    // SAFETY: the caller passes a reserved record.
+    unsafe {
+        zero(&raw mut (*record).prev_ts_ns);
+        zero(&raw mut (*record).syn_ts_ns);
+        (*record).syn_repeats = 0;
+    }
+}
+
+/// For a record without `tcp_sock`'s fields.
+#[inline(always)]
+pub(crate) unsafe fn fill_no_tcp(record: *mut SocketRecord) {
+    // SAFETY: the caller passes a reserved record.
+    unsafe {
+        (*record).srtt_us = 0;
+        (*record).total_retrans = 0;
+        zero(&raw mut (*record).bytes_acked);
+        zero(&raw mut (*record).bytes_received);
+    }
+}
+
+/// Volatile: for two neighbours that are zeroed the compiler calls its `memset`, which goes byte by
+/// byte.
+#[inline(always)]
+unsafe fn zero(word: *mut u64) {
+    // SAFETY: the caller passes a word of a reserved record.
+    unsafe { word.write_volatile(0) };
+}
+
+/// Fills the `tcp_sock` fields.
+#[inline(always)]
+pub(crate) unsafe fn fill_tcp(record: *mut SocketRecord, tcp: Ptr) {
     // SAFETY: the caller passes a reserved record and what `tcp_sock` returned.
     unsafe {
-        (*record).srtt_us = R::read::<u32>(tcp, offset!(tcp_srtt_us)) >> 3;
-        (*record).total_retrans = R::read(tcp, offset!(tcp_total_retrans));
-        (*record).bytes_acked = R::read(tcp, offset!(tcp_bytes_acked));
-        (*record).bytes_received = R::read(tcp, offset!(tcp_bytes_received));
+        (*record).srtt_us = Direct::read::<u32>(tcp, offset!(tcp_srtt_us)) >> 3;
+        (*record).total_retrans = Direct::read(tcp, offset!(tcp_total_retrans));
+        (*record).bytes_acked = Direct::read(tcp, offset!(tcp_bytes_acked));
+        (*record).bytes_received = Direct::read(tcp, offset!(tcp_bytes_received));
         (*record).flags |= flags::TCP_FIELDS;
         let bit = offset!(tcp_fastopen_connect_bit);
         if bit != tracer_common::offsets::ABSENT
-            && R::read::<u8>(tcp, bit / 8) >> (bit % 8) & 1 != 0
+            && Direct::read::<u8>(tcp, bit / 8) >> (bit % 8) & 1 != 0
         {
             (*record).flags |= flags::FASTOPEN_CONNECT;
         }
@@ -166,7 +207,7 @@ pub(crate) unsafe fn cookie(sk: Ptr) -> u64 {
 
 /// cgroup v2 id of the socket; 0 unknown.
 #[inline(always)]
-unsafe fn cgroup<R: Reader>(sk: Ptr) -> u64 {
+pub(crate) unsafe fn cgroup<R: Reader>(sk: Ptr) -> u64 {
     // SAFETY: a chain of typed pointers; a null one reads as zero.
     unsafe {
         let cgroup = R::read::<usize>(sk, offset!(sk_cgroup)) as Ptr;

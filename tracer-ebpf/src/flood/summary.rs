@@ -14,8 +14,8 @@ use crate::{
 pub(super) fn send(this: &Now, cpu: u32, epoch: u32, burst: bool, now: u64) {
     let Some(totals) = read(Program::Syn) else { return };
     // A lost one takes nothing along: the next has the same totals and more.
-    let Some(mut entry) = ring::reserve_uncounted::<SynSummary>() else { return };
-    let record = entry.as_mut_ptr();
+    let Some(mut room) = ring::reserve_uncounted::<SynSummary>() else { return };
+    let record = room.as_mut_ptr();
     // SAFETY: a reserved record.
     unsafe {
         (*record).kind = RecordKind::SynSummary as u8;
@@ -30,8 +30,8 @@ pub(super) fn send(this: &Now, cpu: u32, epoch: u32, burst: bool, now: u64) {
         (*record).unparsed = totals.syns_unparsed;
     }
     if burst {
-        ring::submit_at_once(entry);
+        ring::submit_at_once(room);
     } else {
-        ring::submit(Program::Syn, entry);
+        ring::submit(room);
     }
 }

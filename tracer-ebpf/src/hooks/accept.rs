@@ -3,20 +3,30 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    helpers::{bpf_ktime_get_ns, generated::bpf_get_current_task},
+    helpers::{bpf_ktime_get_ns, generated::bpf_get_current_task_btf},
     macros::{fexit, tracepoint},
     programs::{FExitContext, TracePointContext},
 };
-use tracer_common::record::{RecordKind, SocketRecord};
+use tracer_common::{
+    record::{RecordKind, SocketRecord},
+    state::TcpState,
+};
 
 use crate::{
     config::offset,
     counters::Program,
     filter::{Verdict, verdict},
-    kernel::{Direct, Probe, Ptr, Reader},
+    kernel::{Block, Copied, Direct, Probe, Ptr, Reader},
     owner, ring,
     socket::{self, Tuple},
 };
+
+const CLOSE: u8 = TcpState::Close as u8;
+
+/// Words of `struct sock_common`, as far as something is read.
+const COMMON: usize = 16;
+/// Words of `struct socket`, likewise.
+const SOCKET: usize = 8;
 
 /// `inet_csk_accept(sk, arg)`, since 6.10: the third value is what it returns.
 #[fexit(function = "inet_csk_accept")]
@@ -37,20 +47,23 @@ fn accepted(sk: Ptr) -> i32 {
     }
     // SAFETY: inet_csk_accept returns a struct sock or null.
     unsafe {
-        let Some(tuple) = Tuple::read_tcp::<Direct>(sk, false) else {
+        let Some(mut tuple) = Tuple::read_tcp(sk) else {
             return 0;
         };
+        if tuple.lacks_port() {
+            tuple.recall_port::<Probe>(sk);
+        }
         if verdict(&tuple.subject) != Verdict::Match {
             return 0;
         }
-        let Some(mut entry) = ring::reserve::<SocketRecord>(Program::Accept) else {
+        let Some(mut room) = ring::reserve::<SocketRecord>(Program::Accept) else {
             return 0;
         };
-        let record = entry.as_mut_ptr();
-        socket::fill::<Direct>(record, sk, &tuple);
+        let record = room.as_mut_ptr();
+        socket::fill(record, sk, &tuple);
         (*record).cookie = socket::cookie(sk);
         finish(record, Direct::read(sk, offset!(skc_state)));
-        ring::submit(Program::Accept, entry);
+        ring::submit(room);
     }
     0
 }
@@ -66,30 +79,46 @@ pub(crate) fn tracer_accept_tp(ctx: TracePointContext) -> u32 {
     if fd < 0 {
         return 0;
     }
-    // SAFETY: every address goes through bpf_probe_read_kernel.
+    // SAFETY: the verifier knows the task's pointers; all others go through bpf_probe_read_kernel.
     unsafe {
         let Some(sk) = socket_of(fd as u64) else {
             return 0;
         };
-        let Some(tuple) = Tuple::read_tcp::<Probe>(sk, false) else {
+        if !socket::is_tcp::<Probe>(sk) {
+            return 0;
+        }
+        let mut common = Block::<COMMON>::new();
+        let Some(common) = common.copy(sk) else {
             return 0;
         };
+        let Some(mut tuple) = Tuple::read::<Copied<COMMON>>(common) else {
+            return 0;
+        };
+        if tuple.lacks_port() {
+            tuple.recall_port::<Probe>(sk);
+        }
         if verdict(&tuple.subject) != Verdict::Match {
             return 0;
         }
         // Without a cookie nobody has traced this socket before.
-        let cookie: u64 = Probe::read(sk, offset!(skc_cookie));
+        let cookie: u64 = Copied::<COMMON>::read(common, offset!(skc_cookie));
         if cookie == 0 {
             return 0;
         }
-        let Some(mut entry) = ring::reserve::<SocketRecord>(Program::Accept) else {
+        let Some(mut room) = ring::reserve::<SocketRecord>(Program::Accept) else {
             return 0;
         };
-        let record = entry.as_mut_ptr();
-        socket::fill::<Probe>(record, sk, &tuple);
+        let record = room.as_mut_ptr();
+        socket::fill_tuple(record, &tuple);
         (*record).cookie = cookie;
-        finish(record, Probe::read(sk, offset!(skc_state)));
-        ring::submit(Program::Accept, entry);
+        let state: u8 = Copied::<COMMON>::read(common, offset!(skc_state));
+        // Of what says how it is, only what the user side asks an accepted socket for: a load is a
+        // call here. It has an error only if it has ended while it waited.
+        (*record).sk_err = if state == CLOSE { Probe::read(sk, offset!(sk_err)) } else { 0 };
+        (*record).cgroup_id = socket::cgroup::<Probe>(sk);
+        (*record).flags = 0;
+        finish(record, state);
+        ring::submit(room);
     }
     0
 }
@@ -102,6 +131,8 @@ unsafe fn finish(record: *mut SocketRecord, state: u8) {
         (*record).old_state = state;
         (*record).new_state = state;
         (*record).ts_ns = bpf_ktime_get_ns();
+        socket::fill_nothing_before(record);
+        socket::fill_no_tcp(record);
         owner::fill(record, 1);
     }
 }
@@ -111,20 +142,22 @@ unsafe fn finish(record: *mut SocketRecord, state: u8) {
 unsafe fn socket_of(fd: u64) -> Option<Ptr> {
     // SAFETY: see above.
     unsafe {
-        let task = bpf_get_current_task() as Ptr;
-        let files = Probe::read::<usize>(task, offset!(task_files)) as Ptr;
-        let table = Probe::read::<usize>(files, offset!(files_fdt)) as Ptr;
-        if fd >= u64::from(Probe::read::<u32>(table, offset!(fdtable_max_fds))) {
+        let task = bpf_get_current_task_btf() as Ptr;
+        let files = Direct::read::<usize>(task, offset!(task_files)) as Ptr;
+        let table = Direct::read::<usize>(files, offset!(files_fdt)) as Ptr;
+        if fd >= u64::from(Direct::read::<u32>(table, offset!(fdtable_max_fds))) {
             return None;
         }
-        let array = Probe::read::<usize>(table, offset!(fdtable_fd));
+        let array = Direct::read::<usize>(table, offset!(fdtable_fd));
         let file = Probe::read::<usize>(array.wrapping_add(fd as usize * 8) as Ptr, 0);
         let socket = Probe::read::<usize>(file as Ptr, offset!(file_private_data)) as Ptr;
+        let mut copy = Block::<SOCKET>::new();
+        let copy = copy.copy(socket)?;
         // Another thread may have put another file there; a socket knows its own.
-        if file == 0 || Probe::read::<usize>(socket, offset!(socket_file)) != file {
+        if file == 0 || Copied::<SOCKET>::read::<usize>(copy, offset!(socket_file)) != file {
             return None;
         }
-        let sk = Probe::read::<usize>(socket, offset!(socket_sk)) as Ptr;
+        let sk = Copied::<SOCKET>::read::<usize>(copy, offset!(socket_sk)) as Ptr;
         (!sk.is_null()).then_some(sk)
     }
 }

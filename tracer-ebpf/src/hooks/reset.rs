@@ -11,7 +11,7 @@ use crate::{
     config::offset,
     counters::{Program, count},
     filter::{Verdict, verdict},
-    kernel::{Direct, Ptr, Reader},
+    kernel::{Direct, Probe, Ptr, Reader},
     owner, ring,
     socket::{self, Tuple},
 };
@@ -40,24 +40,29 @@ pub(crate) fn tracer_rst_sent(ctx: BtfTracePointContext) -> i32 {
         if !is_full_connection(state) {
             return 0;
         }
-        let Some(tuple) = Tuple::read_tcp::<Direct>(sk, false) else {
+        let Some(mut tuple) = Tuple::read_tcp(sk) else {
             return 0;
         };
+        if tuple.lacks_port() {
+            tuple.recall_port::<Probe>(sk);
+        }
         if verdict(&tuple.subject) != Verdict::Match {
             return 0;
         }
-        let Some(mut entry) = ring::reserve::<SocketRecord>(Program::ResetSent) else {
+        let Some(mut room) = ring::reserve::<SocketRecord>(Program::ResetSent) else {
             return 0;
         };
-        let record = entry.as_mut_ptr();
-        socket::fill::<Direct>(record, sk, &tuple);
+        let record = room.as_mut_ptr();
+        socket::fill(record, sk, &tuple);
         (*record).kind = RecordKind::ResetSent as u8;
         (*record).old_state = state;
         (*record).new_state = state;
         (*record).ts_ns = bpf_ktime_get_ns();
+        socket::fill_nothing_before(record);
+        socket::fill_no_tcp(record);
         (*record).cookie = socket::cookie(sk);
         owner::fill(record, Direct::read(sk, offset!(sk_lock_owned)));
-        ring::submit(Program::ResetSent, entry);
+        ring::submit(room);
     }
     0
 }

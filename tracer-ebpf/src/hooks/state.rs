@@ -101,9 +101,16 @@ pub(super) unsafe fn transition(
             }
             return;
         }
-        let Some(tuple) = Tuple::read_tcp::<Direct>(sk, new == SYN_SENT) else {
+        let Some(mut tuple) = Tuple::read_tcp(sk) else {
             return;
         };
+        let mut tcp: Ptr = core::ptr::null();
+        if tuple.lacks_port() && new != SYN_SENT {
+            tcp = socket::tcp_sock(sk);
+            if !tcp.is_null() {
+                tuple.recall_port::<Direct>(tcp);
+            }
+        }
         let child_since = if old == SYN_RECV { take_child(address::of(sk, program)) } else { 0 };
         // Whether or not the connection is to be traced: the address will be another socket's.
         let reset = new == CLOSE && address::take_reset(sk, program);
@@ -133,7 +140,9 @@ pub(super) unsafe fn transition(
         // Asked for even if the record is lost: it is by their cookie that accepted sockets are known
         // to be traced.
         let cookie = socket::cookie(sk);
-        let tcp = socket::tcp_sock(sk);
+        if tcp.is_null() {
+            tcp = socket::tcp_sock(sk);
+        }
         // Also even then: a SYN left in the table would make a request of this connection when a RST
         // ends it.
         let syn = if old == SYN_RECV { take_syn(tcp, &tuple, now) } else { None };
@@ -141,35 +150,38 @@ pub(super) unsafe fn transition(
         if child_since != 0 && new != CLOSE && tuple.subject.netns == setting!(hook_netns) {
             flood::completion(program, &tuple.subject, now, syn.map(|slot| slot.ts_ns));
         }
-        let Some(mut entry) = ring::reserve::<SocketRecord>(program) else {
+        let Some(mut room) = ring::reserve::<SocketRecord>(program) else {
             count(program, |counters| counters.transitions_lost += 1);
             return;
         };
-        let record = entry.as_mut_ptr();
-        socket::fill::<Direct>(record, sk, &tuple);
+        let record = room.as_mut_ptr();
+        socket::fill(record, sk, &tuple);
         (*record).kind = RecordKind::Transition as u8;
         (*record).old_state = old;
         (*record).new_state = new;
         (*record).ts_ns = now;
         (*record).prev_ts_ns = child_since;
+        let (syn_ts_ns, syn_repeats) = syn.map_or((0, 0), |syn| (syn.ts_ns, syn.repeats));
+        (*record).syn_ts_ns = syn_ts_ns;
+        (*record).syn_repeats = syn_repeats;
+        if syn.is_some() {
+            (*record).flags |= flags::SYN_SEEN;
+        }
         (*record).cookie = cookie;
         owner::fill(record, Direct::read(sk, offset!(sk_lock_owned)));
         if reset {
             (*record).flags |= flags::RESET_RECEIVED;
         }
-        if !tcp.is_null() {
-            socket::fill_tcp::<Direct>(record, tcp);
-        }
-        if let Some(slot) = syn {
-            (*record).syn_ts_ns = slot.ts_ns;
-            (*record).syn_repeats = slot.repeats;
-            (*record).flags |= flags::SYN_SEEN;
+        if tcp.is_null() {
+            socket::fill_no_tcp(record);
+        } else {
+            socket::fill_tcp(record, tcp);
         }
         if new == LISTEN {
             // SYNs for it may come at once, and are counted as its own once the user side knows.
-            ring::submit_at_once(entry);
+            ring::submit_at_once(room);
         } else {
-            ring::submit(program, entry);
+            ring::submit(room);
         }
     }
 }
@@ -291,21 +303,23 @@ unsafe fn release_withheld(program: Program, sk: Ptr, tuple: &Tuple) {
         }
         let since = (*withheld).ts_ns;
         (*withheld).ts_ns = 0;
-        let Some(mut entry) = ring::reserve::<SocketRecord>(program) else {
+        let Some(mut room) = ring::reserve::<SocketRecord>(program) else {
             count(program, |counters| counters.transitions_lost += 1);
             return;
         };
-        let record = entry.as_mut_ptr();
-        socket::fill::<Direct>(record, sk, tuple);
+        let record = room.as_mut_ptr();
+        socket::fill(record, sk, tuple);
         (*record).kind = RecordKind::Transition as u8;
         (*record).old_state = CLOSE;
         (*record).new_state = SYN_SENT;
         (*record).ts_ns = since;
+        socket::fill_nothing_before(record);
+        socket::fill_no_tcp(record);
         (*record).cookie = socket::cookie(sk);
         (*record).sk_err = 0;
         (*record).pid = (*withheld).pid;
         (*record).comm = (*withheld).comm;
         (*record).flags = (*withheld).flags;
-        ring::submit(program, entry);
+        ring::submit(room);
     }
 }

@@ -315,11 +315,11 @@ fn request_reset(seq: u32, subject: &Subject, now: u64, syn_ts_ns: u64) {
     if !affordable {
         return;
     }
-    let Some(mut entry) = ring::reserve::<RequestRecord>(Program::Syn) else {
+    let Some(mut room) = ring::reserve::<RequestRecord>(Program::Syn) else {
         count(Program::Syn, |counters| counters.requests_reset_unrecorded += 1);
         return;
     };
-    let record = entry.as_mut_ptr();
+    let record = room.as_mut_ptr();
     // SAFETY: a reserved record.
     unsafe {
         (*record).kind = RecordKind::RequestReset as u8;
@@ -334,5 +334,5 @@ fn request_reset(seq: u32, subject: &Subject, now: u64, syn_ts_ns: u64) {
         (*record).remote_port = subject.remote_port;
         (*record).isn = seq.wrapping_sub(1);
     }
-    ring::submit(Program::Syn, entry);
+    ring::submit(room);
 }

@@ -28,10 +28,10 @@ pub(crate) fn tracer_synack(ctx: BtfTracePointContext) -> i32 {
             return 0;
         }
         count(Program::SynAck, |counters| counters.synack_retransmits += 1);
-        let Some(mut entry) = ring::reserve::<RequestRecord>(Program::SynAck) else {
+        let Some(mut room) = ring::reserve::<RequestRecord>(Program::SynAck) else {
             return 0;
         };
-        let record = entry.as_mut_ptr();
+        let record = room.as_mut_ptr();
         (*record).kind = RecordKind::SynAckRetransmit as u8;
         (*record).family = tuple.family;
         // num_timeout shares its byte with the syncookie bit and counts this one afterwards.
@@ -49,7 +49,7 @@ pub(crate) fn tracer_synack(ctx: BtfTracePointContext) -> i32 {
         (*record).local_port = tuple.subject.local_port;
         (*record).remote_port = tuple.subject.remote_port;
         (*record).isn = 0;
-        ring::submit(Program::SynAck, entry);
+        ring::submit(room);
     }
     0
 }
