@@ -4,7 +4,6 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use tracer::core::event::{CgroupName, Event, MonoNs};
 use tracer::core::record::Record;
@@ -60,7 +59,7 @@ pub(crate) struct Way {
     text: Text,
     json: Json,
     records: Vec<Record>,
-    out: BytesMut,
+    out: Vec<u8>,
 }
 
 impl Way {
@@ -78,7 +77,7 @@ impl Way {
             text: Text::new(clock.clone(), Screen { width: None, color: false }),
             json: Json::new(clock),
             records: Vec::new(),
-            out: BytesMut::with_capacity(1 << 20),
+            out: Vec::with_capacity(1 << 20),
         }
     }
 

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
-use bytes::BytesMut;
 
 use super::{check, output};
 use crate::cli::instead::VERSION;
@@ -59,7 +58,7 @@ fn check_machine(options: &Options) -> Result<()> {
     let text = match options.output.format {
         Format::Text => text::check(&check, output::screen(options)).into_bytes(),
         Format::Json => {
-            let mut line = BytesMut::new();
+            let mut line = Vec::new();
             Json::new(output::clock()?).check(&check, &mut line);
             line.to_vec()
         }

@@ -1,8 +1,6 @@
 //! A report whose stream is kept back: while the live view has the terminal, only the summary of the
 //! whole run is written, at its end.
 
-use bytes::BytesMut;
-
 use super::{Report, Scope, Start, WallClock};
 use crate::core::event::MonoNs;
 use crate::core::record::{End, Host, OpenConnection, Record};
@@ -11,23 +9,23 @@ use crate::core::record::{End, Host, OpenConnection, Record};
 pub struct Held {
     report: Box<dyn Report>,
     /// Rendered, and not known yet whether the run's end follows.
-    open: BytesMut,
+    open: Vec<u8>,
 }
 
 impl Held {
     /// Holds `report` back.
     #[must_use]
     pub fn new(report: Box<dyn Report>) -> Self {
-        Self { report, open: BytesMut::new() }
+        Self { report, open: Vec::new() }
     }
 }
 
 impl Report for Held {
-    fn start(&mut self, _start: &Start, _out: &mut BytesMut) {}
+    fn start(&mut self, _start: &Start, _out: &mut Vec<u8>) {}
 
-    fn record(&mut self, _record: &Record, _out: &mut BytesMut) {}
+    fn record(&mut self, _record: &Record, _out: &mut Vec<u8>) {}
 
-    fn hosts(&mut self, hosts: &[Host], scope: Scope, at: MonoNs, out: &mut BytesMut) {
+    fn hosts(&mut self, hosts: &[Host], scope: Scope, at: MonoNs, out: &mut Vec<u8>) {
         let open = std::mem::take(&mut self.open);
         if scope == Scope::Run {
             out.extend_from_slice(&open);
@@ -35,12 +33,12 @@ impl Report for Held {
         }
     }
 
-    fn open(&mut self, open: &[OpenConnection], at: MonoNs, _out: &mut BytesMut) {
+    fn open(&mut self, open: &[OpenConnection], at: MonoNs, _out: &mut Vec<u8>) {
         self.open.clear();
         self.report.open(open, at, &mut self.open);
     }
 
-    fn end(&mut self, end: &End, out: &mut BytesMut) {
+    fn end(&mut self, end: &End, out: &mut Vec<u8>) {
         self.report.end(end, out);
     }
 
@@ -62,7 +60,7 @@ mod tests {
     fn only_the_summary_of_the_run_comes_through() {
         let screen = Screen { width: Some(80), color: false };
         let mut held = Held::new(Box::new(Text::new(samples::clock(), screen)));
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         let at = samples::at(103 * samples::S);
         held.start(&samples::start(), &mut out);
         held.record(&Record::Connection(Box::new(samples::full())), &mut out);

@@ -4,8 +4,8 @@
 
 use std::io;
 
-use bytes::BytesMut;
 use serde::Serialize;
+use serde_json::Serializer;
 use serde_json::ser::{CompactFormatter, Formatter};
 
 use super::clock::WallClock;
@@ -37,25 +37,23 @@ use segment::SegmentLine;
 pub struct Json {
     clock: WallClock,
     times: Times,
-    /// One line at a time; kept for its memory.
-    line: Vec<u8>,
 }
 
 impl Json {
     /// With `clock` for the times.
     #[must_use]
     pub const fn new(clock: WallClock) -> Self {
-        Self { clock, times: Times::new(), line: Vec::new() }
+        Self { clock, times: Times::new() }
     }
 
-    fn open_line(&mut self, kind: &'static str, open: &OpenConnection, out: &mut BytesMut) {
+    fn open_line(&mut self, kind: &'static str, open: &OpenConnection, out: &mut Vec<u8>) {
         let times = (&self.clock, &mut self.times);
-        add_line(&mut self.line, out, |line| connection::open(kind, open, times, line));
+        add_line(out, |line| connection::open(kind, open, times, line));
     }
 }
 
 impl Report for Json {
-    fn start(&mut self, start: &Start, out: &mut BytesMut) {
+    fn start(&mut self, start: &Start, out: &mut Vec<u8>) {
         let Start { time, version, kernel, hooks, filters, ring_size, limits, cannot, capture } =
             start;
         let line = StartLine {
@@ -70,14 +68,14 @@ impl Report for Json {
             cannot,
             capture: capture.as_ref(),
         };
-        write_line(&line, &mut self.line, out);
+        write_line(&line, out);
     }
 
-    fn record(&mut self, record: &Record, out: &mut BytesMut) {
+    fn record(&mut self, record: &Record, out: &mut Vec<u8>) {
         match record {
             Record::Connection(ended) => {
                 let times = (&self.clock, &mut self.times);
-                add_line(&mut self.line, out, |line| connection::ended(ended, times, line));
+                add_line(out, |line| connection::ended(ended, times, line));
             }
             Record::State(change) => {
                 let StateChange { at, old, new, local, remote, netns, cookie } = change;
@@ -93,19 +91,19 @@ impl Report for Json {
                     netns: inode(*netns),
                     cookie: *cookie,
                 };
-                write_line(&line, &mut self.line, out);
+                write_line(&line, out);
             }
             Record::Stuck(stuck) => self.open_line("stuck", stuck, out),
             Record::Alert(alert) => {
-                write_line(&AlertLine::new(alert, &self.clock), &mut self.line, out);
+                write_line(&AlertLine::new(alert, &self.clock), out);
             }
             Record::Segment(row) => {
-                write_line(&SegmentLine::new(row, &self.clock), &mut self.line, out);
+                write_line(&SegmentLine::new(row, &self.clock), out);
             }
         }
     }
 
-    fn hosts(&mut self, hosts: &[Host], _scope: Scope, _at: MonoNs, out: &mut BytesMut) {
+    fn hosts(&mut self, hosts: &[Host], _scope: Scope, _at: MonoNs, out: &mut Vec<u8>) {
         for host in hosts {
             let Host {
                 host,
@@ -138,17 +136,17 @@ impl Report for Json {
                 half_open_peak: *half_open_peak,
                 exact: *exact,
             };
-            write_line(&line, &mut self.line, out);
+            write_line(&line, out);
         }
     }
 
-    fn open(&mut self, open: &[OpenConnection], _at: MonoNs, out: &mut BytesMut) {
+    fn open(&mut self, open: &[OpenConnection], _at: MonoNs, out: &mut Vec<u8>) {
         for connection in open {
             self.open_line("open", connection, out);
         }
     }
 
-    fn end(&mut self, end: &End, out: &mut BytesMut) {
+    fn end(&mut self, end: &End, out: &mut Vec<u8>) {
         let End {
             connections,
             open,
@@ -188,7 +186,7 @@ impl Report for Json {
             frames: frames.map(Into::into),
             duration_us: micros(*duration),
         };
-        write_line(&line, &mut self.line, out);
+        write_line(&line, out);
     }
 
     fn clock(&mut self) -> &mut WallClock {
@@ -196,27 +194,21 @@ impl Report for Json {
     }
 }
 
-/// Appends a line to `out`, made in `buffer`, whatever that held.
-fn write_line(line: &impl Serialize, buffer: &mut Vec<u8>, out: &mut BytesMut) {
-    add_line(buffer, out, |buffer| {
-        line.serialize(&mut serde_json::Serializer::with_formatter(buffer, Harmless))
-    });
+/// Appends a line to `out`.
+fn write_line(line: &impl Serialize, out: &mut Vec<u8>) {
+    add_line(out, |out| line.serialize(&mut Serializer::with_formatter(out, Harmless)));
 }
 
-/// Appends to `out` the line that `write` makes in `buffer`, whatever that held.
-fn add_line(
-    buffer: &mut Vec<u8>,
-    out: &mut BytesMut,
-    write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>,
-) {
-    buffer.clear();
-    if let Err(error) = write(buffer) {
+/// Appends the line that `write` appends, whole or not at all.
+fn add_line(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) {
+    let before = out.len();
+    if let Err(error) = write(out) {
         // Memory does not fail to be written to, and every key is a string.
         log::error!("a record could not be written as JSON and is left out: {error}");
+        out.truncate(before);
         return;
     }
-    buffer.push(b'\n');
-    out.extend_from_slice(buffer);
+    out.push(b'\n');
 }
 
 /// Compact JSON that no terminal minds: what [`is_harmful`] is written as `\u202e`, so that a

@@ -1,8 +1,6 @@
 //! Reports: records in, bytes out. One file a format; nothing here opens, reads or asks a clock,
 //! except [`writer`], which carries the bytes to where they go, and [`terminal`].
 
-use bytes::BytesMut;
-
 use crate::core::event::MonoNs;
 use crate::core::record::{End, Host, OpenConnection, Record};
 
@@ -46,19 +44,19 @@ pub enum Scope {
 /// A format: renders what it is given at the end of `out`, in whole lines.
 pub trait Report: Send {
     /// Everything is attached. Comes first, once.
-    fn start(&mut self, start: &Start, out: &mut BytesMut);
+    fn start(&mut self, start: &Start, out: &mut Vec<u8>);
 
     /// Something happened.
-    fn record(&mut self, record: &Record, out: &mut BytesMut);
+    fn record(&mut self, record: &Record, out: &mut Vec<u8>);
 
     /// The per-host figures of `scope`, taken at `at`, in the order they are to appear.
-    fn hosts(&mut self, hosts: &[Host], scope: Scope, at: MonoNs, out: &mut BytesMut);
+    fn hosts(&mut self, hosts: &[Host], scope: Scope, at: MonoNs, out: &mut Vec<u8>);
 
     /// Every connection open at `at`.
-    fn open(&mut self, open: &[OpenConnection], at: MonoNs, out: &mut BytesMut);
+    fn open(&mut self, open: &[OpenConnection], at: MonoNs, out: &mut Vec<u8>);
 
     /// The run is over. Comes last, once.
-    fn end(&mut self, end: &End, out: &mut BytesMut);
+    fn end(&mut self, end: &End, out: &mut Vec<u8>);
 
     /// The terminal has `width` columns from now on.
     fn resize(&mut self, _width: usize) {}

@@ -45,10 +45,10 @@ pub struct Inlet {
 }
 
 impl Inlet {
-    /// As [`Writer::push_all`].
-    pub fn push_all(&self, rendered: &[u8], records: u64) -> bool {
+    /// As [`Writer::push_all`], of a buffer that is left empty.
+    pub fn give_all(&self, rendered: &mut Vec<u8>, records: u64) -> bool {
         let mut state = self.shared.lock();
-        self.shared.put(&mut state, rendered, records)
+        self.shared.put_whole(&mut state, rendered, records)
     }
 
     /// As [`Writer::room`], for who may block.
@@ -147,6 +147,15 @@ impl Writer {
     pub fn push(&self, rendered: &[u8], records: u64) -> bool {
         let mut state = self.shared.lock();
         self.shared.take(&mut state, rendered, records)
+    }
+
+    /// As [`Self::push`], of a buffer that is left empty: where nothing waits, nothing is copied.
+    pub fn give(&self, rendered: &mut Vec<u8>, records: u64) -> bool {
+        let mut state = self.shared.lock();
+        let taken = self.shared.fits(&mut state, rendered.len(), records)
+            && self.shared.put_whole(&mut state, rendered, records);
+        rendered.clear();
+        taken
     }
 
     /// As [`Self::push`], but waits until `deadline` for room: for the summary at the end.
@@ -265,21 +274,39 @@ impl Shared {
     }
 
     fn take(&self, state: &mut State, rendered: &[u8], records: u64) -> bool {
-        let fits = state.waiting() == 0 || state.waiting() + rendered.len() <= state.bound;
+        self.fits(state, rendered.len(), records) && self.put(state, rendered, records)
+    }
+
+    /// Whether there is room; the records are counted as dropped if there is none.
+    fn fits(&self, state: &mut State, bytes: usize, records: u64) -> bool {
+        let fits = state.waiting() == 0 || state.waiting() + bytes <= state.bound;
         if !fits {
             state.dropped = state.dropped.saturating_add(records);
-            return false;
         }
-        self.put(state, rendered, records)
+        fits
     }
 
     fn put(&self, state: &mut State, rendered: &[u8], records: u64) -> bool {
+        self.add(state, records, |pending| pending.extend_from_slice(rendered))
+    }
+
+    /// As [`Self::put`], and `rendered` is empty then.
+    fn put_whole(&self, state: &mut State, rendered: &mut Vec<u8>, records: u64) -> bool {
+        let put = self.add(state, records, |pending| match pending.is_empty() {
+            true => std::mem::swap(pending, rendered),
+            false => pending.extend_from_slice(rendered),
+        });
+        rendered.clear();
+        put
+    }
+
+    fn add(&self, state: &mut State, records: u64, add: impl FnOnce(&mut Vec<u8>)) -> bool {
         if self.is_closed() {
             state.dropped = state.dropped.saturating_add(records);
             return false;
         }
         let idle = state.waiting() == 0;
-        state.pending.extend_from_slice(rendered);
+        add(&mut state.pending);
         // A thread that is writing looks for more by itself.
         if idle {
             self.work.notify_one();

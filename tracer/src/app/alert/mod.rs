@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use bytes::BytesMut;
+
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{ForkResult, Pid};
 
@@ -143,7 +143,7 @@ impl AlertRunner {
         if !self.changes.is_news(alert) {
             return;
         }
-        let mut line = BytesMut::new();
+        let mut line = Vec::new();
         Json::new(clock.clone()).record(&Record::Alert(Box::new(alert.clone())), &mut line);
         self.hand_over(&line);
     }

@@ -4,7 +4,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use bytes::BytesMut;
 
 use super::{AlertRunner, PATIENCE, TIME};
 use crate::app::output::Output;
@@ -27,7 +26,7 @@ pub(in crate::app) fn test_alert(options: &Options) -> Result<()> {
     let runner = AlertRunner::new(options)?;
     let (mut report, writer) = output.start()?;
     let sample = sample(now());
-    let mut line = BytesMut::new();
+    let mut line = Vec::new();
     report.record(&Record::Alert(Box::new(sample.clone())), &mut line);
     let closed = std::pin::pin!(writer.closed());
     let deadline = Instant::now() + Duration::from_secs(5);

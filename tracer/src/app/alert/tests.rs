@@ -327,7 +327,7 @@ fn an_alert_is_handed_over_as_its_json_line() {
     runner.alert(&Alert { event: AlertEvent::End, ..flood.clone() }, &samples::clock());
     let outcome = end(runner, BOUNDS.patience);
     assert_eq!((outcome.succeeded, outcome.failed), (2, 0), "{outcome:?}");
-    let mut expected = BytesMut::new();
+    let mut expected = Vec::new();
     let mut json = Json::new(samples::clock());
     for event in [AlertEvent::Start, AlertEvent::End] {
         let alert = Alert { event, ..flood.clone() };

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use bytes::BytesMut;
+
 use tokio::sync::Notify;
 
 use crate::core::event::MonoNs;
@@ -18,7 +18,7 @@ use crate::report::{Report, Scope, WallClock};
 /// Pieces that may wait to be rendered.
 const WAITING: usize = 4;
 /// Records that are rendered in one piece: what comes of them fits the nearer caches.
-const PART: usize = 128;
+const PART: usize = 512;
 
 /// What is to be rendered.
 pub(super) enum Told {
@@ -40,6 +40,9 @@ pub(super) struct Apart {
     thread: JoinHandle<()>,
     clock: WallClock,
     told: Vec<Told>,
+    /// What has been rendered. It is dropped where it was made: an allocator that two threads give
+    /// and take has them wait for each other.
+    rendered: mpsc::Receiver<Vec<Told>>,
 }
 
 /// What has been given to it.
@@ -67,17 +70,18 @@ impl Apart {
     /// No thread can be started.
     pub(super) fn start(
         mut report: Box<dyn Report>,
-        out: BytesMut,
+        out: Vec<u8>,
         inlet: Inlet,
     ) -> io::Result<Self> {
         let clock = report.clock().clone();
         let (pieces, given) = mpsc::channel();
+        let (back, rendered) = mpsc::channel();
         let queue = Arc::<Queue>::default();
         let ends = Ends(Arc::clone(&queue));
         let thread = thread::Builder::new()
             .name("tracer-report".into())
-            .spawn(move || run(&given, report, out, &inlet, &ends))?;
-        Ok(Self { pieces, queue, thread, clock, told: Vec::new() })
+            .spawn(move || run(&given, &back, report, out, &inlet, &ends))?;
+        Ok(Self { pieces, queue, thread, clock, told: Vec::new(), rendered })
     }
 
     /// The clock of the report. It is not set again: times are those of a capture.
@@ -106,6 +110,9 @@ impl Apart {
         if self.told.is_empty() {
             return;
         }
+        while let Ok(rendered) = self.rendered.try_recv() {
+            drop(rendered);
+        }
         self.queue.lock().waiting += 1;
         // If it has died, `finish` says so.
         let _ = self.pieces.send((std::mem::take(&mut self.told), records));
@@ -127,7 +134,7 @@ impl Apart {
     /// # Errors
     /// It has died.
     pub(super) fn finish(self, deadline: Instant) -> Result<bool> {
-        let Self { pieces, queue, thread, clock: _, told: _ } = self;
+        let Self { pieces, queue, thread, clock: _, told: _, rendered: _ } = self;
         drop(pieces);
         let mut state = queue.lock();
         while !state.over {
@@ -180,20 +187,20 @@ impl Drop for Ends {
 
 fn run(
     given: &mpsc::Receiver<Piece>,
+    back: &mpsc::Sender<Vec<Told>>,
     mut report: Box<dyn Report>,
-    mut out: BytesMut,
+    mut out: Vec<u8>,
     inlet: &Inlet,
     ends: &Ends,
 ) {
-    let hand_on = |out: &mut BytesMut, records| {
+    let hand_on = |out: &mut Vec<u8>, records| {
         if !out.is_empty() {
             inlet.wait_for_room();
-            inlet.push_all(out, records);
-            out.clear();
+            inlet.give_all(out, records);
         }
     };
     while let Ok((told, mut records)) = given.recv() {
-        for told in told {
+        for told in &told {
             match told {
                 Told::Records(all) => {
                     for part in all.chunks(PART) {
@@ -205,14 +212,16 @@ fn run(
                         hand_on(&mut out, part);
                     }
                 }
-                Told::Hosts(hosts, scope, at) => report.hosts(&hosts, scope, at, &mut out),
-                Told::Open(open, at) => report.open(&open, at, &mut out),
-                Told::End(end) => report.end(&end, &mut out),
+                Told::Hosts(hosts, scope, at) => report.hosts(hosts, *scope, *at, &mut out),
+                Told::Open(open, at) => report.open(open, *at, &mut out),
+                Told::End(end) => report.end(end, &mut out),
                 Told::Raw(text) => out.extend_from_slice(text.as_bytes()),
-                Told::Resize(width) => report.resize(width),
+                Told::Resize(width) => report.resize(*width),
             }
         }
         hand_on(&mut out, records);
+        // Nobody waits for it at the end.
+        let _ = back.send(told);
         ends.0.change(|state| state.waiting -= 1);
     }
 }
@@ -228,17 +237,17 @@ mod tests {
     struct Mortal(Json);
 
     impl Report for Mortal {
-        fn start(&mut self, _start: &Start, _out: &mut BytesMut) {}
+        fn start(&mut self, _start: &Start, _out: &mut Vec<u8>) {}
 
-        fn record(&mut self, record: &Record, out: &mut BytesMut) {
+        fn record(&mut self, record: &Record, out: &mut Vec<u8>) {
             self.0.record(record, out);
         }
 
-        fn hosts(&mut self, _hosts: &[Host], _scope: Scope, _at: MonoNs, _out: &mut BytesMut) {}
+        fn hosts(&mut self, _hosts: &[Host], _scope: Scope, _at: MonoNs, _out: &mut Vec<u8>) {}
 
-        fn open(&mut self, _open: &[OpenConnection], _at: MonoNs, _out: &mut BytesMut) {}
+        fn open(&mut self, _open: &[OpenConnection], _at: MonoNs, _out: &mut Vec<u8>) {}
 
-        fn end(&mut self, _end: &End, _out: &mut BytesMut) {
+        fn end(&mut self, _end: &End, _out: &mut Vec<u8>) {
             panic!("a report may be wrong");
         }
 
@@ -252,7 +261,7 @@ mod tests {
         let path = dir.path().join("out");
         let writer = Writer::file(&path).unwrap();
         let report = Box::new(Mortal(Json::new(samples::clock())));
-        let out = BytesMut::from(&b"before\n"[..]);
+        let out = b"before\n".to_vec();
         let apart = Apart::start(report, out, writer.inlet()).unwrap();
         (dir, path, writer, apart)
     }
@@ -274,7 +283,7 @@ mod tests {
             apart.record(record());
             apart.tell(Told::Raw(format!("{n}\n")));
             apart.flush(2);
-            let mut line = BytesMut::new();
+            let mut line = Vec::new();
             Json::new(samples::clock()).record(&record(), &mut line);
             let line = std::str::from_utf8(&line).unwrap();
             expected += &format!("{line}{line}{n}\n");

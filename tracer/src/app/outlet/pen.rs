@@ -5,7 +5,6 @@ use std::io;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use bytes::BytesMut;
 
 use super::apart::{Apart, Told};
 use super::{PATIENCE, Slow};
@@ -21,14 +20,14 @@ pub(super) struct Pen {
 }
 
 enum Way {
-    Here { report: Box<dyn Report>, out: BytesMut },
+    Here { report: Box<dyn Report>, out: Vec<u8> },
     Apart(Apart),
 }
 
 impl Pen {
     /// Renders at once.
     pub(super) fn new(report: Box<dyn Report>, writer: Writer, slow: Slow) -> Self {
-        let out = BytesMut::with_capacity(64 * 1024);
+        let out = Vec::with_capacity(64 * 1024);
         Self { way: Way::Here { report, out }, writer, slow }
     }
 
@@ -118,7 +117,7 @@ impl Pen {
         match &mut self.way {
             Way::Here { out, .. } => {
                 match self.slow {
-                    Slow::Drop => self.writer.push(out, records),
+                    Slow::Drop => self.writer.give(out, records),
                     Slow::Wait => self.writer.push_all(out, records),
                 };
                 out.clear();

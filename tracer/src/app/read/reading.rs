@@ -149,6 +149,9 @@ impl Reading {
     /// What the segments told goes to the core, and what comes of it to the outlet.
     fn hand_on(&mut self) {
         let Taken { events, rows } = &mut self.taken;
+        if events.is_empty() && rows.is_empty() {
+            return;
+        }
         for row in rows.drain(..) {
             self.outlet.records().push(Record::Segment(Box::new(row)));
         }

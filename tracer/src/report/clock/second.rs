@@ -8,18 +8,8 @@ use crate::core::event::MonoNs;
 
 const SECOND: i128 = 1_000_000_000;
 /// Nanoseconds of the last of so many digits.
-const UNITS: [u32; 10] = [
-    1_000_000_000,
-    100_000_000,
-    10_000_000,
-    1_000_000,
-    100_000,
-    10_000,
-    1_000,
-    100,
-    10,
-    1,
-];
+const UNITS: [u32; 10] =
+    [1_000_000_000, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
 
 /// The text of a second.
 #[derive(Clone, Debug)]

@@ -1,6 +1,5 @@
 //! `--check` for programs.
 
-use bytes::BytesMut;
 use serde::Serialize;
 
 use super::{Json, write_line};
@@ -21,7 +20,7 @@ struct CheckLine<'a> {
 
 impl Json {
     /// The answer as one object.
-    pub fn check(&mut self, check: &Check, out: &mut BytesMut) {
+    pub fn check(&mut self, check: &Check, out: &mut Vec<u8>) {
         let Check { time, version, kernel, findings, cannot } = check;
         let line = CheckLine {
             kind: "check",
@@ -32,6 +31,6 @@ impl Json {
             findings,
             cannot,
         };
-        write_line(&line, &mut self.line, out);
+        write_line(&line, out);
     }
 }

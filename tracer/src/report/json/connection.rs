@@ -105,7 +105,8 @@ fn fields(
     let comm = owner.as_ref().map(|owner| String::from_utf8_lossy(owner.comm.as_bytes()));
     object.field(key!("comm"), &comm)?;
     object.field(key!("cgroup"), &cgroup.as_ref().map(|cgroup| &cgroup.path))?;
-    object.field(key!("container"), &cgroup.as_ref().and_then(|cgroup| cgroup.container.as_ref()))?;
+    object
+        .field(key!("container"), &cgroup.as_ref().and_then(|cgroup| cgroup.container.as_ref()))?;
     object.number(key!("handshake_us"), handshake.map(micros));
     object.name(key!("handshake_source"), handshake_source.map(HandshakeSource::name));
     object.number(key!("synack_rtt_us"), synack_rtt.map(micros));

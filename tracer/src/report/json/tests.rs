@@ -11,8 +11,8 @@ use crate::core::record::{
 use crate::report::samples::{self, MS, S};
 use crate::report::{Capture, Limits};
 
-fn rendered(write: impl FnOnce(&mut Json, &mut BytesMut)) -> String {
-    let mut out = BytesMut::new();
+fn rendered(write: impl FnOnce(&mut Json, &mut Vec<u8>)) -> String {
+    let mut out = Vec::new();
     write(&mut Json::new(samples::clock()), &mut out);
     let text = String::from_utf8(out.to_vec()).unwrap();
     for line in text.lines() {

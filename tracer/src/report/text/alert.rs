@@ -19,7 +19,7 @@ const INDENT: usize = 4;
 impl Text {
     /// On a terminal a headline and indented lines of at most its width; else one line that begins
     /// with cells of one word: time, FLOOD or NOTICE, event, listener, verdict, severity.
-    pub(super) fn alert(&mut self, alert: &Alert, out: &mut BytesMut) {
+    pub(super) fn alert(&mut self, alert: &Alert, out: &mut Vec<u8>) {
         let style = if alert.verdict.is_flood() { ALARM } else { STUCK };
         let sentences = self.sentences(alert);
         let Some(width) = self.screen.width else {
@@ -267,7 +267,7 @@ mod tests {
     use crate::report::samples::{self, S};
 
     fn shown(width: Option<usize>, color: bool, alert: Alert) -> String {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         let mut text = Text::new(samples::clock(), Screen { width, color });
         text.record(&Record::Alert(Box::new(alert)), &mut out);
         String::from_utf8(out.to_vec()).unwrap()
@@ -387,7 +387,7 @@ mod tests {
     #[test]
     fn the_table_goes_on_around_it() {
         let mut text = Text::new(samples::clock(), Screen { width: Some(80), color: false });
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         let connection = Record::Connection(Box::new(samples::full()));
         text.record(&connection, &mut out);
         text.record(&Record::Alert(Box::new(samples::notice())), &mut out);

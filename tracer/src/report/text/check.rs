@@ -1,7 +1,7 @@
 //! `--check` for people.
 
 use anstyle::{AnsiColor, Style};
-use bytes::BytesMut;
+
 use unicode_width::UnicodeWidthStr as _;
 
 use super::line::Line;
@@ -24,7 +24,7 @@ const GOOD: Style = AnsiColor::Green.on_default();
 #[must_use]
 pub fn check(check: &Check, screen: Screen) -> String {
     let mut page =
-        Page { out: BytesMut::new(), color: screen.color, width: screen.width.unwrap_or(WIDTH) };
+        Page { out: Vec::new(), color: screen.color, width: screen.width.unwrap_or(WIDTH) };
     page.paragraph(&format!("tracer {}, kernel {}", check.version, check.kernel), 0, PLAIN);
     let mut group = None;
     for finding in &check.findings {
@@ -53,7 +53,7 @@ pub fn check(check: &Check, screen: Screen) -> String {
 }
 
 struct Page {
-    out: BytesMut,
+    out: Vec<u8>,
     color: bool,
     width: usize,
 }

@@ -1,9 +1,9 @@
 //! One line of a table, laid out by display columns.
 
-use std::fmt::Write;
+use std::io::Write as _;
 
 use anstyle::Style;
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 use unicode_width::UnicodeWidthStr;
 
 use crate::report::printable::is_printable;
@@ -13,14 +13,14 @@ use crate::report::printable::is_printable;
 /// A cell too long for its column pushes the next ones to the right; the first one with room to
 /// spare swallows the shift, so the table heals within the line. Two cells never touch.
 pub(super) struct Line<'a> {
-    out: &'a mut BytesMut,
+    out: &'a mut Vec<u8>,
     /// Columns written.
     at: usize,
     color: bool,
 }
 
 impl<'a> Line<'a> {
-    pub(super) const fn new(out: &'a mut BytesMut, color: bool) -> Self {
+    pub(super) const fn new(out: &'a mut Vec<u8>, color: bool) -> Self {
         Self { out, at: 0, color }
     }
 
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_long_cell_shifts_only_what_has_no_room() {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         let mut line = Line::new(&mut out, false);
         line.left(0, "abcdefgh", Style::new());
         line.left(5, "xy", Style::new());
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn width_is_what_the_terminal_shows() {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         let mut line = Line::new(&mut out, true);
         line.left(0, "日本", Style::new().bold());
         line.left(6, "µ", Style::new());

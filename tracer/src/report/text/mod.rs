@@ -5,7 +5,7 @@
 //! cell but the last holds a blank, so that `awk` finds its columns.
 
 use anstyle::{AnsiColor, Style};
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 
 use super::clock::SameSecond;
 use super::{Report, Scope, Screen, Start, WallClock};
@@ -82,7 +82,7 @@ impl Text {
     }
 
     /// The table's header, if it is due.
-    fn header(&mut self, out: &mut BytesMut) {
+    fn header(&mut self, out: &mut Vec<u8>) {
         if self.group.take().is_some() {
             out.put_u8(b'\n');
         }
@@ -103,7 +103,7 @@ impl Text {
     }
 
     /// A blank line between tables; the stream's header comes again behind it.
-    fn section(&mut self, out: &mut BytesMut) {
+    fn section(&mut self, out: &mut Vec<u8>) {
         if self.begun {
             out.put_u8(b'\n');
         }
@@ -124,14 +124,14 @@ impl Report for Text {
         }
     }
 
-    fn start(&mut self, start: &Start, out: &mut BytesMut) {
+    fn start(&mut self, start: &Start, out: &mut Vec<u8>) {
         // What is attached is a notice, for stderr: `start_notice`.
         if !start.capture.as_ref().is_some_and(|capture| capture.segments) {
             self.header(out);
         }
     }
 
-    fn record(&mut self, record: &Record, out: &mut BytesMut) {
+    fn record(&mut self, record: &Record, out: &mut Vec<u8>) {
         match record {
             Record::Alert(alert) => {
                 if self.group.take().is_some() {
@@ -156,17 +156,17 @@ impl Report for Text {
         }
     }
 
-    fn hosts(&mut self, hosts: &[Host], scope: Scope, at: MonoNs, out: &mut BytesMut) {
+    fn hosts(&mut self, hosts: &[Host], scope: Scope, at: MonoNs, out: &mut Vec<u8>) {
         self.section(out);
         summary::hosts(self, hosts, scope, at, out);
     }
 
-    fn open(&mut self, open: &[OpenConnection], at: MonoNs, out: &mut BytesMut) {
+    fn open(&mut self, open: &[OpenConnection], at: MonoNs, out: &mut Vec<u8>) {
         self.section(out);
         summary::open(self, open, at, out);
     }
 
-    fn end(&mut self, end: &End, out: &mut BytesMut) {
+    fn end(&mut self, end: &End, out: &mut Vec<u8>) {
         self.section(out);
         summary::end(self, end, out);
     }

@@ -18,7 +18,7 @@ const SLOW_ACCEPT: u64 = 100_000_000;
 
 impl Text {
     /// An ended connection.
-    pub(super) fn connection(&mut self, connection: &Connection, out: &mut BytesMut) {
+    pub(super) fn connection(&mut self, connection: &Connection, out: &mut Vec<u8>) {
         let Self { layout, clock, screen, cell, second, .. } = self;
         let mut line = Line::new(out, screen.color);
         for slot in &layout.slots {
@@ -47,7 +47,7 @@ impl Text {
     }
 
     /// A transition (`--states`).
-    pub(super) fn state(&mut self, change: &StateChange, out: &mut BytesMut) {
+    pub(super) fn state(&mut self, change: &StateChange, out: &mut Vec<u8>) {
         let StateChange { at, old, new, local, remote, netns: _, cookie: _ } = change;
         let color = self.screen.color;
         let mut line = Line::new(out, color);
@@ -64,7 +64,7 @@ impl Text {
     }
 
     /// A connection that sits in a state for too long.
-    pub(super) fn stuck(&mut self, stuck: &OpenConnection, out: &mut BytesMut) {
+    pub(super) fn stuck(&mut self, stuck: &OpenConnection, out: &mut Vec<u8>) {
         let OpenConnection { connection, state, in_state } = stuck;
         let mut line = Line::new(out, self.screen.color);
         let ends = (connection.local, connection.remote);
@@ -77,7 +77,7 @@ impl Text {
     }
 
     /// An open connection, where there is no terminal: a line like the others.
-    pub(super) fn open_line(&mut self, open: &OpenConnection, out: &mut BytesMut) {
+    pub(super) fn open_line(&mut self, open: &OpenConnection, out: &mut Vec<u8>) {
         let OpenConnection { connection, state, in_state } = open;
         let mut line = Line::new(out, self.screen.color);
         let ends = (connection.local, connection.remote);

@@ -41,7 +41,7 @@ pub(super) struct Group {
 
 impl Text {
     /// A control segment.
-    pub(super) fn segment(&mut self, row: &SegmentRow, out: &mut BytesMut) {
+    pub(super) fn segment(&mut self, row: &SegmentRow, out: &mut Vec<u8>) {
         let minute = self.clock.unix_ns(row.at).div_euclid(60_000_000_000);
         let group = Group { connection: row.connection, minute };
         if self.group != Some(group) {
@@ -94,7 +94,7 @@ impl Text {
     }
 
     /// Whose segments follow.
-    fn group_head(&mut self, row: &SegmentRow, out: &mut BytesMut) {
+    fn group_head(&mut self, row: &SegmentRow, out: &mut Vec<u8>) {
         if self.begun {
             out.put_u8(b'\n');
         }
@@ -167,7 +167,7 @@ mod tests {
     use crate::report::samples::{self, S, US};
 
     fn rendered(width: Option<usize>, records: &[Record]) -> String {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         let mut text = Text::new(samples::clock(), Screen { width, color: false });
         for record in records {
             text.record(record, &mut out);

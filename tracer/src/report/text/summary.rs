@@ -58,7 +58,7 @@ impl HostColumns {
 }
 
 /// The per-host table.
-pub(super) fn hosts(text: &mut Text, hosts: &[Host], scope: Scope, at: MonoNs, out: &mut BytesMut) {
+pub(super) fn hosts(text: &mut Text, hosts: &[Host], scope: Scope, at: MonoNs, out: &mut Vec<u8>) {
     let color = text.screen.color;
     let interval = Human(hosts.first().map_or(0, |host| host.interval));
     let cell = &mut text.cell;
@@ -87,7 +87,7 @@ pub(super) fn hosts(text: &mut Text, hosts: &[Host], scope: Scope, at: MonoNs, o
     }
 }
 
-fn host_header(columns: &HostColumns, color: bool, out: &mut BytesMut) {
+fn host_header(columns: &HostColumns, color: bool, out: &mut Vec<u8>) {
     if let Some([_, _, syns]) = columns.syns {
         let mut line = Line::new(out, color);
         line.left(columns.handshake[0] - 5, "------ HANDSHAKE ------", DIM);
@@ -115,13 +115,7 @@ fn host_header(columns: &HostColumns, color: bool, out: &mut BytesMut) {
     line.end();
 }
 
-fn host_row(
-    columns: &HostColumns,
-    host: &Host,
-    color: bool,
-    cell: &mut String,
-    out: &mut BytesMut,
-) {
+fn host_row(columns: &HostColumns, host: &Host, color: bool, cell: &mut String, out: &mut Vec<u8>) {
     let Host {
         host: addr,
         interval: _,
@@ -230,7 +224,7 @@ fn quantiles(ends: [usize; 4], of: Option<&Quantiles>, line: &mut Line<'_>, cell
 }
 
 /// The connections still open: counts per state, then the list, what waits longest first.
-pub(super) fn open(text: &mut Text, open: &[OpenConnection], at: MonoNs, out: &mut BytesMut) {
+pub(super) fn open(text: &mut Text, open: &[OpenConnection], at: MonoNs, out: &mut Vec<u8>) {
     let color = text.screen.color;
     let mut counts: Vec<(TcpState, usize)> = Vec::new();
     for connection in open {
@@ -323,7 +317,7 @@ impl OpenColumns {
 /// Width of `:65535`.
 const PORT: usize = 6;
 
-fn open_header(columns: &OpenColumns, color: bool, out: &mut BytesMut) {
+fn open_header(columns: &OpenColumns, color: bool, out: &mut Vec<u8>) {
     let mut line = Line::new(out, color);
     line.left(0, "PROCESS", HEADER);
     if columns.local == PORT {
@@ -343,7 +337,7 @@ fn open_row(
     open: &OpenConnection,
     color: bool,
     cell: &mut String,
-    out: &mut BytesMut,
+    out: &mut Vec<u8>,
 ) {
     let OpenConnection { connection: c, state, in_state } = open;
     // Waiting where only a moment should be spent.
@@ -382,7 +376,7 @@ fn open_row(
 }
 
 /// The totals, and loudly what was lost.
-pub(super) fn end(text: &Text, end: &End, out: &mut BytesMut) {
+pub(super) fn end(text: &Text, end: &End, out: &mut Vec<u8>) {
     let End {
         connections,
         open,

@@ -10,14 +10,14 @@ fn text(width: Option<usize>, color: bool) -> Text {
     Text::new(samples::clock(), Screen { width, color })
 }
 
-fn rendered(width: Option<usize>, write: impl FnOnce(&mut Text, &mut BytesMut)) -> String {
-    let mut out = BytesMut::new();
+fn rendered(width: Option<usize>, write: impl FnOnce(&mut Text, &mut Vec<u8>)) -> String {
+    let mut out = Vec::new();
     write(&mut text(width, false), &mut out);
     String::from_utf8(out.to_vec()).unwrap()
 }
 
 /// A run with everything in it.
-fn run(text: &mut Text, out: &mut BytesMut) {
+fn run(text: &mut Text, out: &mut Vec<u8>) {
     let at = samples::at(103 * S);
     text.start(&samples::start(), out);
     for connection in samples::stream() {
@@ -149,7 +149,7 @@ fn the_header_follows_a_summary_and_a_new_width() {
 
 #[test]
 fn colour_marks_what_is_bad_and_nothing_else() {
-    let mut out = BytesMut::new();
+    let mut out = Vec::new();
     let mut text = text(Some(80), true);
     for connection in samples::stream() {
         text.record(&Record::Connection(Box::new(connection)), &mut out);
@@ -328,7 +328,7 @@ fn text_is_written_fast_enough() {
     // 40,000 lines/s is what a busy host ends; even unoptimized code does it in far less.
     let record = Record::Connection(Box::new(samples::full()));
     let mut text = text(Some(160), true);
-    let mut out = BytesMut::new();
+    let mut out = Vec::new();
     let began = std::time::Instant::now();
     for _ in 0..4_000 {
         text.record(&record, &mut out);

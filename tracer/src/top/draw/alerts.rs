@@ -1,6 +1,5 @@
 //! Floods and notices: a line each that can't be missed, and all that is known of them on request.
 
-use bytes::BytesMut;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr as _;
@@ -97,7 +96,7 @@ pub(super) fn in_full(view: &View, width: usize, palette: Palette) -> Vec<Line<'
     let mut lines = Vec::new();
     for Incident { alert, over } in &view.incidents {
         let screen = Screen { width: Some(width), color: false };
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         let record = Record::Alert(alert.clone());
         Text::new(view.clock.clone(), screen).record(&record, &mut out);
         let style = if *over { palette.dim } else { palette.plain };

@@ -1,7 +1,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use prost::Message as _;
 use serde_json::{Value as Json, json};
@@ -43,7 +42,7 @@ fn attributes(all: &[KeyValue]) -> BTreeMap<String, Json> {
 
 /// The JSON record.
 fn line(record: &Record) -> Json {
-    let mut out = BytesMut::new();
+    let mut out = Vec::new();
     report::Json::new(samples::clock()).record(record, &mut out);
     serde_json::from_slice(&out).unwrap()
 }
