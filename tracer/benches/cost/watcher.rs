@@ -250,7 +250,8 @@ fn drain() -> (Arc<AtomicBool>, JoinHandle<()>) {
 
 /// A tool of libbpf-tools, which need tracefs; mounted where nobody else sees it.
 fn with_tracefs(tool: &str) -> Vec<String> {
-    let mount = format!("mount -t tracefs none /sys/kernel/tracing && exec {tool}");
+    let tracefs = "/sys/kernel/tracing";
+    let mount = format!("test -d {tracefs}/events || mount -t tracefs none {tracefs}; exec {tool}");
     ["unshare", "--mount", "sh", "-c", &mount].map(Into::into).to_vec()
 }
 

@@ -136,6 +136,14 @@ impl Devices {
         status
     }
 
+    /// What [`Self::attach_all`] will try first.
+    pub(super) fn expected(&self, interfaces: &[Interface]) -> Vec<(Link, Mode)> {
+        let wanted = interfaces.iter().filter(|interface| self.wants(interface));
+        wanted
+            .filter_map(|interface| self.attempt(interface, |link, mode| Ok((link, mode))).1)
+            .collect()
+    }
+
     /// What [`Self::attach_all`] would do; attaches nothing for longer than a moment. Without the
     /// kernel side it says what would be tried first.
     pub(super) fn probe_all(

@@ -22,7 +22,7 @@ use crate::cli::{Format, Options, OutputOptions};
 use crate::core::Core;
 use crate::core::event::MonoNs;
 use crate::core::record::End;
-use crate::kernel::{HookStatus, Kernel};
+use crate::kernel::{HookStatus, Kernel, LoadConfig};
 use crate::report::writer::Closed;
 use crate::report::{Hook, terminal};
 use crate::system::host::{self, ClockOffset};
@@ -106,7 +106,10 @@ async fn trace(options: &Options) -> Result<()> {
     tokio::pin!(quit);
 
     let run_stats = setup::run_stats(options)?;
-    let mut kernel = Kernel::load(&setup::load_config(options, &filters, ring_size, own_netns))?;
+    let mut kernel = Kernel::load(&LoadConfig {
+        syn_hooks: devices.expected(&interfaces),
+        ..setup::load_config(options, &filters, ring_size, own_netns)
+    })?;
     sinks.keep_packets(options, &mut kernel, own_netns)?;
     let host_hooks = kernel.hooks().to_vec();
     let mut hooks = host_hooks.clone();

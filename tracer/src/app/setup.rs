@@ -98,6 +98,7 @@ pub(super) fn load_config(
             .map(|prefix| prefix.lpm_key())
             .map(|(len, addr)| (len, Addr::from_bytes(addr)))
             .collect(),
+        syn_hooks: Vec::new(),
         keeps_packets: options.write.file.is_some(),
         log_level: match options.output.log_level {
             cli::LogLevel::Debug => 4,

@@ -27,7 +27,9 @@ pub fn read() -> Result<Layout> {
 
 /// Opens the running kernel's BTF.
 pub(super) fn open() -> Result<Btf> {
-    Btf::from_file(VMLINUX_BTF).with_context(|| {
+    // All of it first: read in place it is a system call for each of its hundred thousand types.
+    let btf = std::fs::read(VMLINUX_BTF).map_err(anyhow::Error::from);
+    btf.and_then(|bytes| Ok(Btf::from_bytes(&bytes)?)).with_context(|| {
         format!(
             "cannot read the kernel's type information ({VMLINUX_BTF}): tracer needs a kernel \
              built with CONFIG_DEBUG_INFO_BTF=y, as distributions' kernels since 5.15 are"

@@ -1,24 +1,27 @@
 //! Loads the programs, attaches those that hook the whole host, reads ring and counters.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, FExit, ProgramError, TracePoint};
+use aya::programs::{BtfTracePoint, FExit, Program, ProgramError, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader, Pod};
 use tracer_common::addr::Addr;
 use tracer_common::counters::Counters;
 use tracer_common::hash::{self, KEY_WORDS};
 use tracer_common::offsets::Offsets;
+use tracer_common::packet::Link;
 use tracer_common::settings::Settings;
 
 use super::flood::{self, FloodReader, FloodTables};
 use super::hooks::HookStatus;
 use super::keep;
 use super::layout::{self, Layout};
+use super::syn_hook::{self, Mode};
 use super::tracefs;
 
 /// What the kernel side is to look at.
@@ -31,6 +34,8 @@ pub struct LoadConfig {
     pub ports: Vec<(u32, u64)>,
     /// Prefixes: length in the IPv4-mapped IPv6 space, and address.
     pub hosts: Vec<(u32, Addr)>,
+    /// SYN hooks that will be attached, as far as that is known.
+    pub syn_hooks: Vec<(Link, Mode)>,
     /// [`Kernel::packet_filter`] will be asked for.
     pub keeps_packets: bool,
     /// Level of the kernel side's own log; costs nothing at 0.
@@ -67,6 +72,9 @@ struct PodOffsets(Offsets);
 // SAFETY: repr(C), u32 only.
 unsafe impl Pod for PodOffsets {}
 
+/// The tracepoint of all transitions.
+const STATE: &str = "inet_sock_set_state";
+
 /// The built kernel side.
 pub(super) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf"));
@@ -78,8 +86,7 @@ impl Kernel {
     /// # Errors
     /// No BTF, missing privileges, a kernel too old: with what to do about it.
     pub fn load(config: &LoadConfig) -> Result<Self> {
-        let Layout { offsets, accept_parameters } = layout::read()?;
-        let btf = Btf::from_sys_fs().context("cannot parse the kernel's type information")?;
+        let (Layout { offsets, accept_parameters }, btf) = types()?;
         let mut settings = config.settings;
         settings.key = secret()?;
         settings.wakeup_watermark = u64::from(config.ring_size / 8);
@@ -107,17 +114,18 @@ impl Kernel {
         let counters = PerCpuArray::try_from(counters)?;
         let syns = flood::syns(&ebpf)?;
         fill_filters(&mut ebpf, config)?;
+        verify(&mut ebpf, &btf, &config.syn_hooks);
 
         let mut kernel =
             Self { ebpf, ring: Some(ring), counters, syns, hooks: Vec::new(), links: Vec::new() };
         kernel.attach_enrichments(&btf, accept_parameters);
         // Last, so that the first transition finds the others at work.
         kernel
-            .attach_tp_btf("tracer_state", "inet_sock_set_state", &btf)
+            .attach_tp_btf("tracer_state", STATE, &btf)
             // Programs run in the order in which they were attached.
-            .and_then(|()| kernel.attach_tp_btf("tracer_rescue", "inet_sock_set_state", &btf))
+            .and_then(|()| kernel.attach_tp_btf("tracer_rescue", STATE, &btf))
             .map_err(|error| explain(&error, "attach to inet_sock_set_state"))?;
-        kernel.hooks.insert(0, HookStatus::attached("inet_sock_set_state", "tp_btf"));
+        kernel.hooks.insert(0, HookStatus::attached(STATE, "tp_btf"));
         Ok(kernel)
     }
 
@@ -144,7 +152,10 @@ impl Kernel {
 
     fn attach_tp_btf(&mut self, program: &str, tracepoint: &str, btf: &Btf) -> Result<()> {
         let program: &mut BtfTracePoint = self.program(program)?;
-        program.load(tracepoint, btf)?;
+        match program.load(tracepoint, btf) {
+            Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
+            Err(error) => return Err(error.into()),
+        }
         let link = program.attach()?;
         let link = program.take_link(link)?;
         self.links.push(Box::new(link));
@@ -199,7 +210,7 @@ impl Kernel {
 
     pub(super) fn program<'a, P>(&'a mut self, name: &str) -> Result<&'a mut P>
     where
-        &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+        &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
     {
         let program = self
             .ebpf
@@ -281,13 +292,47 @@ impl Misses {
     }
 }
 
-fn recursion_misses(program: &aya::programs::Program) -> Option<u64> {
+fn recursion_misses(program: &Program) -> Option<u64> {
     let fd = program.fd().ok()?;
     let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
     let mut text = String::new();
     std::fs::File::open(path).ok()?.read_to_string(&mut text).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
     line.trim().parse().ok()
+}
+
+/// The kernel's types: as offsets for the programs, and as the loader wants them.
+fn types() -> Result<(Layout, Btf)> {
+    std::thread::scope(|scope| {
+        let layout = scope.spawn(layout::read);
+        let btf = Btf::from_sys_fs();
+        let layout = layout
+            .join()
+            .map_err(|_| anyhow!("the thread that reads the kernel's types has died"))??;
+        Ok((layout, btf.context("cannot parse the kernel's type information")?))
+    })
+}
+
+/// Has the verifier look at the large programs side by side, which takes most of the start. One that it
+/// refuses is loaded again by whoever wants it, and says why.
+fn verify(ebpf: &mut Ebpf, btf: &Btf, syn_hooks: &[(Link, Mode)]) {
+    let hooks = syn_hooks.iter().map(|(link, mode)| syn_hook::program(*link, *mode));
+    let names: BTreeSet<_> = ["tracer_state", "tracer_rescue"].into_iter().chain(hooks).collect();
+    std::thread::scope(|scope| {
+        for (name, program) in ebpf.programs_mut().filter(|(name, _)| names.contains(name)) {
+            scope.spawn(move || {
+                let loaded = match program {
+                    Program::BtfTracePoint(program) => program.load(STATE, btf),
+                    Program::SchedClassifier(program) => program.load(),
+                    Program::Xdp(program) => program.load(),
+                    _ => Ok(()),
+                };
+                if let Err(error) = loaded {
+                    log::debug!("{name} is not loaded ahead: {error}");
+                }
+            });
+        }
+    });
 }
 
 fn fill_filters(ebpf: &mut Ebpf, config: &LoadConfig) -> Result<()> {

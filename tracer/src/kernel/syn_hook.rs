@@ -31,6 +31,16 @@ impl Mode {
     }
 }
 
+/// The program that is tried first.
+pub(super) const fn program(link: Link, mode: Mode) -> &'static str {
+    match (mode, link) {
+        (Mode::XdpNative | Mode::XdpGeneric, Link::Ethernet) => "tracer_syn_xdp",
+        (Mode::XdpNative | Mode::XdpGeneric, Link::RawIp) => "tracer_syn_xdpl3",
+        (Mode::Tcx, Link::Ethernet) => "tracer_syn_tcx",
+        (Mode::Tcx, Link::RawIp) => "tracer_syn_tcxl3",
+    }
+}
+
 /// An attached SYN hook; dropping it detaches.
 #[derive(Debug)]
 pub struct Attachment {
@@ -74,9 +84,10 @@ impl Kernel {
 
     /// Loads the XDP program for a link layer; its name.
     fn load_xdp(&mut self, link: Link) -> Result<&'static str> {
-        let (name, without_frags) = match link {
-            Link::Ethernet => ("tracer_syn_xdp", "tracer_syn_xdp1"),
-            Link::RawIp => ("tracer_syn_xdpl3", "tracer_syn_xdp1l3"),
+        let name = program(link, Mode::XdpNative);
+        let without_frags = match link {
+            Link::Ethernet => "tracer_syn_xdp1",
+            Link::RawIp => "tracer_syn_xdp1l3",
         };
         match self.program::<Xdp>(name)?.load() {
             // Before 5.18 the kernel knows no BPF_F_XDP_HAS_FRAGS.
@@ -103,10 +114,7 @@ impl Kernel {
     }
 
     fn attach_tcx(&mut self, name: &str, link: Link) -> Result<FdLink> {
-        let program: &mut SchedClassifier = self.program(match link {
-            Link::Ethernet => "tracer_syn_tcx",
-            Link::RawIp => "tracer_syn_tcxl3",
-        })?;
+        let program: &mut SchedClassifier = self.program(program(link, Mode::Tcx))?;
         loaded(program.load())?;
         let id = program.attach_with_options(
             name,
