@@ -26,6 +26,7 @@ fn kernel(lab: &Lab) -> Kernel {
         settings: Settings { hook_netns: netns, ..Settings::default() },
         ports: Vec::new(),
         hosts: Vec::new(),
+        syn_hooks: Vec::new(),
         keeps_packets: false,
         log_level: 0,
     };

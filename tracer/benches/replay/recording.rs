@@ -39,6 +39,7 @@ impl Recording {
             ports: Vec::new(),
             hosts: Vec::new(),
             log_level: 0,
+            syn_hooks: Vec::new(),
             keeps_packets: false,
         };
         let mut kernel = Kernel::load(&config).expect("the kernel side loads");

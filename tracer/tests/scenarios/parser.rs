@@ -48,6 +48,7 @@ impl Hook {
             settings: Settings::default(),
             ports: Vec::new(),
             hosts: Vec::new(),
+            syn_hooks: Vec::new(),
             keeps_packets: false,
             log_level: 0,
         };
