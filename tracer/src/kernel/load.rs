@@ -86,7 +86,8 @@ impl Kernel {
     /// # Errors
     /// No BTF, missing privileges, a kernel too old: with what to do about it.
     pub fn load(config: &LoadConfig) -> Result<Self> {
-        let (Layout { offsets, accept_parameters }, btf) = types()?;
+        let Layout { offsets, accept_parameters } = layout::read()?;
+        let btf = Btf::from_sys_fs().context("cannot parse the kernel's type information")?;
         let mut settings = config.settings;
         settings.key = secret()?;
         settings.wakeup_watermark = u64::from(config.ring_size / 8);
@@ -299,18 +300,6 @@ fn recursion_misses(program: &Program) -> Option<u64> {
     std::fs::File::open(path).ok()?.read_to_string(&mut text).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
     line.trim().parse().ok()
-}
-
-/// The kernel's types: as offsets for the programs, and as the loader wants them.
-fn types() -> Result<(Layout, Btf)> {
-    std::thread::scope(|scope| {
-        let layout = scope.spawn(layout::read);
-        let btf = Btf::from_sys_fs();
-        let layout = layout
-            .join()
-            .map_err(|_| anyhow!("the thread that reads the kernel's types has died"))??;
-        Ok((layout, btf.context("cannot parse the kernel's type information")?))
-    })
 }
 
 /// Has the verifier look at the large programs side by side, which takes most of the start. One that it

@@ -1,8 +1,10 @@
 //! Reads the capture on a thread of its own: decompressing and parsing go on while what was read is
 //! worked on, and a pipe from which nothing comes holds up nobody.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use anyhow::{Context as _, Result};
@@ -43,14 +45,20 @@ impl Feed {
     /// No thread can be started.
     pub(super) fn start(source: Source, decap: bool) -> Result<Self> {
         let (to, batches) = mpsc::channel(WAITING);
-        let pending = Pending { batch: Arc::default(), to };
-        let waiting = pending.clone();
-        let (input, read) = source.reader(move || {
-            waiting.hand_on();
-        });
+        let read = Arc::<AtomicU64>::default();
+        let count = Arc::clone(&read);
+        let reads = move || {
+            let pending = Rc::new(Pending { batch: RefCell::default(), to });
+            let waiting = Rc::clone(&pending);
+            let before_wait = move || {
+                waiting.hand_on();
+            };
+            let input = source.reader(before_wait, count);
+            pending.fill(Reader::new(Box::new(input), decap));
+        };
         thread::Builder::new()
             .name("tracer-capture".into())
-            .spawn(move || pending.fill(Reader::new(Box::new(input), decap)))
+            .spawn(reads)
             .context("cannot start the thread that reads the capture")?;
         Ok(Self { batches, read })
     }
@@ -66,22 +74,17 @@ impl Feed {
     }
 }
 
-/// The batch that is being filled.
-#[derive(Clone)]
+/// The batch that is being filled; handed on when it is full, and before anybody waits for more.
 struct Pending {
-    batch: Arc<Mutex<Batch>>,
+    batch: RefCell<Batch>,
     to: mpsc::Sender<Batch>,
 }
 
 impl Pending {
-    fn lock(&self) -> MutexGuard<'_, Batch> {
-        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Hands on what there is, if it is anything, and waits until there is room for it. Whether
     /// anybody takes it.
     fn hand_on(&self) -> bool {
-        let mut batch = self.lock();
+        let mut batch = self.batch.borrow_mut();
         if batch.segments.is_empty() && batch.over.is_none() {
             return true;
         }
@@ -97,8 +100,9 @@ impl Pending {
         let over = reader.and_then(|mut reader| {
             let mut interfaces = 0;
             loop {
+                // This may hand on what there is.
                 let segment = reader.next_segment();
-                let mut batch = self.lock();
+                let mut batch = self.batch.borrow_mut();
                 if reader.interfaces().len() != interfaces {
                     interfaces = reader.interfaces().len();
                     batch.interfaces = Some(reader.interfaces().to_vec());
@@ -119,7 +123,7 @@ impl Pending {
                 }
             }
         });
-        self.lock().over = Some(over);
+        self.batch.borrow_mut().over = Some(over);
         self.hand_on();
     }
 }

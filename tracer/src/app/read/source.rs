@@ -69,11 +69,10 @@ impl Source {
     }
 
     /// A reader that calls `before_wait` whenever there is nothing to read at once, and counts the
-    /// bytes of the file.
-    pub(super) fn reader<F>(self, before_wait: F) -> (Patient<F>, Arc<AtomicU64>) {
-        let count = Arc::<AtomicU64>::default();
+    /// bytes of the file in `count`.
+    pub(super) fn reader<F>(self, before_wait: F, count: Arc<AtomicU64>) -> Patient<F> {
         let waits = self.size.is_none();
-        (Patient { file: self.file, waits, before_wait, count: Arc::clone(&count) }, count)
+        Patient { file: self.file, waits, before_wait, count }
     }
 }
 

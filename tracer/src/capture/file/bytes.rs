@@ -8,7 +8,7 @@ const WINDOW: usize = 256 << 10;
 
 /// A window over a stream. Memory is fixed, whatever lengths the stream speaks of.
 pub(super) struct Bytes {
-    input: Box<dyn Read + Send>,
+    input: Box<dyn Read>,
     window: Box<[u8]>,
     /// What is in the window and has not been taken: from here
     start: usize,
@@ -21,7 +21,7 @@ pub(super) struct Bytes {
 }
 
 impl Bytes {
-    pub(super) fn new(input: Box<dyn Read + Send>) -> Self {
+    pub(super) fn new(input: Box<dyn Read>) -> Self {
         let window = vec![0; WINDOW].into_boxed_slice();
         Self { input, window, start: 0, end: 0, offset: 0, over: false }
     }

@@ -12,7 +12,7 @@ use super::error::{CaptureError, Problem};
 const PIECE: usize = 128 << 10;
 
 /// Opens a file, or standard input if its name is `-`.
-pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, CaptureError> {
+pub(super) fn open(path: &Path) -> Result<Box<dyn Read>, CaptureError> {
     if path.as_os_str() == "-" {
         return Ok(Box::new(io::stdin()));
     }
@@ -21,7 +21,7 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, CaptureError> {
 }
 
 /// The bytes behind gzip or zstd, found out by what the input begins with.
-pub(super) fn unpacked(input: Box<dyn Read + Send>) -> Result<Box<dyn Read + Send>, CaptureError> {
+pub(super) fn unpacked(input: Box<dyn Read>) -> Result<Box<dyn Read>, CaptureError> {
     let failed = |error| CaptureError::new(0, Problem::Io(error));
     let input = Begin::read(input).map_err(failed)?;
     Ok(match input.magic() {

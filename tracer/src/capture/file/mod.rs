@@ -87,7 +87,7 @@ impl Reader {
     ///
     /// # Errors
     /// It is no capture.
-    pub fn new(input: Box<dyn Read + Send>, decap: bool) -> Result<Self, CaptureError> {
+    pub fn new(input: Box<dyn Read>, decap: bool) -> Result<Self, CaptureError> {
         let mut bytes = Bytes::new(input::unpacked(input)?);
         let mut interfaces = Interfaces::default();
         let format = begin(&mut bytes, &mut interfaces)?;
