@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::load::{Path as Way, Stage, bulk};
@@ -57,17 +58,26 @@ fn read(n: usize, file: &Path) -> (Duration, f64) {
         .stderr(Stdio::null())
         .spawn()
         .unwrap_or_else(|error| panic!("{}: {error}", READERS[n].0));
-    // Not what wait4() tells: that begins with the memory of whoever started it.
-    let mut peak = f64::NAN;
-    let status = loop {
-        peak = peak.max(process::memory(child.id()).peak);
-        match child.try_wait().expect("wait") {
-            Some(status) => break status,
-            None => std::thread::sleep(Duration::from_millis(2)),
-        }
-    };
+    let pid = child.id();
+    let over = AtomicBool::new(false);
+    let (status, took, peak) = std::thread::scope(|scope| {
+        // Not what wait4() tells: that begins with the memory of whoever started it.
+        let peak = scope.spawn(|| {
+            let mut peak = f64::NAN;
+            while !over.load(Ordering::Relaxed) {
+                peak = peak.max(process::memory(pid).peak);
+                // Not so often that it is felt.
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            peak
+        });
+        let status = child.wait().expect("wait");
+        let took = began.elapsed();
+        over.store(true, Ordering::Relaxed);
+        (status, took, peak.join().expect("the look at its memory"))
+    });
     assert!(status.success(), "{} failed: {status}", READERS[n].0);
-    (began.elapsed(), peak)
+    (took, peak)
 }
 
 /// The first packets of a capture, so many.

@@ -106,7 +106,7 @@ impl Outlet {
         let progress = self.progress.as_mut();
         if let Some(line) = progress.and_then(|progress| progress.draw(words())) {
             self.pen.raw(&line);
-            self.pen.flush(0);
+            self.flush();
         }
     }
 

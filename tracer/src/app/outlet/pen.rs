@@ -62,6 +62,7 @@ impl Pen {
         }
     }
 
+    /// Comes first, so [`Self::apart`] comes later.
     pub(super) fn start(&mut self, start: &Start) {
         if let Way::Here { report, out } = &mut self.way {
             report.start(start, out);
