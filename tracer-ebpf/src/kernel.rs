@@ -15,10 +15,18 @@ pub(crate) trait Reader {
     unsafe fn read<T: Copy + Default>(base: Ptr, offset: u32) -> T;
 
     /// The same of a structure whose pointer was read.
-    unsafe fn follow<T: Copy + Default>(base: Ptr, offset: u32) -> T;
+    #[inline(always)]
+    unsafe fn follow<T: Copy + Default>(base: Ptr, offset: u32) -> T {
+        // SAFETY: as the caller's.
+        unsafe { Self::read(base, offset) }
+    }
 
     /// The 16 bytes at `offset`.
-    unsafe fn copy16(base: Ptr, offset: u32) -> [u64; 2];
+    #[inline(always)]
+    unsafe fn copy16(base: Ptr, offset: u32) -> [u64; 2] {
+        // SAFETY: as the caller's.
+        unsafe { Self::read(base, offset) }
+    }
 }
 
 /// Plain loads through pointers the verifier knows.
@@ -60,12 +68,6 @@ impl Reader for Direct {
         unsafe { base.byte_add(offset as usize).cast::<T>().read_volatile() }
     }
 
-    #[inline(always)]
-    unsafe fn follow<T: Copy + Default>(base: Ptr, offset: u32) -> T {
-        // SAFETY: as the caller's.
-        unsafe { Self::read(base, offset) }
-    }
-
     /// Word by word, which the verifier allows within an array of smaller integers.
     #[inline(always)]
     unsafe fn copy16(base: Ptr, offset: u32) -> [u64; 2] {
@@ -87,18 +89,6 @@ impl Reader for Probe {
         // SAFETY: the helper checks the address.
         unsafe { bpf_probe_read_kernel(at) }.unwrap_or_default()
     }
-
-    #[inline(always)]
-    unsafe fn follow<T: Copy + Default>(base: Ptr, offset: u32) -> T {
-        // SAFETY: as the caller's.
-        unsafe { Self::read(base, offset) }
-    }
-
-    #[inline(always)]
-    unsafe fn copy16(base: Ptr, offset: u32) -> [u64; 2] {
-        // SAFETY: as the caller's.
-        unsafe { Self::read(base, offset) }
-    }
 }
 
 impl<const WORDS: usize> Reader for Copied<WORDS> {
@@ -116,11 +106,5 @@ impl<const WORDS: usize> Reader for Copied<WORDS> {
     unsafe fn follow<T: Copy + Default>(base: Ptr, offset: u32) -> T {
         // SAFETY: as the caller's.
         unsafe { Probe::read(base, offset) }
-    }
-
-    #[inline(always)]
-    unsafe fn copy16(base: Ptr, offset: u32) -> [u64; 2] {
-        // SAFETY: as the caller's.
-        unsafe { Self::read(base, offset) }
     }
 }

@@ -60,7 +60,7 @@ fn check_machine(options: &Options) -> Result<()> {
         Format::Json => {
             let mut line = Vec::new();
             Json::new(output::clock()?).check(&check, &mut line);
-            line.to_vec()
+            line
         }
     };
     match &options.output.output {

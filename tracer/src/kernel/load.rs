@@ -153,10 +153,7 @@ impl Kernel {
 
     fn attach_tp_btf(&mut self, program: &str, tracepoint: &str, btf: &Btf) -> Result<()> {
         let program: &mut BtfTracePoint = self.program(program)?;
-        match program.load(tracepoint, btf) {
-            Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
-            Err(error) => return Err(error.into()),
-        }
+        once(program.load(tracepoint, btf))?;
         let link = program.attach()?;
         let link = program.take_link(link)?;
         self.links.push(Box::new(link));
@@ -199,10 +196,7 @@ impl Kernel {
 
     fn attach_tracepoint(&mut self, name: &str) -> Result<()> {
         let program: &mut TracePoint = self.program("tracer_accept_tp")?;
-        match program.load() {
-            Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
-            Err(error) => return Err(error.into()),
-        }
+        once(program.load())?;
         let link = program.attach("syscalls", name)?;
         let link = program.take_link(link)?;
         self.links.push(Box::new(link));
@@ -300,6 +294,14 @@ fn recursion_misses(program: &Program) -> Option<u64> {
     std::fs::File::open(path).ok()?.read_to_string(&mut text).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
     line.trim().parse().ok()
+}
+
+/// A program that has been loaded need not be loaded.
+pub(super) fn once(loaded: Result<(), ProgramError>) -> Result<(), ProgramError> {
+    match loaded {
+        Err(ProgramError::AlreadyLoaded) => Ok(()),
+        loaded => loaded,
+    }
 }
 
 /// Has the verifier look at the large programs side by side, which takes most of the start. One that it

@@ -6,7 +6,7 @@ use aya::programs::tc::{SchedClassifierLink, TcAttachOptions, TcAttachType};
 use aya::programs::{ProgramError, SchedClassifier, Xdp, XdpMode};
 use tracer_common::packet::Link;
 
-use super::load::Kernel;
+use super::load::{Kernel, once};
 
 /// How SYNs are seen on an interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,8 +127,8 @@ impl Kernel {
 }
 
 fn loaded(result: Result<(), ProgramError>) -> Result<()> {
-    match result {
-        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(()),
+    match once(result) {
+        Ok(()) => Ok(()),
         Err(ProgramError::LoadError { io_error, verifier_log }) => {
             log::debug!("{verifier_log}");
             bail!("the kernel refuses to load the program: {io_error}")

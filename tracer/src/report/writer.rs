@@ -103,6 +103,12 @@ impl State {
         self.pending.len() + self.in_flight
     }
 
+    /// Whether there is room for so many bytes. What is larger than the bound goes when nothing else
+    /// waits.
+    const fn fits(&self, bytes: usize) -> bool {
+        self.waiting() == 0 || self.waiting() + bytes <= self.bound
+    }
+
     /// For those who hold back by themselves.
     const fn has_room(&self) -> bool {
         self.waiting() <= self.bound / 2
@@ -162,9 +168,7 @@ impl Writer {
     pub fn push_wait(&self, rendered: &[u8], records: u64, deadline: Instant) -> bool {
         let mut state = self.shared.lock();
         loop {
-            // What is larger than the bound goes when nothing else waits.
-            let fits = state.waiting() == 0 || state.waiting() + rendered.len() <= state.bound;
-            if fits || self.shared.is_closed() {
+            if state.fits(rendered.len()) || self.shared.is_closed() {
                 break;
             }
             let Some(left) = deadline.checked_duration_since(Instant::now()) else {
@@ -279,7 +283,7 @@ impl Shared {
 
     /// Whether there is room; the records are counted as dropped if there is none.
     fn fits(&self, state: &mut State, bytes: usize, records: u64) -> bool {
-        let fits = state.waiting() == 0 || state.waiting() + bytes <= state.bound;
+        let fits = state.fits(bytes);
         if !fits {
             state.dropped = state.dropped.saturating_add(records);
         }

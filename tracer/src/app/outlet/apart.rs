@@ -7,7 +7,6 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-
 use tokio::sync::Notify;
 
 use crate::core::event::MonoNs;

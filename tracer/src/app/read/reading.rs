@@ -155,17 +155,14 @@ impl Reading {
         for row in rows.drain(..) {
             self.outlet.records().push(Record::Segment(Box::new(row)));
         }
-        if !events.is_empty() {
-            for event in &*events {
-                let ends = || ends(event);
-                if !self.filtering || ends().is_none_or(|(a, b)| self.filters.matches(a, b, 0)) {
-                    self.floods.event(event);
-                    self.core.handle(event, self.outlet.records());
-                }
+        for event in &*events {
+            if !self.filtering || ends(event).is_none_or(|(a, b)| self.filters.matches(a, b, 0)) {
+                self.floods.event(event);
+                self.core.handle(event, self.outlet.records());
             }
-            events.clear();
-            self.due = self.due.min(self.core.poll_timeout().unwrap_or(MonoNs(u64::MAX)));
         }
+        events.clear();
+        self.due = self.due.min(self.core.poll_timeout().unwrap_or(MonoNs(u64::MAX)));
         self.outlet.render();
     }
 

@@ -111,8 +111,13 @@ impl Table {
     }
 
     pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Conversation> {
+        self.notes.get(slot.0 as usize).filter(|note| note.state != Place::Free)?;
+        self.place(slot)
+    }
+
+    /// Whatever lies there.
+    fn place(&mut self, slot: Slot) -> Option<&mut Conversation> {
         let at = slot.0 as usize;
-        self.notes.get(at).filter(|note| note.state != Place::Free)?;
         self.chunks.get_mut(at / CHUNK)?.get_mut(at % CHUNK)
     }
 
@@ -186,12 +191,10 @@ impl Table {
         let note = Note { number: conversation.number as u32, hash, state: Place::Taken };
         let slot = match self.free.pop() {
             Some(slot) => {
-                let at = slot.0 as usize;
-                if let Some(place) =
-                    self.chunks.get_mut(at / CHUNK).and_then(|chunk| chunk.get_mut(at % CHUNK))
-                    && let Some(noted) = self.notes.get_mut(at)
-                {
+                if let Some(place) = self.place(slot) {
                     *place = conversation;
+                }
+                if let Some(noted) = self.notes.get_mut(slot.0 as usize) {
                     *noted = note;
                 }
                 slot

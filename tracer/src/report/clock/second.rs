@@ -7,9 +7,6 @@ use super::WallClock;
 use crate::core::event::MonoNs;
 
 const SECOND: i128 = 1_000_000_000;
-/// Nanoseconds of the last of so many digits.
-const UNITS: [u32; 10] =
-    [1_000_000_000, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
 
 /// The text of a second.
 #[derive(Clone, Debug)]
@@ -52,7 +49,7 @@ impl SameSecond {
         }
         let digits = self.text.get_mut(self.fraction.clone()).unwrap_or_default();
         // Below a second, so it fits.
-        let mut rest = since as u32 / UNITS.get(digits.len()).copied().unwrap_or(1);
+        let mut rest = since as u32 / 10_u32.pow(9_u32.saturating_sub(digits.len() as u32));
         for digit in digits.iter_mut().rev() {
             *digit = b'0' + (rest % 10) as u8;
             rest /= 10;
