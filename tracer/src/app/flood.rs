@@ -21,8 +21,10 @@ use crate::kernel::flood::{FloodReader, FloodTables};
 use crate::system::local_addresses::{self, AddressWatch};
 use crate::system::{netstat, queues};
 
-/// Time between two ticks.
-const TICK: Duration = Duration::from_millis(250);
+/// Time between two ticks, as near as the looks at the ring come to it.
+pub(super) const TICK: Duration = Duration::from_millis(250);
+/// The same, less what a look may come early by.
+const PERIOD_NS: u64 = 240_000_000;
 /// Least time between two ticks, in a burst.
 const BURST_TICK_NS: u64 = 50_000_000;
 /// How often the local addresses are listed although no change was told: routes that somebody made
@@ -106,9 +108,10 @@ impl Floods {
         }
     }
 
-    /// Whether a burst asks for a tick before its time.
-    pub(super) fn burst_due(&self, at: MonoNs) -> bool {
-        self.burst && at.since(self.ticked) >= BURST_TICK_NS
+    /// Whether it is time for a tick; a burst asks for one before its time.
+    pub(super) fn due(&self, at: MonoNs) -> bool {
+        let least = if self.burst { BURST_TICK_NS } else { PERIOD_NS };
+        at.since(self.ticked) >= least
     }
 
     /// Reads what the kernel side has counted and lets the detector and the hosts' figures know.
@@ -188,8 +191,6 @@ impl Floods {
 
 /// What the event loop is to do for the detector.
 pub(super) enum FloodWake {
-    /// Time for a tick.
-    Tick,
     /// The addresses have changed, or may have.
     Addresses,
     /// The kernel has answered.
@@ -198,7 +199,6 @@ pub(super) enum FloodWake {
 
 /// When something is to be done for the detector.
 pub(super) struct FloodClock {
-    next_tick: Instant,
     next_list: Instant,
     watch: Option<AddressWatch>,
     /// A question to the kernel is under way.
@@ -218,10 +218,8 @@ impl FloodClock {
             })
             .ok();
         let (answer, answers) = mpsc::channel(1);
-        let now = Instant::now();
         Self {
-            next_tick: now + TICK,
-            next_list: now + RELIST,
+            next_list: Instant::now() + RELIST,
             watch,
             asked: false,
             answer,
@@ -232,7 +230,6 @@ impl FloodClock {
 
     /// Waits for the next thing to do. Nothing is lost if the future is dropped.
     pub(super) async fn next(&mut self) -> FloodWake {
-        let next = self.next_tick.min(self.next_list);
         let changed = async {
             match &mut self.watch {
                 Some(watch) => watch.changed().await,
@@ -252,12 +249,9 @@ impl FloodClock {
                 }
                 FloodWake::Addresses
             }
-            () = sleep_until(next) => {
-                if self.next_list <= Instant::now() {
-                    self.next_list = Instant::now() + RELIST;
-                    return FloodWake::Addresses;
-                }
-                FloodWake::Tick
+            () = sleep_until(self.next_list) => {
+                self.next_list = Instant::now() + RELIST;
+                FloodWake::Addresses
             }
         }
     }
@@ -270,11 +264,6 @@ impl FloodClock {
                 }
             })
             .ok()
-    }
-
-    /// A tick is being done.
-    pub(super) fn ticked(&mut self) {
-        self.next_tick = Instant::now() + TICK;
     }
 
     /// Asks the kernel, on another thread of this namespace.

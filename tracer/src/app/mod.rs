@@ -5,6 +5,7 @@ mod check;
 mod devices;
 mod flood;
 mod instead;
+mod look;
 mod outlet;
 mod output;
 mod pipeline;

@@ -253,9 +253,9 @@ impl Pipeline {
         self.outlet.flush();
     }
 
-    /// A CPU sees a burst of SYNs that should not wait for the next tick.
-    pub(super) fn burst_due(&self) -> bool {
-        self.floods.as_ref().is_some_and(|floods| floods.burst_due(now()))
+    /// Whether it is time to look at what the kernel side has counted of SYNs.
+    pub(super) fn flood_due(&self) -> bool {
+        self.floods.as_ref().is_some_and(|floods| floods.due(now()))
     }
 
     /// Reads what the kernel side counted; what the detector wants to be told then.

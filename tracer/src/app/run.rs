@@ -10,6 +10,7 @@ use tracer_common::counters::Counters;
 use super::alert::{AlertRunner, test_alert};
 use super::devices::Devices;
 use super::flood::{FloodClock, FloodWake, Floods};
+use super::look::NextLook;
 use super::outlet::{Outlet, Slow};
 use super::output::Output;
 use super::pipeline::{Pipeline, now};
@@ -31,10 +32,6 @@ use crate::system::netns::{self, Snapshot};
 use crate::system::privileges;
 use crate::top::stderr::Captured;
 
-/// How often the ring is looked at while there is something in it.
-const BUSY_TICK: Duration = Duration::from_millis(20);
-/// How often while there is not; records still reach the user within 100 ms.
-const IDLE_TICK: Duration = Duration::from_millis(50);
 /// How often the kernel side's counters are looked at for loss.
 const LOSS_CHECK: Duration = Duration::from_secs(1);
 
@@ -172,9 +169,7 @@ async fn trace(options: &Options) -> Result<()> {
     let mut loss = LossCheck::default();
     let (snapshots, mut answers) = tokio::sync::mpsc::channel(1);
     let mut watching = true;
-    let mut tick = tokio::time::interval(BUSY_TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut idle = false;
+    let mut look = NextLook::new()?;
     // The ring may hold more than the last look at it took.
     let mut more = false;
     let mut interval = options.show.interval.map(|period| {
@@ -207,23 +202,17 @@ async fn trace(options: &Options) -> Result<()> {
                     result?;
                     Wake::Ring
                 }
-                _ = tick.tick() => Wake::Ring,
+                () = look.due() => Wake::Ring,
             };
             match wake {
                 Wake::Ring => {
                     let before = pipeline.events();
                     more = pipeline.drain();
                     pipeline.tick();
-                    if pipeline.burst_due() {
+                    if pipeline.flood_due() {
                         tick_floods(&mut pipeline, &mut flood_clock);
                     }
-                    let quiet = pipeline.events() == before;
-                    if quiet != idle {
-                        idle = quiet;
-                        let period = if idle { IDLE_TICK } else { BUSY_TICK };
-                        tick = tokio::time::interval_at(Instant::now() + period, period);
-                        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-                    }
+                    look.looked(pipeline.events() != before)?;
                 }
                 Wake::Interval => {
                     pipeline.drain_present();
@@ -243,7 +232,6 @@ async fn trace(options: &Options) -> Result<()> {
                     pipeline.reconcile(asked_at, &matching(snapshot, &filters));
                     loss.asked = false;
                 }
-                Wake::Flood(FloodWake::Tick) => tick_floods(&mut pipeline, &mut flood_clock),
                 Wake::Flood(FloodWake::Addresses) => pipeline.relist_addresses(),
                 Wake::Flood(FloodWake::Sample(sample)) => {
                     if let Some(sample) = sample {
@@ -391,7 +379,6 @@ async fn flood_wake(clock: &mut Option<FloodClock>) -> FloodWake {
 fn tick_floods(pipeline: &mut Pipeline, clock: &mut Option<FloodClock>) {
     let want = pipeline.flood_tick();
     if let Some(clock) = clock {
-        clock.ticked();
         clock.ask(want);
     }
 }

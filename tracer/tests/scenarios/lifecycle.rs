@@ -181,7 +181,7 @@ fn idle_it_uses_next_to_nothing() {
         let before = cpu_ns(tracer.pid());
         pause(6_000);
         let share = (cpu_ns(tracer.pid()) - before) as f64 / 6e9;
-        assert!(share < 0.005, "{:.2}% of a core", share * 100.0);
+        assert!(share < 0.01, "{:.2}% of a core", share * 100.0);
         let _ = tracer.stop().fine();
     });
 }
