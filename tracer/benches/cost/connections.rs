@@ -1,6 +1,6 @@
 //! What watching every connection costs those who make them.
 
-use crate::cpu;
+use crate::cpu::Busy;
 use crate::load::{Stage, Yield};
 use crate::paired::{Spread, differences, ratios, rounds};
 use crate::plan::Plan;
@@ -26,11 +26,11 @@ struct Run {
 fn measure(plan: &Plan, kind: Kind, play: impl FnOnce(&Stage) -> Yield) -> Run {
     let stage = Stage::new();
     let watcher = Watcher::start(&stage.ns, kind);
-    let before = cpu::busy();
+    let busy = Busy::from_now();
     let load = play(&stage);
     // What is still being worked off is part of the cost.
     plan.settle();
-    let busy = cpu::busy() - before;
+    let busy = busy.so_far();
     let ended = watcher.stop();
     assert_eq!(load.failed, 0, "connections that failed");
     let each = 1e5 / load.made as f64;
