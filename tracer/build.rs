@@ -17,6 +17,7 @@ use anyhow::Context as _;
 use aya_build::{Package, Toolchain};
 
 mod commit;
+mod strip;
 
 fn main() -> anyhow::Result<()> {
     let commit = commit::find(Path::new(env!("CARGO_MANIFEST_DIR")));
@@ -40,7 +41,9 @@ fn main() -> anyhow::Result<()> {
         [Package { name: "tracer-ebpf", root_dir, ..Default::default() }],
         toolchain,
     )
-    .context("cannot build the kernel side; `cargo xtask build` sets up its toolchain")
+    .context("cannot build the kernel side; `cargo xtask build` sets up its toolchain")?;
+    let out_dir = std::env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?;
+    strip::strip(&Path::new(&out_dir).join("tracer-ebpf"))
 }
 
 struct Choice {
