@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd as _;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::pipeline::now;
 use crate::cli::{Format, Options};
@@ -44,8 +44,10 @@ impl Output {
                     .open(path)
                     .with_context(|| format!("cannot open the output file {}", path.display()))?;
             }
-            None if terminal::stdout_was_closed() => {
-                bail!("stdout is closed: give it somewhere to go, or use --output FILE")
+            None if terminal::stdout_may_be_closed() => {
+                log::warn!(
+                    "stdout is closed or /dev/null: the report goes nowhere without --output FILE"
+                );
             }
             None => {}
         }

@@ -35,11 +35,11 @@ impl Screen {
     }
 }
 
-/// Whether the process was started without a stdout. Rust's runtime then puts /dev/null there, open
-/// for reading and writing, which nobody who redirects does; a daemon's parent may have done it for
-/// stdin as well.
+/// Whether the process may have been started without a stdout. Rust's runtime then puts /dev/null
+/// there, open for reading and writing. No shell does that for who redirects, but some programs do
+/// for those they start (Python's `DEVNULL`), and a daemon's parent for stdin as well.
 #[must_use]
-pub fn stdout_was_closed() -> bool {
+pub fn stdout_may_be_closed() -> bool {
     is_null_both_ways(io::stdout().as_fd()) && !is_null_both_ways(io::stdin().as_fd())
 }
 

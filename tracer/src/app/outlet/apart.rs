@@ -14,8 +14,9 @@ use crate::core::record::{End, Host, OpenConnection, Record};
 use crate::report::writer::Inlet;
 use crate::report::{Report, Scope, WallClock};
 
-/// Pieces that may wait to be rendered.
-const WAITING: usize = 4;
+/// Pieces that may wait to be rendered. Working on segments and rendering are slower by turns: with
+/// few, each waits for the other.
+const WAITING: usize = 32;
 /// Records that are rendered in one piece: what comes of them fits the nearer caches.
 const PART: usize = 512;
 

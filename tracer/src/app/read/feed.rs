@@ -16,8 +16,8 @@ use crate::capture::segment::Captured;
 
 /// Segments that are handed on in one piece.
 const PIECE: usize = 4096;
-/// Pieces that may wait.
-const WAITING: usize = 4;
+/// Pieces that may wait. With few, this thread and the next wait for each other.
+const WAITING: usize = 12;
 
 /// Some of what was read.
 #[derive(Default)]

@@ -253,6 +253,10 @@ struct Queue {
     newest: Option<(MonoNs, u64)>,
 }
 
+/// Segments that are looked at ahead: enough for some SYNs to be among them, and what is fetched for
+/// them stays in the nearer caches.
+const AHEAD: usize = 128;
+
 impl Queue {
     /// Takes what was read.
     fn fill(&mut self, batch: Batch, reading: &mut Reading) {
@@ -319,6 +323,10 @@ impl Queue {
             let early = pace.due(captured.at).is_some_and(|due| due > now);
             if early && !reading.is_beyond(captured.at) {
                 break;
+            }
+            if self.at.is_multiple_of(AHEAD) {
+                let ahead = (self.at + AHEAD).min(self.segments.len());
+                reading.expect(self.segments.get(self.at..ahead).unwrap_or_default());
             }
             self.at += 1;
             if reading.take(captured) == Next::Enough {

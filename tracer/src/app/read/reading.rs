@@ -120,6 +120,11 @@ impl Reading {
         self.frames = Frames { read: frames, tcp, not_tcp, unparsed, other_link, untimed, dropped };
     }
 
+    /// These segments come next: so that memory is waited for once, and not for each.
+    pub(super) fn expect(&self, segments: &[Captured]) {
+        self.floods.expect(segments);
+    }
+
     /// The next segment.
     pub(super) fn take(&mut self, captured: &Captured) -> Next {
         if self.is_beyond(captured.at) {

@@ -88,6 +88,11 @@ impl Floods {
         }
     }
 
+    /// These segments come next, which is good to know ahead.
+    pub fn expect(&self, segments: &[Captured]) {
+        self.counting.expect(segments);
+    }
+
     /// Counts a segment. `ends`: which of its ends are local, where that is known; asked for only where
     /// it matters.
     #[inline]

@@ -79,6 +79,11 @@ impl Syns {
         self.entries.get_mut(place(hash))
     }
 
+    /// Has the place of a 4-tuple fetched from memory; what stands there is of no use.
+    pub(super) fn fetch(&self, hash: u64) -> u64 {
+        self.entries.get(place(hash)).map_or(0, |entry| entry.tag)
+    }
+
     fn begin(&mut self, hash: u64) {
         let place = place(hash);
         if let Some(word) = self.under_way.get_mut(place / 64) {
