@@ -21,7 +21,7 @@ macro_rules! offsets {
 
             /// Fills every field from a look-up of (struct, member path), e.g.
             /// `("sock", "__sk_common.skc_dport")`, that answers in bytes.
-            pub fn resolve(mut find: impl FnMut(&str, &str) -> Option<u32>) -> Self {
+            pub fn resolve(mut find: impl FnMut(&'static str, &'static str) -> Option<u32>) -> Self {
                 Self { $($field: find($structure, $path).unwrap_or(ABSENT),)* }
             }
 

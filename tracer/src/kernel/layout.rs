@@ -2,8 +2,14 @@
 //!
 //! rustc emits no CO-RE relocations; the offsets travel to the programs as frozen globals.
 
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
+
 use anyhow::{Context as _, Result, bail};
-use btf_rs::{Btf, BtfType, Member, Type};
+use btf_rs::{Backend, Btf, BtfType, Member, Type};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use tracer_common::offsets::{ABSENT, Offsets};
 
 /// Where the kernel shows its own BTF.
@@ -27,9 +33,7 @@ pub fn read() -> Result<Layout> {
 
 /// Opens the running kernel's BTF.
 pub(super) fn open() -> Result<Btf> {
-    // All of it first: read in place it is a system call for each of its hundred thousand types.
-    let btf = std::fs::read(VMLINUX_BTF).map_err(anyhow::Error::from);
-    btf.and_then(|bytes| Ok(Btf::from_bytes(&bytes)?)).with_context(|| {
+    mapped().or_else(|_| parsed()).with_context(|| {
         format!(
             "cannot read the kernel's type information ({VMLINUX_BTF}): tracer needs a kernel \
              built with CONFIG_DEBUG_INFO_BTF=y, as distributions' kernels since 5.15 are"
@@ -37,8 +41,32 @@ pub(super) fn open() -> Result<Btf> {
     })
 }
 
+/// Looks only at what is asked for: to parse all of its hundred thousand types takes a tenth of a
+/// second and tens of megabytes.
+fn mapped() -> Result<Btf> {
+    // Linux lets it be mapped since 6.16.
+    if let Ok(btf) = Btf::from_file_with_backend(VMLINUX_BTF, Backend::Mmap) {
+        return Ok(btf);
+    }
+    let mut copy = File::from(memfd_create("vmlinux-btf", MFdFlags::MFD_CLOEXEC)?);
+    copy.write_all(&std::fs::read(VMLINUX_BTF)?)?;
+    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+    Ok(Btf::from_file_with_backend(path, Backend::Mmap)?)
+}
+
+/// Where nothing can be mapped.
+fn parsed() -> Result<Btf> {
+    // All of it first: read in place it is a system call for each type.
+    Ok(Btf::from_bytes(&std::fs::read(VMLINUX_BTF)?)?)
+}
+
 fn from_btf(btf: &Btf) -> Result<Layout> {
-    let offsets = Offsets::resolve(|structure, path| find(btf, structure, path));
+    // To look for a name is to look at all of them.
+    let mut structures = HashMap::new();
+    let offsets = Offsets::resolve(|structure, path| {
+        let found = structures.entry(structure).or_insert_with(|| self::structure(btf, structure));
+        find(btf, found.as_ref()?, path)
+    });
     let required = [
         ("skc_daddr", offsets.skc_daddr),
         ("skc_rcv_saddr", offsets.skc_rcv_saddr),
@@ -64,16 +92,19 @@ fn from_btf(btf: &Btf) -> Result<Layout> {
     Ok(Layout { offsets, accept_parameters: parameters(btf, "inet_csk_accept") })
 }
 
+/// A structure by its name; not one that is only declared.
+fn structure(btf: &Btf, name: &str) -> Option<Type> {
+    let whole = |found: &Type| matches!(found, Type::Struct(found) if !found.members.is_empty());
+    btf.resolve_types_by_name(name).ok()?.into_iter().find(whole)
+}
+
 /// Byte offset of a member, or its bit offset where the path ends in `#bit`.
-fn find(btf: &Btf, structure: &str, path: &str) -> Option<u32> {
+fn find(btf: &Btf, structure: &Type, path: &str) -> Option<u32> {
     let (path, bits) = match path.strip_suffix("#bit") {
         Some(path) => (path, true),
         None => (path, false),
     };
-    let mut current =
-        btf.resolve_types_by_name(structure).ok()?.into_iter().find(
-            |candidate| matches!(candidate, Type::Struct(found) if !found.members.is_empty()),
-        )?;
+    let mut current = structure.clone();
     let mut offset = 0;
     for name in path.split('.') {
         let (members, next) = member(btf, &current, name)?;

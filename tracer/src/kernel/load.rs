@@ -86,15 +86,21 @@ impl Kernel {
     /// # Errors
     /// No BTF, missing privileges, a kernel too old: with what to do about it.
     pub fn load(config: &LoadConfig) -> Result<Self> {
-        let Layout { offsets, accept_parameters } = layout::read()?;
-        let btf = Btf::from_sys_fs().context("cannot parse the kernel's type information")?;
+        // Each looks at all of the kernel's types.
+        let (layout, btf, mut loader) = std::thread::scope(|scope| {
+            let layout = scope.spawn(layout::read);
+            let loader = EbpfLoader::new();
+            let btf = Btf::from_sys_fs().context("cannot parse the kernel's type information");
+            (layout.join(), btf, loader)
+        });
+        let layout = layout.map_err(|_| anyhow!("the thread that looks at the kernel's types died"))?;
+        let (Layout { offsets, accept_parameters }, btf) = (layout?, btf?);
         let mut settings = config.settings;
         settings.key = secret()?;
         settings.wakeup_watermark = u64::from(config.ring_size / 8);
         let flood_arrays = flood::array_sizes(flood::cpus());
         let settings = PodSettings(settings);
         let offsets_pod = PodOffsets(offsets);
-        let mut loader = EbpfLoader::new();
         for (name, elements) in flood_arrays {
             loader.map_max_entries(name, elements);
         }
