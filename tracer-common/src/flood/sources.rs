@@ -143,30 +143,28 @@ impl Set {
     pub fn hit(&mut self, key: &Hitter, come: Come, epoch: u32) -> u32 {
         self.epoch = epoch;
         if self.bears(key.tag) {
-            if let Some(way) = self.way_of(key.tag) {
-                self.again(way, key, come, epoch);
-            }
+            self.again(self.way_of(key.tag), key, come, epoch);
             return come.syns;
         }
         let full = self.full_until.wrapping_sub(epoch).cast_signed() > 0;
-        if !full {
+        let turned_away = if full {
+            let nth = self.newcomers as u32;
+            self.newcomers = (nth + 1) as u16;
+            // One of every four, so that each is stood for once; which of them, differs from set to
+            // set, or those that are not stood for yet would be missing, and from four to four, or of
+            // senders that take turns the same would be let in.
+            if nth % SAMPLE != chosen(key.set, nth / SAMPLE) {
+                return 0;
+            }
+            (SAMPLE - 1) * come.syns
+        } else {
             cold_path();
-            self.newcomer(key, come, epoch);
-            return come.syns;
-        }
-        let nth = self.newcomers as u32;
-        self.newcomers = (nth + 1) as u16;
-        // One of every four, so that each is stood for once; which of them, differs from set to set, or
-        // those that are not stood for yet would be missing, and from four to four, or of senders that
-        // take turns the same would be let in.
-        if nth % SAMPLE != chosen(key.set, nth / SAMPLE) {
-            return 0;
-        }
+            0
+        };
         cold_path();
-        // Of those that were turned away as well.
-        self.evicted = self.evicted.wrapping_add((SAMPLE - 1) * come.syns);
+        self.evicted = self.evicted.wrapping_add(turned_away);
         self.newcomer(key, come, epoch);
-        come.syns * SAMPLE
+        come.syns + turned_away
     }
 
     /// Counts a RST that hit a half-open connection of a key, if the key holds a way.
@@ -196,7 +194,10 @@ impl Set {
     /// The bucket that a key holds.
     #[inline(always)]
     fn bucket_of(&mut self, key: &Hitter) -> Option<&mut Bucket> {
-        let way = self.way_of(key.tag)?;
+        if !self.bears(key.tag) {
+            return None;
+        }
+        let way = self.way_of(key.tag);
         if self.claims >> way & 1 != 0 {
             return None;
         }
@@ -208,15 +209,23 @@ impl Set {
     /// that are taken cost most where nothing is in the processor's caches.
     #[inline(always)]
     fn bears(&self, tag: u32) -> bool {
-        // Only 0 has a highest bit after 1 was taken away.
-        let difference = |way: usize| ((self.tags[way] ^ tag) as u64).wrapping_sub(1);
-        let any = difference(0) | difference(1) | difference(2) | difference(3);
+        let any = self.same(0, tag) | self.same(1, tag) | self.same(2, tag) | self.same(3, tag);
         any.cast_signed() < 0
     }
 
+    /// The highest bit says whether a way has this tag.
     #[inline(always)]
-    fn way_of(&self, tag: u32) -> Option<usize> {
-        (0..WAYS).find(|way| self.tags[*way] == tag)
+    const fn same(&self, way: usize, tag: u32) -> u64 {
+        // Only 0 has a highest bit after 1 was taken away.
+        ((self.tags[way] ^ tag) as u64).wrapping_sub(1)
+    }
+
+    /// The way that has this tag, if one does: no two do. Calculated, since the verifier would look at
+    /// what follows a branch once for each way.
+    #[inline(always)]
+    const fn way_of(&self, tag: u32) -> usize {
+        let [one, two, three] = [self.same(1, tag), self.same(2, tag), self.same(3, tag)];
+        ((one | three) >> 63 | (two | three) >> 63 << 1) as usize
     }
 
     /// A SYN of a key whose tag a way bears.
@@ -242,24 +251,26 @@ impl Set {
 
     #[inline(always)]
     fn newcomer(&mut self, key: &Hitter, come: Come, epoch: u32) {
-        // The strength with the way's number below it, and the smallest of them without a branch
-        // that a flood's random sources would make unpredictable.
-        let mut weakest = i64::MAX;
-        let mut oldest = 0;
+        // The strength with the way's number below it, and the smallest of them. A shift by 63 where
+        // it is not wanted: a comparison would be a branch here, which a flood's random sources make
+        // unpredictable, and what follows it the verifier would look at twice.
+        let mut weakest = i64::MAX >> 8;
+        let mut ages = 0;
         for way in 0..WAYS {
             let age = epoch.wrapping_sub(self.epochs[way]);
-            oldest = oldest.max(age);
+            ages |= age;
             // What stands between the newcomer and this way; an empty one has no strength.
-            let standing = if age > STALE_EPOCHS { 0 } else { self.strengths[way] as u64 };
-            let rank = ((standing << WAY_BITS) | way as u64) as i64;
-            let less = rank - weakest;
-            weakest += less & (less >> 63);
+            let stale = unless_negative(age as i64 - STALE_EPOCHS as i64 - 1);
+            let standing = (self.strengths[way] as u64) >> stale;
+            let less = ((standing << WAY_BITS) | way as u64) as i64 - weakest;
+            weakest += less >> unless_negative(less);
         }
         let weakest = weakest as u64;
         let way = weakest as usize & (WAYS - 1);
         let standing = weakest >> WAY_BITS;
         if standing != 0 {
-            self.full_until = epoch.wrapping_add(STALE_EPOCHS + 1).wrapping_sub(oldest);
+            // Until the oldest way is stale, or before: together the ages are no less than the most.
+            self.full_until = epoch.wrapping_add(STALE_EPOCHS + 1).wrapping_sub(ages);
         }
         if standing > come.syns as u64 {
             self.strengths[way] -= come.syns;
@@ -282,6 +293,12 @@ impl Set {
         }
         self.evicted = self.evicted.wrapping_add(lost);
     }
+}
+
+/// 63, or 0 for a negative number. Of less than 58 bits.
+#[inline(always)]
+const fn unless_negative(number: i64) -> u32 {
+    (!number as u64 >> 58) as u32
 }
 
 impl Bucket {
