@@ -15,6 +15,8 @@ use crate::core::record::{Alert, Evidence, Queue, Record, Severity, Verdict};
 const MS: u64 = 1_000_000;
 /// How long the sum must have been high, and the age from which a SYN should have completed.
 const PERSIST: u64 = 750 * MS;
+/// After so long nothing of what came before is taken for part of what comes.
+const SILENCE: u64 = 1_000 * MS;
 /// The baseline forgets within about so long.
 const MEMORY: f64 = 10e9;
 
@@ -53,6 +55,9 @@ pub(super) struct Watch {
     pub(super) half: HalfOpen,
     /// SYN-ACKs sent again: of late, by exponential decay per tick.
     retransmits: f64,
+    /// The last tick was the first one with SYNs after a silence. Of a rise that began late in it
+    /// there is too little in it to tell, and it is part of that rise all the same.
+    begins: bool,
     /// SYNs since it is watched.
     syns: u64,
     seen_at: MonoNs,
@@ -74,6 +79,7 @@ impl Watch {
             distinct: Union::default(),
             sum: Flow::default(),
             since: MonoNs(0),
+            begins: false,
             half: HalfOpen::default(),
             retransmits: 0.0,
             syns: 0,
@@ -124,6 +130,7 @@ impl Watch {
         let flow = Flow::new(&counts, unseen);
         self.window.push(from, now, &flow);
         let came = counts.syns > 0 || counts.completed > 0 || counts.completed_unseen > 0;
+        let after_silence = came && now.since(self.seen_at) > SILENCE;
         if came {
             self.seen_at = now;
         }
@@ -133,9 +140,10 @@ impl Watch {
         self.half.take(counts.completed.saturating_add(counts.resets_matched));
         self.half.expire(now, context.stack.lifetime());
         self.retransmits *= (-dt / 2e9).exp();
-        if self.cusum.is_zero() && self.flood.is_none() {
+        if self.cusum.is_zero() && self.flood.is_none() && !self.begins {
             self.forget();
         }
+        self.begins = after_silence;
         if self.sum == Flow::default() {
             self.since = tick.and_then(|tick| tick.first_syn).unwrap_or(now);
         }

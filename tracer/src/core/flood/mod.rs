@@ -33,6 +33,9 @@ use super::event::{Event, MonoNs};
 use super::record::Record;
 
 const SECOND: u64 = 1_000_000_000;
+/// The kernel is asked every second, at a tick: at the fourth after the last time, and not at the fifth
+/// because the answer was some microseconds late.
+const ASK_AGAIN: u64 = 900_000_000;
 /// Remote addresses remembered between two ticks.
 const MOST_ELSEWHERE: usize = 4096;
 
@@ -237,14 +240,14 @@ impl Detector {
             delta.listen_overflows > 0 || delta.listen_drops > 0 || delta.tcp_req_q_full_drop > 0;
         let suspicious = self.watches.values().any(|watch| watch.suspicious() || watch.open());
         let old = || self.watches.values().any(|watch| watch.half.older_than(now, SECOND) > 0);
-        if queues >= SECOND && (suspicious || moved || (self.stack.strained() && old())) {
+        if queues >= ASK_AGAIN && (suspicious || moved || (self.stack.strained() && old())) {
             return Want::Queues;
         }
         if queues >= 5 * SECOND && old() {
             return Want::Queues;
         }
         let traffic = since(self.traffic_at) <= 2 * SECOND;
-        if traffic && since(self.stack.sampled_at()) >= SECOND {
+        if traffic && since(self.stack.sampled_at()) >= ASK_AGAIN {
             Want::Counters
         } else {
             Want::Nothing
