@@ -42,6 +42,20 @@ fn random_sources_beside_honest_clients() {
     }
 }
 
+/// Ticks are not cut where a flood begins: the first may hold less of it than counts as a rise.
+#[test]
+fn every_syn_is_counted_wherever_in_a_tick_the_flood_begins() {
+    for into_the_tick in [50, 200, 235, 245] {
+        let mut sim = Sim::new(250 * MS);
+        let load = Load { attack: 1_000, ..QUIET };
+        sim.run(QUIET, 5 * SECOND + into_the_tick * MS).run(load, 4 * SECOND);
+        sim.run(QUIET, 15 * SECOND);
+        let alerts = sim.alerts();
+        let last = alerts.last().expect("an alert");
+        assert_eq!((last.event, last.syn_count), (AlertEvent::End, 4_000), "{into_the_tick} ms");
+    }
+}
+
 #[test]
 fn one_source() {
     flood(Load { attack: 10_000, attackers: 1, ..QUIET }, Verdict::SingleSource);
