@@ -30,7 +30,8 @@ fn main() -> anyhow::Result<()> {
     // The records are shared: a changed layout must rebuild both sides.
     println!("cargo:rerun-if-changed={}/../tracer-common/src", env!("CARGO_MANIFEST_DIR"));
 
-    let choice = Choice::find()?;
+    let out_dir = PathBuf::from(std::env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?);
+    let choice = Choice::find(&out_dir)?;
     // SAFETY: this process has one thread; nothing reads the environment meanwhile.
     unsafe { choice.apply()? };
     let toolchain = match choice.toolchain.as_str() {
@@ -42,8 +43,7 @@ fn main() -> anyhow::Result<()> {
         toolchain,
     )
     .context("cannot build the kernel side; `cargo xtask build` sets up its toolchain")?;
-    let out_dir = std::env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?;
-    strip::strip(&Path::new(&out_dir).join("tracer-ebpf"))
+    strip::strip(&out_dir.join("tracer-ebpf"))
 }
 
 struct Choice {
@@ -52,14 +52,11 @@ struct Choice {
 }
 
 impl Choice {
-    fn find() -> anyhow::Result<Self> {
+    fn find(out_dir: &Path) -> anyhow::Result<Self> {
         let (mut toolchain, mut linker) = ("nightly".to_owned(), None);
-        let out_dir = std::env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?;
         // OUT_DIR is target/[TRIPLE/]PROFILE/build/PACKAGE/out.
-        let file = Path::new(&out_dir)
-            .ancestors()
-            .map(|dir| dir.join("bpf-toolchain"))
-            .find(|file| file.exists());
+        let file =
+            out_dir.ancestors().map(|dir| dir.join("bpf-toolchain")).find(|file| file.exists());
         if let Some(file) = file {
             println!("cargo:rerun-if-changed={}", file.display());
             let text = std::fs::read_to_string(&file)

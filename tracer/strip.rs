@@ -1,4 +1,4 @@
-//! Takes out of the kernel side's object what only a debugger wants: DWARF is nine tenths of it, and
+//! Takes out of the kernel side's object what only a debugger wants: DWARF is three quarters of it, and
 //! every start would look at its relocations. The BTF, which comes from it, stays.
 
 use std::path::Path;

@@ -22,7 +22,7 @@ static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(8, 0);
 /// The address of a socket.
 #[inline(always)]
 pub(crate) fn of(sk: Ptr, program: Program) -> u64 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(program.slot()) else { return 0 };
+    let Some(scratch) = SCRATCH.get_ptr_mut(program as u32) else { return 0 };
     // SAFETY: this CPU's map value.
     unsafe {
         (&raw mut (*scratch).address).cast::<Ptr>().write_volatile(sk);
@@ -34,8 +34,8 @@ pub(crate) fn of(sk: Ptr, program: Program) -> u64 {
 /// →CLOSE on the same CPU).
 #[inline(always)]
 pub(crate) fn note_reset(sk: Ptr) {
-    let address = of(sk, Program::RESET_RECEIVED);
-    if let Some(scratch) = SCRATCH.get_ptr_mut(Program::RESET_RECEIVED.slot()) {
+    let address = of(sk, Program::ResetReceived);
+    if let Some(scratch) = SCRATCH.get_ptr_mut(Program::ResetReceived as u32) {
         // SAFETY: this CPU's map value.
         unsafe { (*scratch).reset = address };
     }
@@ -45,7 +45,7 @@ pub(crate) fn note_reset(sk: Ptr) {
 #[inline(always)]
 pub(crate) fn take_reset(sk: Ptr, program: Program) -> bool {
     let address = of(sk, program);
-    let Some(scratch) = SCRATCH.get_ptr_mut(Program::RESET_RECEIVED.slot()) else {
+    let Some(scratch) = SCRATCH.get_ptr_mut(Program::ResetReceived as u32) else {
         return false;
     };
     // SAFETY: this CPU's map value.

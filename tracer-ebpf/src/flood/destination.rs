@@ -29,16 +29,11 @@ static LOCALS: LpmTrie<[u64; 2], u8> = LpmTrie::with_max_entries(LOCAL_ENTRIES, 
 
 /// Whose part of the cache: a packet interrupts a process.
 #[derive(Clone, Copy)]
-pub(super) struct Cache(u32);
-
-impl Cache {
-    pub(super) const SYN: Self = Self(2);
-
-    /// The state program's, run by itself (0) or to make up for itself (1).
-    #[inline(always)]
-    pub(super) const fn state(writer: u32) -> Self {
-        Self(writer)
-    }
+#[repr(u32)]
+pub(super) enum Cache {
+    State = 0,
+    Rescue = 1,
+    Syn = 2,
 }
 
 #[map]
@@ -65,12 +60,12 @@ pub(super) fn slot(here: &Here, cache: Cache, subject: &Subject) -> u32 {
 
 #[inline(never)]
 fn look_up_apart(generation: u32, first: u64, second: u64, port: u16) -> u32 {
-    look_up(generation, Cache::SYN, Addr([first, second]), port)
+    look_up(generation, Cache::Syn, Addr([first, second]), port)
 }
 
 #[inline(always)]
 fn look_up(generation: u32, cache: Cache, addr: Addr, port: u16) -> u32 {
-    let at = cache.0 * ENTRIES + index(key(), addr, port);
+    let at = cache as u32 * ENTRIES + index(key(), addr, port);
     let Some(entry) = DESTINATIONS.get_ptr_mut(at) else { return slot::FOREIGN };
     // SAFETY: this CPU's map value.
     let entry = unsafe { &mut *entry };

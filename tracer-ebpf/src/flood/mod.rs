@@ -156,7 +156,7 @@ pub(crate) fn amend(slot: u32, source: Addr, seen: Seen) {
 #[inline(always)]
 pub(crate) fn reset(subject: &Subject, matched: bool) {
     let Some(here) = Here::now() else { return };
-    let slot = destination::slot(&here, Cache::SYN, subject);
+    let slot = destination::slot(&here, Cache::Syn, subject);
     counts::reset(&here, slot, matched);
     if matched {
         sources::reset(&here, slot, subject.remote_addr);
@@ -168,7 +168,7 @@ pub(crate) fn reset(subject: &Subject, matched: bool) {
 #[inline(always)]
 pub(crate) fn syn_ack(subject: &Subject) {
     let Some(here) = Here::now() else { return };
-    let slot = destination::slot(&here, Cache::SYN, subject);
+    let slot = destination::slot(&here, Cache::Syn, subject);
     counts::syn_ack(&here, slot);
     if slot != slot::FOREIGN {
         let hash = hash::single(key(), slot::SYN_ACKS, subject.remote_addr);
@@ -185,8 +185,9 @@ pub(crate) fn syn_ack(subject: &Subject) {
 pub(crate) fn completion(program: Program, subject: &Subject, now: u64, syn_ts: Option<u64>) {
     let Some(here) = Here::now() else { return };
     // The second state program runs while the first is interrupted: elements of its own.
-    let writer = program.slot() & 1;
-    let slot = destination::slot(&here, Cache::state(writer), subject);
+    let writer = u32::from(!matches!(program, Program::State));
+    let cache = if writer == 0 { Cache::State } else { Cache::Rescue };
+    let slot = destination::slot(&here, cache, subject);
     counts::completion(&here, writer, slot, syn_ts.map(|then| now.wrapping_sub(then)));
     sources::completion(&here, slot, subject.remote_addr, syn_ts.is_some());
     activity::completion(&here, writer);

@@ -12,7 +12,7 @@ use crate::{
 
 #[inline(never)]
 pub(super) fn send(this: &Now, cpu: u32, epoch: u32, burst: bool, now: u64) {
-    let Some(totals) = read(Program::SYN) else { return };
+    let Some(totals) = read(Program::Syn) else { return };
     // A lost one takes nothing along: the next has the same totals and more.
     let Some(mut room) = ring::reserve_uncounted::<SynSummary>() else { return };
     let record = room.as_mut_ptr();

@@ -56,7 +56,7 @@ fn accepted(sk: Ptr) -> i32 {
         if verdict(&tuple.subject) != Verdict::Match {
             return 0;
         }
-        let Some(mut room) = ring::reserve::<SocketRecord>(Program::ACCEPT) else {
+        let Some(mut room) = ring::reserve::<SocketRecord>(Program::Accept) else {
             return 0;
         };
         let record = room.as_mut_ptr();
@@ -105,7 +105,7 @@ pub(crate) fn tracer_accept_tp(ctx: TracePointContext) -> u32 {
         if cookie == 0 {
             return 0;
         }
-        let Some(mut room) = ring::reserve::<SocketRecord>(Program::ACCEPT) else {
+        let Some(mut room) = ring::reserve::<SocketRecord>(Program::Accept) else {
             return 0;
         };
         let record = room.as_mut_ptr();

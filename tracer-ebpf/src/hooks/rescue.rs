@@ -4,14 +4,15 @@
 //! (`prog->active` in `__bpf_trace_run()`, `recursion_misses` in its info). A network interrupt that
 //! comes while [`super::state::tracer_state`] runs for a process would so lose every transition of
 //! the packets it brings. This program runs after the first for every transition; it looks whether
-//! the first has been there, and goes on as the first if not: a tail call asks nobody.
+//! the first has been there, and does its work if not.
 
 use aya_ebpf::{
     macros::{btf_tracepoint, map},
-    maps::{PerCpuArray, ProgramArray},
+    maps::PerCpuArray,
     programs::BtfTracePointContext,
 };
 
+use super::state::transition;
 use crate::{
     config::offset,
     counters::{Program, count},
@@ -25,19 +26,12 @@ struct Mark {
     /// Its socket's address.
     sk: u64,
     states: u64,
-    /// As whom the first program runs next: [`Program::RESCUE`] when it is called from here.
-    program: u32,
-    reserved: u32,
 }
 
 /// One slot for sockets locked by a process, one for the others. A transition of the first kind can
 /// be interrupted by those of the second, which happen with softirqs off and so by nothing.
 #[map]
 static MARKS: PerCpuArray<Mark> = PerCpuArray::with_max_entries(2, 0);
-
-/// The first program, put there by the user side.
-#[map]
-static FIRST: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 #[inline(always)]
 unsafe fn slot(sk: Ptr) -> Option<*mut Mark> {
@@ -51,23 +45,24 @@ const fn states(old: u8, new: u8) -> u64 {
     (old as u64) << 8 | new as u64
 }
 
-/// Notes that the first program handles this transition; as whom it does.
+/// Notes that the first program handles this transition.
 #[inline(always)]
-pub(super) unsafe fn mark(sk: Ptr, old: u8, new: u8) -> Program {
+pub(super) unsafe fn mark(sk: Ptr, old: u8, new: u8) {
     // SAFETY: this CPU's map value.
     unsafe {
-        let Some(mark) = slot(sk) else { return Program::STATE };
-        (&raw mut (*mark).sk).cast::<Ptr>().write(sk);
-        (*mark).states = states(old, new);
-        Program::state(core::mem::replace(&mut (*mark).program, Program::STATE.slot()))
+        if let Some(mark) = slot(sk) {
+            (&raw mut (*mark).sk).cast::<Ptr>().write(sk);
+            (*mark).states = states(old, new);
+        }
     }
 }
 
 /// Whether the first program handled this transition.
 #[inline(always)]
-unsafe fn take_mark(mark: *mut Mark, sk: Ptr, old: u8, new: u8) -> bool {
+unsafe fn take_mark(sk: Ptr, old: u8, new: u8) -> bool {
     // SAFETY: this CPU's map value.
     unsafe {
+        let Some(mark) = slot(sk) else { return true };
         let marked = (*mark).states == states(old, new) && (*mark).sk == sk as u64;
         (*mark).states = 0;
         marked
@@ -81,14 +76,9 @@ pub(crate) fn tracer_rescue(ctx: BtfTracePointContext) -> i32 {
     let new = ctx.arg::<i32>(2) as u8;
     // SAFETY: the tracepoint passes a struct sock.
     unsafe {
-        let Some(mark) = slot(sk) else { return 0 };
-        if !take_mark(mark, sk, old, new) {
-            count(Program::RESCUE, |counters| counters.rescued += 1);
-            (*mark).program = Program::RESCUE.slot();
-            FIRST.tail_call(&ctx, 0);
-            // It is not there.
-            (*mark).program = Program::STATE.slot();
-            count(Program::RESCUE, |counters| counters.rescued -= 1);
+        if !take_mark(sk, old, new) {
+            count(Program::Rescue, |counters| counters.rescued += 1);
+            transition(&ctx, Program::Rescue, sk, old, new);
         }
     }
     0

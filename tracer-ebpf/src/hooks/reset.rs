@@ -20,7 +20,7 @@ use crate::{
 #[btf_tracepoint(function = "tcp_receive_reset")]
 pub(crate) fn tracer_rst_rcvd(ctx: BtfTracePointContext) -> i32 {
     let sk: Ptr = ctx.arg::<*const core::ffi::c_void>(0);
-    count(Program::RESET_RECEIVED, |counters| counters.resets_received += 1);
+    count(Program::ResetReceived, |counters| counters.resets_received += 1);
     address::note_reset(sk);
     0
 }
@@ -30,7 +30,7 @@ pub(crate) fn tracer_rst_rcvd(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "tcp_send_reset")]
 pub(crate) fn tracer_rst_sent(ctx: BtfTracePointContext) -> i32 {
     let sk: Ptr = ctx.arg::<*const core::ffi::c_void>(0);
-    count(Program::RESET_SENT, |counters| counters.resets_sent += 1);
+    count(Program::ResetSent, |counters| counters.resets_sent += 1);
     if sk.is_null() {
         return 0;
     }
@@ -49,7 +49,7 @@ pub(crate) fn tracer_rst_sent(ctx: BtfTracePointContext) -> i32 {
         if verdict(&tuple.subject) != Verdict::Match {
             return 0;
         }
-        let Some(mut room) = ring::reserve::<SocketRecord>(Program::RESET_SENT) else {
+        let Some(mut room) = ring::reserve::<SocketRecord>(Program::ResetSent) else {
             return 0;
         };
         let record = room.as_mut_ptr();

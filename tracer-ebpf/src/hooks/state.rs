@@ -75,14 +75,21 @@ pub(crate) fn tracer_state(ctx: BtfTracePointContext) -> i32 {
     let new = ctx.arg::<i32>(2) as u8;
     // SAFETY: the tracepoint passes a struct sock.
     unsafe {
-        let program = super::rescue::mark(sk, old, new);
-        transition(&ctx, program, sk, old, new);
+        super::rescue::mark(sk, old, new);
+        transition(&ctx, Program::State, sk, old, new);
     }
     0
 }
 
+/// Handles a transition on behalf of `program`.
 #[inline(always)]
-unsafe fn transition(ctx: &BtfTracePointContext, program: Program, sk: Ptr, old: u8, new: u8) {
+pub(super) unsafe fn transition(
+    ctx: &BtfTracePointContext,
+    program: Program,
+    sk: Ptr,
+    old: u8,
+    new: u8,
+) {
     // SAFETY: `sk` is a struct sock for as long as the program runs.
     unsafe {
         if old == LISTEN && new == SYN_RECV {

@@ -150,7 +150,7 @@ fn look(window: &Window, link: Link, ifindex: u32, more: bool) -> Look {
 /// Apart, as all that is rare: what a flood runs through should be in few cache lines.
 #[inline(never)]
 fn unparsed() {
-    count(Program::SYN, |counters| counters.syns_unparsed += 1);
+    count(Program::Syn, |counters| counters.syns_unparsed += 1);
 }
 
 /// Sees to a segment that opens, answers or resets a connection; most do none and cost no more than this.
@@ -258,7 +258,7 @@ fn amend(last: &LastSyn, seen: Seen) {
 /// Counts what a SYN is that was, or is about to be, counted as one.
 #[inline(never)]
 fn late(seen: Seen) {
-    count(Program::SYN, |counters| match seen {
+    count(Program::Syn, |counters| match seen {
         Seen::First => {}
         Seen::Repeated => counters.syns_repeated += 1,
         Seen::OtherDevice => counters.syns_other_device += 1,
@@ -274,7 +274,7 @@ fn uncounted(tag: Tag, isn: u32, ifindex: u32) {
     let now = unsafe { bpf_ktime_get_ns() };
     let seen = place.store(now, isn, ifindex);
     if seen != Seen::OtherDevice {
-        count(Program::SYN, |counters| counters.syns += 1);
+        count(Program::Syn, |counters| counters.syns += 1);
         late(seen);
     }
 }
@@ -306,7 +306,7 @@ fn request_reset(seq: u32, subject: &Subject, now: u64, syn_ts_ns: u64) {
         budget.spent += 1;
         budget.spent <= RESET_RECORDS
     });
-    count(Program::SYN, |counters| {
+    count(Program::Syn, |counters| {
         counters.requests_reset += 1;
         if !affordable {
             counters.requests_reset_unrecorded += 1;
@@ -315,8 +315,8 @@ fn request_reset(seq: u32, subject: &Subject, now: u64, syn_ts_ns: u64) {
     if !affordable {
         return;
     }
-    let Some(mut room) = ring::reserve::<RequestRecord>(Program::SYN) else {
-        count(Program::SYN, |counters| counters.requests_reset_unrecorded += 1);
+    let Some(mut room) = ring::reserve::<RequestRecord>(Program::Syn) else {
+        count(Program::Syn, |counters| counters.requests_reset_unrecorded += 1);
         return;
     };
     let record = room.as_mut_ptr();

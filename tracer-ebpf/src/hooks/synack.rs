@@ -27,8 +27,8 @@ pub(crate) fn tracer_synack(ctx: BtfTracePointContext) -> i32 {
         if verdict(&tuple.subject) != Verdict::Match {
             return 0;
         }
-        count(Program::SYN_ACK, |counters| counters.synack_retransmits += 1);
-        let Some(mut room) = ring::reserve::<RequestRecord>(Program::SYN_ACK) else {
+        count(Program::SynAck, |counters| counters.synack_retransmits += 1);
+        let Some(mut room) = ring::reserve::<RequestRecord>(Program::SynAck) else {
             return 0;
         };
         let record = room.as_mut_ptr();

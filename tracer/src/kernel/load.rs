@@ -7,7 +7,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, MapData, PerCpuArray, ProgramArray, RingBuf};
+use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, FExit, Program, ProgramError, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader, Pod};
 use tracer_common::addr::Addr;
@@ -52,8 +52,6 @@ pub struct Kernel {
     hooks: Vec<HookStatus>,
     /// What holds the programs to their hooks; dropping one detaches it.
     links: Vec<Box<dyn Any + Send>>,
-    /// Where the second state program finds the first: the kernel empties it when nobody holds it.
-    _first: ProgramArray<MapData>,
 }
 
 #[derive(Clone, Copy)]
@@ -125,18 +123,9 @@ impl Kernel {
         let syns = flood::syns(&ebpf)?;
         fill_filters(&mut ebpf, config)?;
         verify(&mut ebpf, &btf, &config.syn_hooks);
-        let first = call_first(&mut ebpf, &btf)
-            .map_err(|error| explain(&error, "load the programs for inet_sock_set_state"))?;
 
-        let mut kernel = Self {
-            ebpf,
-            ring: Some(ring),
-            counters,
-            syns,
-            hooks: Vec::new(),
-            links: Vec::new(),
-            _first: first,
-        };
+        let mut kernel =
+            Self { ebpf, ring: Some(ring), counters, syns, hooks: Vec::new(), links: Vec::new() };
         kernel.attach_enrichments(&btf, accept_parameters);
         // Last, so that the first transition finds the others at work.
         kernel
@@ -326,7 +315,7 @@ pub(super) fn once(loaded: Result<(), ProgramError>) -> Result<(), ProgramError>
 /// refuses is loaded again by whoever wants it, and says why.
 fn verify(ebpf: &mut Ebpf, btf: &Btf, syn_hooks: &[(Link, Mode)]) {
     let hooks = syn_hooks.iter().map(|(link, mode)| syn_hook::program(*link, *mode));
-    let names: BTreeSet<_> = ["tracer_state"].into_iter().chain(hooks).collect();
+    let names: BTreeSet<_> = ["tracer_state", "tracer_rescue"].into_iter().chain(hooks).collect();
     std::thread::scope(|scope| {
         for (name, program) in ebpf.programs_mut().filter(|(name, _)| names.contains(name)) {
             scope.spawn(move || {
@@ -342,17 +331,6 @@ fn verify(ebpf: &mut Ebpf, btf: &Btf, syn_hooks: &[(Link, Mode)]) {
             });
         }
     });
-}
-
-/// Lets the second state program call the first.
-fn call_first(ebpf: &mut Ebpf, btf: &Btf) -> Result<ProgramArray<MapData>> {
-    let map = ebpf.take_map("FIRST").context("the map of the first program is missing")?;
-    let mut map = ProgramArray::try_from(map)?;
-    let program = ebpf.program_mut("tracer_state").context("there is no program tracer_state")?;
-    let program: &mut BtfTracePoint = program.try_into()?;
-    once(program.load(STATE, btf))?;
-    map.set(0, program.fd()?, 0)?;
-    Ok(map)
 }
 
 fn fill_filters(ebpf: &mut Ebpf, config: &LoadConfig) -> Result<()> {
