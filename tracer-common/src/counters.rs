@@ -8,7 +8,7 @@
     derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout, zerocopy::Immutable)
 )]
 pub struct Counters {
-    /// Records put into the ring.
+    /// Records put into the ring; those in lanes (`crate::lane`) are not among them.
     pub records_sent: u64,
     /// Records that found the ring full.
     pub records_lost: u64,
@@ -36,11 +36,15 @@ pub struct Counters {
     pub resets_received: u64,
     /// SYN_SENTs that had to wait for their local port and found no memory to wait in.
     pub withheld_lost: u64,
-    /// Transitions that the second state program handled because the first was interrupted.
+    /// Transitions that the first state program left to the second: its lane was full or in use, or they
+    /// are to wake the reader.
+    pub declined: u64,
+    /// Transitions that the second state program handled: those, and what the first was not run for
+    /// because it was interrupted.
     pub rescued: u64,
 }
 
-const _: () = assert!(size_of::<Counters>() == 14 * 8);
+const _: () = assert!(size_of::<Counters>() == 15 * 8);
 
 impl Counters {
     /// Adds another CPU's totals.
@@ -59,6 +63,7 @@ impl Counters {
             resets_sent,
             resets_received,
             withheld_lost,
+            declined,
             rescued,
         } = other;
         self.records_sent += records_sent;
@@ -74,6 +79,7 @@ impl Counters {
         self.resets_sent += resets_sent;
         self.resets_received += resets_received;
         self.withheld_lost += withheld_lost;
+        self.declined += declined;
         self.rescued += rescued;
     }
 }

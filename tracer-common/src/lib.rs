@@ -10,6 +10,7 @@ pub mod control;
 pub mod counters;
 pub mod flood;
 pub mod hash;
+pub mod lane;
 pub mod offsets;
 pub mod packet;
 pub mod record;

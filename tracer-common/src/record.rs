@@ -1,11 +1,15 @@
 //! The records that travel through the ring buffer.
 //!
-//! Every record begins with its [`RecordKind`] in the first byte. Times are nanoseconds of
+//! Every record begins with its [`RecordKind`] in the first byte and has its time at [`TS_OFFSET`].
+//! Times are nanoseconds of
 //! `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`), 0 meaning unknown. Ports are in host order.
 //!
 //! Layout rules: `repr(C)`, no padding, no `bool`, `enum` or `Option`, alignment 8.
 
 use crate::addr::Addr;
+
+/// Where a record of any kind has its `ts_ns`.
+pub const TS_OFFSET: usize = 8;
 
 /// First byte of a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -191,6 +195,9 @@ pub struct SynSummary {
 }
 
 const _: () = {
+    assert!(core::mem::offset_of!(SynSummary, ts_ns) == TS_OFFSET);
+    assert!(core::mem::offset_of!(SocketRecord, ts_ns) == TS_OFFSET);
+    assert!(core::mem::offset_of!(RequestRecord, ts_ns) == TS_OFFSET);
     assert!(size_of::<SynSummary>() == 56 && align_of::<SynSummary>() == 8);
     assert!(size_of::<SocketRecord>() == 144 && align_of::<SocketRecord>() == 8);
     assert!(size_of::<RequestRecord>() == 64 && align_of::<RequestRecord>() == 8);

@@ -49,8 +49,8 @@ pub struct Settings {
     pub netns: u32,
     /// Network namespace (inode) whose devices carry the SYN hook.
     pub hook_netns: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Records of each lane (see `crate::lane`), a power of two.
+    pub lane_records: u32,
 }
 
 const _: () = assert!(size_of::<Settings>() == 152);

@@ -14,7 +14,7 @@ pub(crate) static SETTINGS: Settings = Settings {
     filters: 0,
     netns: 0,
     hook_netns: 0,
-    reserved: 0,
+    lane_records: 0,
 };
 
 /// Set by the user side before loading.

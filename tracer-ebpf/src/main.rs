@@ -13,6 +13,7 @@ mod filter;
 mod flood;
 mod hooks;
 mod kernel;
+mod lane;
 mod owner;
 mod ring;
 mod socket;

@@ -6,6 +6,8 @@ use aya_ebpf::{
     maps::{RingBuf, ring_buf::RingBufEntry},
 };
 
+use tracer_common::{record::SocketRecord, state::TcpState};
+
 use crate::{
     config::setting,
     counters::{Program, count},
@@ -14,6 +16,50 @@ use crate::{
 /// Sized by `--ring-size` at load.
 #[map]
 static RING: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+/// A way for a state program's records to the user side.
+pub(crate) trait Sender {
+    type Place: Place;
+
+    /// Room for a record; `None`, and counted, when there is none.
+    fn reserve(&mut self) -> Option<Self::Place>;
+}
+
+/// Room for a socket's record.
+pub(crate) trait Place {
+    /// Where it is to be written, every field of it.
+    fn as_mut_ptr(&mut self) -> *mut SocketRecord;
+    /// Publishes it.
+    fn submit(self);
+}
+
+/// The ring as a way for `0`'s records.
+pub(crate) struct Ring(pub(crate) Program);
+
+impl Sender for Ring {
+    type Place = Room<SocketRecord>;
+
+    #[inline(always)]
+    fn reserve(&mut self) -> Option<Self::Place> {
+        reserve(self.0)
+    }
+}
+
+impl Place for Room<SocketRecord> {
+    #[inline(always)]
+    fn as_mut_ptr(&mut self) -> *mut SocketRecord {
+        self.entry.as_mut_ptr()
+    }
+
+    /// One that says that a socket listens wakes the reader: SYNs for it may come at once, and are
+    /// counted as its own once the user side knows.
+    #[inline(always)]
+    fn submit(mut self) {
+        // SAFETY: the record was just written.
+        let new = unsafe { (*self.entry.as_mut_ptr()).new_state };
+        if new == TcpState::Listen as u8 { submit_at_once(self) } else { submit(self) }
+    }
+}
 
 /// Room for a record.
 #[must_use = "what is not submitted blocks the ring"]

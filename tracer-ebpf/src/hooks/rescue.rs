@@ -4,40 +4,26 @@
 //! (`prog->active` in `__bpf_trace_run()`, `recursion_misses` in its info). A network interrupt that
 //! comes while [`super::state::tracer_state`] runs for a process would so lose every transition of
 //! the packets it brings. This program runs after the first for every transition; it looks whether
-//! the first has been there, and does its work if not.
+//! the first has been there, and does its work if not: also where the first has left it the
+//! transition because its lane is full. Its records go by the ring.
 
-use aya_ebpf::{
-    macros::{btf_tracepoint, map},
-    maps::PerCpuArray,
-    programs::BtfTracePointContext,
-};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use tracer_common::lane::Mark;
 
 use super::state::transition;
 use crate::{
     config::offset,
     counters::{Program, count},
     kernel::{Direct, Ptr, Reader},
+    lane::{self, Here},
+    ring::Ring,
 };
 
-/// The transition that the first program saw last on this CPU.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Mark {
-    /// Its socket's address.
-    sk: u64,
-    states: u64,
-}
-
-/// One slot for sockets locked by a process, one for the others. A transition of the first kind can
-/// be interrupted by those of the second, which happen with softirqs off and so by nothing.
-#[map]
-static MARKS: PerCpuArray<Mark> = PerCpuArray::with_max_entries(2, 0);
-
 #[inline(always)]
-unsafe fn slot(sk: Ptr) -> Option<*mut Mark> {
+unsafe fn slot(here: Here, sk: Ptr) -> *mut Mark {
     // SAFETY: the caller passes a struct sock.
     let owned: u32 = unsafe { Direct::read(sk, offset!(sk_lock_owned)) };
-    MARKS.get_ptr_mut(u32::from(owned != 0))
+    here.mark(owned != 0)
 }
 
 #[inline(always)]
@@ -47,22 +33,22 @@ const fn states(old: u8, new: u8) -> u64 {
 
 /// Notes that the first program handles this transition.
 #[inline(always)]
-pub(super) unsafe fn mark(sk: Ptr, old: u8, new: u8) {
+pub(super) unsafe fn mark(here: Here, sk: Ptr, old: u8, new: u8) {
     // SAFETY: this CPU's map value.
     unsafe {
-        if let Some(mark) = slot(sk) {
-            (&raw mut (*mark).sk).cast::<Ptr>().write(sk);
-            (*mark).states = states(old, new);
-        }
+        let mark = slot(here, sk);
+        (&raw mut (*mark).sk).cast::<Ptr>().write(sk);
+        (*mark).states = states(old, new);
     }
 }
 
-/// Whether the first program handled this transition.
+/// Whether the first program handled this transition. It handles none on a CPU without a lane.
 #[inline(always)]
 unsafe fn take_mark(sk: Ptr, old: u8, new: u8) -> bool {
     // SAFETY: this CPU's map value.
     unsafe {
-        let Some(mark) = slot(sk) else { return true };
+        let Some(here) = lane::here() else { return false };
+        let mark = slot(here, sk);
         let marked = (*mark).states == states(old, new) && (*mark).sk == sk as u64;
         (*mark).states = 0;
         marked
@@ -78,7 +64,7 @@ pub(crate) fn tracer_rescue(ctx: BtfTracePointContext) -> i32 {
     unsafe {
         if !take_mark(sk, old, new) {
             count(Program::Rescue, |counters| counters.rescued += 1);
-            transition(&ctx, Program::Rescue, sk, old, new);
+            transition(&ctx, Program::Rescue, &mut Ring(Program::Rescue), sk, old, new);
         }
     }
     0

@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use tracer_common::{
-    record::{RecordKind, SocketRecord, flags},
+    record::{RecordKind, flags},
     settings::filter,
     state::TcpState,
     syn_table::Arrival,
@@ -26,7 +26,8 @@ use crate::{
     filter::{Verdict, listens, verdict},
     flood,
     kernel::{Direct, Ptr, Reader},
-    owner, ring,
+    lane, owner,
+    ring::{Place, Sender},
     socket::{self, Tuple},
     syn_table,
 };
@@ -75,17 +76,26 @@ pub(crate) fn tracer_state(ctx: BtfTracePointContext) -> i32 {
     let new = ctx.arg::<i32>(2) as u8;
     // SAFETY: the tracepoint passes a struct sock.
     unsafe {
-        super::rescue::mark(sk, old, new);
-        transition(&ctx, Program::State, sk, old, new);
+        // What wakes the reader goes by the ring.
+        let writer = if new == LISTEN { None } else { lane::open() };
+        let Some(mut writer) = writer else {
+            // Left to the second program, which sends by the ring.
+            count(Program::State, |counters| counters.declined += 1);
+            return 0;
+        };
+        super::rescue::mark(writer.here, sk, old, new);
+        transition(&ctx, Program::State, &mut writer, sk, old, new);
+        writer.close();
     }
     0
 }
 
-/// Handles a transition on behalf of `program`.
+/// Handles a transition on behalf of `program`, whose records go `to` the user side this way.
 #[inline(always)]
-pub(super) unsafe fn transition(
+pub(super) unsafe fn transition<S: Sender>(
     ctx: &BtfTracePointContext,
     program: Program,
+    to: &mut S,
     sk: Ptr,
     old: u8,
     new: u8,
@@ -135,7 +145,7 @@ pub(super) unsafe fn transition(
         }
         let now = bpf_ktime_get_ns();
         if old == SYN_SENT {
-            release_withheld(program, sk, &tuple);
+            release_withheld(program, to, sk, &tuple);
         }
         // Asked for even if the record is lost: it is by their cookie that accepted sockets are known
         // to be traced.
@@ -150,7 +160,7 @@ pub(super) unsafe fn transition(
         if child_since != 0 && new != CLOSE && tuple.subject.netns == setting!(hook_netns) {
             flood::completion(program, &tuple.subject, now, syn.map(|slot| slot.ts_ns));
         }
-        let Some(mut room) = ring::reserve::<SocketRecord>(program) else {
+        let Some(mut room) = to.reserve() else {
             count(program, |counters| counters.transitions_lost += 1);
             return;
         };
@@ -177,12 +187,7 @@ pub(super) unsafe fn transition(
         } else {
             socket::fill_tcp(record, tcp);
         }
-        if new == LISTEN {
-            // SYNs for it may come at once, and are counted as its own once the user side knows.
-            ring::submit_at_once(room);
-        } else {
-            ring::submit(room);
-        }
+        room.submit();
     }
 }
 
@@ -291,7 +296,7 @@ fn withholds() -> bool {
 /// Sends the SYN_SENT that had to wait for its local port, now that the filters have let the
 /// connection pass.
 #[inline(always)]
-unsafe fn release_withheld(program: Program, sk: Ptr, tuple: &Tuple) {
+unsafe fn release_withheld<S: Sender>(program: Program, to: &mut S, sk: Ptr, tuple: &Tuple) {
     // SAFETY: `sk` is a full socket.
     unsafe {
         if !withholds() {
@@ -303,7 +308,7 @@ unsafe fn release_withheld(program: Program, sk: Ptr, tuple: &Tuple) {
         }
         let since = (*withheld).ts_ns;
         (*withheld).ts_ns = 0;
-        let Some(mut room) = ring::reserve::<SocketRecord>(program) else {
+        let Some(mut room) = to.reserve() else {
             count(program, |counters| counters.transitions_lost += 1);
             return;
         };
@@ -320,6 +325,6 @@ unsafe fn release_withheld(program: Program, sk: Ptr, tuple: &Tuple) {
         (*record).pid = (*withheld).pid;
         (*record).comm = (*withheld).comm;
         (*record).flags = (*withheld).flags;
-        ring::submit(room);
+        room.submit();
     }
 }

@@ -43,7 +43,7 @@ impl Recording {
             keeps_packets: false,
         };
         let mut kernel = Kernel::load(&config).expect("the kernel side loads");
-        let mut ring = kernel.take_ring().expect("the ring");
+        let mut sent = kernel.take_records().expect("the records");
         ns.run(|| {
             let at = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
             let listener = listen_here(at, 16, |_| ());
@@ -58,8 +58,9 @@ impl Recording {
         });
         kernel.detach();
         let mut records = Vec::new();
-        while let Some(bytes) = ring.next() {
-            if let Ok((record, _)) = SocketRecord::read_from_prefix(&bytes)
+        sent.look(u64::MAX);
+        while let Some(bytes) = sent.next() {
+            if let Ok((record, _)) = SocketRecord::read_from_prefix(bytes)
                 && u64::from(record.netns) == ns.inode()
                 && record.new_state != TcpState::Listen as u8
                 && record.remote_port != 0

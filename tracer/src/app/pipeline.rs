@@ -3,10 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use aya::maps::{MapData, RingBuf};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tracer_common::record::SynSummary;
 
 use super::flood::{self, Floods};
 use super::outlet::{Outlet, PATIENCE};
@@ -15,7 +13,9 @@ use crate::core::event::{Event, ExistingSocket, MonoNs};
 use crate::core::flood::Want;
 use crate::core::flood::sample::Sample;
 use crate::core::record::End;
+use crate::kernel::Records;
 use crate::kernel::decode::decode;
+use crate::kernel::records::Found;
 use crate::report::{Hook, Start, progress};
 use crate::sinks::Standing;
 use crate::system::cgroup::Cgroups;
@@ -34,9 +34,7 @@ pub(super) fn now() -> MonoNs {
 }
 
 pub(super) struct Pipeline {
-    ring: AsyncFd<RingBuf<MapData>>,
-    /// Most records that the ring can hold at a time.
-    capacity: u64,
+    records: AsyncFd<Records>,
     sweep: Option<Sweep>,
     /// Every event up to then has been handled.
     handled: MonoNs,
@@ -55,30 +53,26 @@ pub(super) struct Pipeline {
     last_cgroup: u64,
 }
 
-/// Taking from the ring what was in it at a moment, while more comes in.
+/// Taking what had happened by a moment, while more comes in.
 #[derive(Clone, Copy)]
 struct Sweep {
     began: MonoNs,
-    taken: u64,
+    /// It has taken more than one turn.
+    long: bool,
 }
-
-/// `BPF_RINGBUF_HDR_SZ`: what the kernel puts before a record.
-const RING_HEADER: usize = 8;
 
 impl Pipeline {
     pub(super) fn new(
-        ring: RingBuf<MapData>,
-        ring_size: u32,
+        records: Records,
         core: Core,
         outlet: Outlet,
         duration: Option<Duration>,
     ) -> Result<Self> {
         // SAFETY: the ring owns its descriptor and keeps it open for as long as it lives.
-        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
+        let records = unsafe { AsyncFd::register_with_interest(records, Interest::READABLE) };
         Ok(Self {
-            ring: ring
+            records: records
                 .map_err(|error| anyhow::anyhow!("cannot wait for the ring buffer: {error}"))?,
-            capacity: u64::from(ring_size) / (size_of::<SynSummary>() + RING_HEADER) as u64 + 1,
             sweep: None,
             handled: MonoNs(0),
             core,
@@ -150,21 +144,21 @@ impl Pipeline {
     /// Waits until the kernel side says that the ring fills up.
     pub(super) async fn filling(&mut self) -> Result<()> {
         let mut guard =
-            self.ring.readable_mut().await.context("cannot wait for the ring buffer")?;
+            self.records.readable_mut().await.context("cannot wait for the ring buffer")?;
         guard.clear_ready();
         Ok(())
     }
 
-    /// Takes what is in the ring, at most a budget; whether there may be more.
+    /// Takes what has come, at most a budget; whether there may be more.
     pub(super) fn drain(&mut self) -> bool {
-        let mut sweep = self.sweep.take().unwrap_or_else(|| Sweep { began: now(), taken: 0 });
+        let sweep = self.sweep.take().unwrap_or_else(|| Sweep { began: now(), long: false });
+        self.records.get_mut().look(sweep.began.0);
         let mut taken = 0;
         let (mut undecodable, mut summaries) = (0, 0);
         while taken < BUDGET {
-            let Some(item) = self.ring.get_mut().next() else { break };
+            let Some(bytes) = self.records.get_mut().next() else { break };
             taken += 1;
-            let event = decode(&item);
-            drop(item);
+            let event = decode(bytes);
             let Ok(event) = &event else {
                 undecodable += 1;
                 continue;
@@ -173,6 +167,7 @@ impl Pipeline {
             summaries += u64::from(matches!(event, Event::SynSummary(_)));
             self.handle(event);
         }
+        let found = self.records.get_mut().looked();
         self.events += u64::from(taken) - undecodable - summaries;
         self.undecodable += undecodable;
         self.summaries += summaries;
@@ -181,14 +176,21 @@ impl Pipeline {
         if let Some(floods) = &mut self.floods {
             floods.settle();
         }
-        let more = taken == BUDGET;
-        sweep.taken += u64::from(taken);
-        if more && sweep.taken < self.capacity {
-            self.sweep = Some(sweep);
-        } else {
-            self.handled = sweep.began;
+        match (taken < BUDGET, found) {
+            (false, _) => {
+                self.sweep = Some(Sweep { long: true, ..sweep });
+                true
+            }
+            (true, Found::Unfinished) => {
+                self.sweep = Some(sweep);
+                false
+            }
+            (true, Found::All) => {
+                self.handled = sweep.began;
+                // Much may have come meanwhile.
+                sweep.long
+            }
         }
-        more
     }
 
     /// Takes all that is in the ring now, and not for ever what comes in meanwhile.

@@ -149,14 +149,14 @@ async fn trace(options: &Options) -> Result<()> {
     let cannot = cannot(&hooks, &snapshot, options);
 
     let core = Core::new(setup::core_config(options, started, floods.is_some()));
-    let ring = kernel.take_ring().context("the ring buffer is taken")?;
+    let records = kernel.take_records().context("the ring buffer is taken")?;
     let (report, writer) = output.start()?;
     let shown = setup::shown(options);
     let mut outlet = Outlet::new(report, writer, Slow::Drop, shown, options.show.count);
     outlet.show_progress(setup::progress(options));
     outlet.tell_of_alerts(alerts);
     outlet.tell(sinks);
-    let mut pipeline = Pipeline::new(ring, ring_size, core, outlet, options.show.duration)?;
+    let mut pipeline = Pipeline::new(records, core, outlet, options.show.duration)?;
     pipeline.watch_floods(floods);
     let mut start = start_record(options, &running.release, &hooks, cannot, ring_size, started);
     start.cannot.extend(pipeline.cgroup_problem().map(str::to_owned));

@@ -13,6 +13,7 @@ use aya::{Btf, Ebpf, EbpfLoader, Pod};
 use tracer_common::addr::Addr;
 use tracer_common::counters::Counters;
 use tracer_common::hash::{self, KEY_WORDS};
+use tracer_common::lane;
 use tracer_common::offsets::Offsets;
 use tracer_common::packet::Link;
 use tracer_common::settings::Settings;
@@ -20,7 +21,9 @@ use tracer_common::settings::Settings;
 use super::flood::{self, FloodReader, FloodTables};
 use super::hooks::HookStatus;
 use super::keep;
+use super::lanes::{self, Lanes};
 use super::layout::{self, Layout};
+use super::records::Records;
 use super::syn_hook::{self, Mode};
 use super::tracefs;
 
@@ -45,7 +48,7 @@ pub struct LoadConfig {
 /// The kernel side at work. Dropping it detaches everything; so does the end of the process.
 pub struct Kernel {
     pub(super) ebpf: Ebpf,
-    ring: Option<RingBuf<MapData>>,
+    records: Option<Records>,
     counters: PerCpuArray<MapData, PodCounters>,
     /// Read after the counters: what is part of them is never more.
     syns: flood::Syns,
@@ -99,12 +102,16 @@ impl Kernel {
         let mut settings = config.settings;
         settings.key = secret()?;
         settings.wakeup_watermark = u64::from(config.ring_size / 8);
-        let flood_arrays = flood::array_sizes(flood::cpus());
-        let settings = PodSettings(settings);
-        let offsets_pod = PodOffsets(offsets);
-        for (name, elements) in flood_arrays {
+        let cpus = flood::cpus();
+        settings.lane_records = lane::records(config.ring_size, cpus);
+        let arrays = flood::array_sizes(cpus)
+            .into_iter()
+            .chain(lanes::array_sizes(cpus, settings.lane_records));
+        for (name, elements) in arrays {
             loader.map_max_entries(name, elements);
         }
+        let settings = PodSettings(settings);
+        let offsets_pod = PodOffsets(offsets);
         let (name, elements) = keep::map_size(config.keeps_packets);
         loader.map_max_entries(name, elements);
         let mut ebpf = loader
@@ -118,14 +125,22 @@ impl Kernel {
 
         let ring = ebpf.take_map("RING").context("the ring buffer map is missing")?;
         let ring = RingBuf::try_from(ring).context("cannot map the ring buffer")?;
+        let lanes = Lanes::open(&ebpf, cpus, settings.0.lane_records)?;
+        let records = Records::new(ring, lanes)?;
         let counters = ebpf.take_map("COUNTERS").context("the counters map is missing")?;
         let counters = PerCpuArray::try_from(counters)?;
         let syns = flood::syns(&ebpf)?;
         fill_filters(&mut ebpf, config)?;
         verify(&mut ebpf, &btf, &config.syn_hooks);
 
-        let mut kernel =
-            Self { ebpf, ring: Some(ring), counters, syns, hooks: Vec::new(), links: Vec::new() };
+        let mut kernel = Self {
+            ebpf,
+            records: Some(records),
+            counters,
+            syns,
+            hooks: Vec::new(),
+            links: Vec::new(),
+        };
         kernel.attach_enrichments(&btf, accept_parameters);
         // Last, so that the first transition finds the others at work.
         kernel
@@ -233,9 +248,9 @@ impl Kernel {
         &self.hooks
     }
 
-    /// The ring buffer, for the one reader; `None` the second time.
-    pub fn take_ring(&mut self) -> Option<RingBuf<MapData>> {
-        self.ring.take()
+    /// What the programs send, for the one reader; `None` the second time.
+    pub fn take_records(&mut self) -> Option<Records> {
+        self.records.take()
     }
 
     /// The kernel side's own log, if any program has something to log.
@@ -290,7 +305,7 @@ struct Misses {
 impl Misses {
     /// Less what the second state program made up for.
     fn missed(&self, counters: &Counters) -> u64 {
-        self.state.saturating_sub(counters.rescued) + self.others
+        (self.state + counters.declined).saturating_sub(counters.rescued) + self.others
     }
 }
 
@@ -409,13 +424,15 @@ mod tests {
 
     #[test]
     fn missed_is_what_nobody_made_up_for() {
-        let missed = |state, others, rescued| {
-            Misses { state, others }.missed(&Counters { rescued, ..Counters::default() })
+        let missed = |state, others, declined, rescued| {
+            Misses { state, others }.missed(&Counters { declined, rescued, ..Counters::default() })
         };
-        assert_eq!(missed(0, 0, 0), 0);
-        assert_eq!(missed(7, 0, 7), 0);
-        assert_eq!(missed(7, 20, 3), 24);
+        assert_eq!(missed(0, 0, 0, 0), 0);
+        assert_eq!(missed(7, 0, 0, 7), 0);
+        assert_eq!(missed(7, 0, 5, 12), 0);
+        assert_eq!(missed(7, 20, 0, 3), 24);
+        assert_eq!(missed(2, 0, 5, 6), 1);
         // A kernel that does not count misses.
-        assert_eq!(missed(0, 0, 3), 0);
+        assert_eq!(missed(0, 0, 0, 3), 0);
     }
 }

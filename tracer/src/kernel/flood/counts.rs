@@ -7,7 +7,7 @@ use tracer_common::flood::counts::{COMPLETION_WRITERS, Completions, SynCounts, c
 
 use tracer_common::flood::cpu;
 
-use super::mmap::Mmap;
+use super::super::mmap::Mmap;
 use crate::core::event::MonoNs;
 use crate::core::flood::tick::Counts;
 

@@ -2,7 +2,6 @@
 //! calls; and the maps that tell it who listens where.
 
 mod counts;
-mod mmap;
 mod reader;
 mod tables;
 mod ways;
@@ -19,9 +18,9 @@ use tracer_common::flood::cpu::{self, Cpu};
 use tracer_common::flood::distinct::{REGISTERS, SKETCHES};
 use tracer_common::flood::sources::{SOURCE_SETS, Set};
 
-use self::mmap::Mmap;
 pub use self::reader::FloodReader;
 pub use self::tables::FloodTables;
+use super::mmap::Mmap;
 
 /// Elements that each array has, for so many CPUs.
 pub(super) fn array_sizes(cpus: u32) -> [(&'static str, u32); 3] {
@@ -120,7 +119,8 @@ fn cpus_of(ebpf: &Ebpf) -> Result<u32> {
     }
 }
 
-fn descriptor<'a>(ebpf: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>> {
+/// A map's descriptor.
+pub(super) fn descriptor<'a>(ebpf: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>> {
     match ebpf.map(name) {
         Some(Map::Array(data) | Map::HashMap(data) | Map::LpmTrie(data)) => Ok(data.fd().as_fd()),
         _ => bail!("the map {name} is missing"),

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use rustc_hash::FxHashMap;
 use tracer_common::flood::sources::{Bucket, Set, WAYS};
 
-use super::mmap::Mmap;
+use super::super::mmap::Mmap;
 use crate::core::flood::tick::Growth;
 
 /// A key: destination slot and address.

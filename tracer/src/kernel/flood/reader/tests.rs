@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use tracer_common::flood::counts::{Completions, SynCounts, completion_index};
 use tracer_common::flood::sources::{Bucket, Come, Hitter, SAMPLE, Set};
 
-use super::super::mmap::Mmap;
 use super::*;
+use crate::kernel::mmap::Mmap;
 
 /// A set, word by word.
 type SetWords = [u32; size_of::<Set>() / 4];

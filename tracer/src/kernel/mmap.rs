@@ -4,12 +4,13 @@ use std::ffi::c_void;
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
-/// A mapped array. Both sides use it at the same time, so there are no references into it, only
-/// volatile reads and writes of aligned words, each of them whole.
-pub(super) struct Mmap {
+/// A mapped array. Both sides use it at the same time, so there are no references to what may
+/// change, only volatile or atomic reads and writes of aligned words, each of them whole.
+pub(in crate::kernel) struct Mmap {
     base: NonNull<c_void>,
     /// Bytes that may be touched.
     size: usize,
@@ -24,7 +25,7 @@ impl Mmap {
     ///
     /// # Errors
     /// The kernel refuses: the array is smaller, or was not made for it.
-    pub(super) fn shared(map: BorrowedFd<'_>, size: usize) -> nix::Result<Self> {
+    pub(in crate::kernel) fn shared(map: BorrowedFd<'_>, size: usize) -> nix::Result<Self> {
         let length = NonZeroUsize::new(size).ok_or(nix::errno::Errno::EINVAL)?;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice.
@@ -32,9 +33,26 @@ impl Mmap {
         Ok(Self { base, size })
     }
 
+    /// Maps `size` bytes at `offset` of a BPF map, to read.
+    ///
+    /// # Errors
+    /// The kernel refuses: the map has nothing there.
+    pub(in crate::kernel) fn read_only(
+        map: BorrowedFd<'_>,
+        offset: usize,
+        size: usize,
+    ) -> nix::Result<Self> {
+        let length = NonZeroUsize::new(size).ok_or(nix::errno::Errno::EINVAL)?;
+        let offset = i64::try_from(offset).map_err(|_| nix::errno::Errno::EINVAL)?;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let base =
+            unsafe { mmap(None, length, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, map, offset) }?;
+        Ok(Self { base, size })
+    }
+
     /// Zeroed memory that nobody else has.
     #[cfg_attr(not(test), expect(dead_code, reason = "tests play the kernel's part in it"))]
-    pub(super) fn private(size: usize) -> nix::Result<Self> {
+    pub(in crate::kernel) fn private(size: usize) -> nix::Result<Self> {
         let length = NonZeroUsize::new(size).ok_or(nix::errno::Errno::EINVAL)?;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice.
@@ -52,19 +70,44 @@ impl Mmap {
     }
 
     /// The word at `offset` bytes; 0 outside.
-    pub(super) fn u32(&self, offset: usize) -> u32 {
+    pub(in crate::kernel) fn u32(&self, offset: usize) -> u32 {
         // SAFETY: within the mapping and aligned.
         self.word(offset).map_or(0, |word| unsafe { word.read_volatile() })
     }
 
     /// The word at `offset` bytes; 0 outside.
-    pub(super) fn u64(&self, offset: usize) -> u64 {
+    pub(in crate::kernel) fn u64(&self, offset: usize) -> u64 {
         // SAFETY: within the mapping and aligned.
         self.word(offset).map_or(0, |word| unsafe { word.read_volatile() })
     }
 
+    /// The word at `offset` bytes, and with it all that was written before it; 0 outside.
+    pub(in crate::kernel) fn published(&self, offset: usize) -> u64 {
+        let word = self.word::<AtomicU64>(offset);
+        // SAFETY: within the mapping and aligned.
+        word.map_or(0, |word| unsafe { word.as_ref() }.load(Ordering::Acquire))
+    }
+
+    /// Writes the word at `offset` bytes, after all that was read before it; nothing outside.
+    pub(in crate::kernel) fn publish(&mut self, offset: usize, value: u64) {
+        if let Some(word) = self.word::<AtomicU64>(offset) {
+            // SAFETY: within the mapping and aligned.
+            unsafe { word.as_ref() }.store(value, Ordering::Release);
+        }
+    }
+
+    /// The bytes of a `T` at `offset`; none outside.
+    ///
+    /// # Safety
+    /// Nobody writes there for as long as they are borrowed.
+    pub(in crate::kernel) unsafe fn still<T>(&self, offset: usize) -> &[u8] {
+        let at = self.word::<T>(offset).map(NonNull::cast);
+        // SAFETY: within the mapping; the caller's promise.
+        at.map_or(&[], |at| unsafe { std::slice::from_raw_parts(at.as_ptr(), size_of::<T>()) })
+    }
+
     /// Writes the word at `offset` bytes; nothing outside.
-    pub(super) fn set_u32(&mut self, offset: usize, value: u32) {
+    pub(in crate::kernel) fn set_u32(&mut self, offset: usize, value: u32) {
         if let Some(word) = self.word(offset) {
             // SAFETY: within the mapping and aligned.
             unsafe { word.write_volatile(value) };
@@ -72,7 +115,7 @@ impl Mmap {
     }
 
     /// Writes the word at `offset` bytes; nothing outside.
-    pub(super) fn set_u64(&mut self, offset: usize, value: u64) {
+    pub(in crate::kernel) fn set_u64(&mut self, offset: usize, value: u64) {
         if let Some(word) = self.word(offset) {
             // SAFETY: within the mapping and aligned.
             unsafe { word.write_volatile(value) };

@@ -1,0 +1,105 @@
+//! Lanes: a ring for each CPU, for the records of which there are many.
+//!
+//! The one ring buffer has a lock, and two of its stores wait for all stores before them, those into
+//! the record too, whose memory is in no near cache: half of what a transition cost. A lane has one
+//! writer at a time, a program on its CPU, and one reader, the user side. Nobody waits in it.
+
+use crate::record::SocketRecord;
+
+/// The transition that the first state program saw last.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Mark {
+    /// Its socket's address.
+    pub sk: u64,
+    /// The two states.
+    pub states: u64,
+}
+
+/// A lane's positions; its records are apart. Positions count records and never go back.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Lane {
+    /// Records written. The kernel side's.
+    pub published: u64,
+    /// 1 while a writer is at work: an interrupt may bring another.
+    pub busy: u64,
+    /// For the second state program: what the first has seen. One for sockets locked by a process,
+    /// one for the others: a transition of the first kind can be interrupted by those of the second,
+    /// which happen with softirqs off and so by nothing.
+    pub marks: [Mark; 2],
+    /// To the end of the cache line.
+    pub reserved: [u64; 2],
+    /// Records read. The user side's, and in a cache line of its own.
+    pub consumed: u64,
+    /// To the end of the cache line.
+    pub reserved_too: [u64; 7],
+}
+
+const _: () = assert!(size_of::<Lane>() == 128);
+
+/// Records that a transition may take: itself, and a SYN_SENT that had waited for its port.
+pub const AT_ONCE: u64 = 2;
+
+/// Least records of a lane; always a power of two.
+const LEAST: u64 = 16;
+/// Most: what a CPU writes in some 40 ms at the fastest.
+const MOST: u64 = 8192;
+
+/// How many records each of so many CPUs' lanes has beside a ring of `ring_size` bytes: together no
+/// more than half of that, if that is enough for the least.
+#[must_use]
+pub const fn records(ring_size: u32, cpus: u32) -> u32 {
+    let cpus = if cpus == 0 { 1 } else { cpus as u64 };
+    let room = ring_size as u64 / 2 / cpus / size_of::<SocketRecord>() as u64;
+    let room = if room < LEAST { LEAST } else { room };
+    let room = if room > MOST { MOST } else { room };
+    1 << room.ilog2()
+}
+
+/// Whether a transition's records fit.
+#[inline(always)]
+#[must_use]
+pub const fn has_room(published: u64, consumed: u64, records: u32) -> bool {
+    published.wrapping_sub(consumed) <= (records as u64).wrapping_sub(AT_ONCE)
+}
+
+/// Where a CPU's record at a position is, among the records of all lanes.
+#[inline(always)]
+#[must_use]
+pub const fn index(cpu: u32, records: u32, position: u64) -> u32 {
+    cpu.wrapping_mul(records).wrapping_add(position as u32 & records.wrapping_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_share_half_of_what_the_ring_has() {
+        assert_eq!(records(8 << 20, 1), 8192);
+        assert_eq!(records(8 << 20, 2), 8192);
+        assert_eq!(records(8 << 20, 8), 2048);
+        assert_eq!(records(8 << 20, 64), 256);
+        assert_eq!(records(8 << 20, 8192), 16);
+        assert_eq!(records(4096, 2), 16);
+        assert_eq!(records(8 << 20, 0), 8192);
+    }
+
+    #[test]
+    fn there_is_room_for_what_comes_at_once() {
+        assert!(has_room(0, 0, 16));
+        assert!(has_room(14, 0, 16));
+        assert!(!has_room(15, 0, 16));
+        assert!(!has_room(16, 0, 16));
+        assert!(has_room(u64::MAX.wrapping_add(5), u64::MAX, 16));
+    }
+
+    #[test]
+    fn positions_go_round() {
+        assert_eq!(index(0, 16, 0), 0);
+        assert_eq!(index(0, 16, 17), 1);
+        assert_eq!(index(3, 16, 31), 63);
+        assert_eq!(index(1, 16, u64::from(u32::MAX) + 1), 16);
+    }
+}
