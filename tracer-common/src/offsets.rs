@@ -89,6 +89,8 @@ offsets! {
     tcp_bytes_acked: "tcp_sock", "bytes_acked";
     /// Bytes received.
     tcp_bytes_received: "tcp_sock", "bytes_received";
+    /// `ktime_get_ns()` when the socket last asked what time it is (`tcp_mstamp_refresh()`).
+    tcp_clock_cache: "tcp_sock", "tcp_clock_cache";
     /// Next sequence number expected.
     tcp_rcv_nxt: "tcp_sock", "rcv_nxt";
     /// First sequence number not yet acknowledged.

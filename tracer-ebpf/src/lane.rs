@@ -8,6 +8,7 @@ use tracer_common::{
 
 use crate::{
     config::setting,
+    fetch::fetch,
     flood::BPF_F_MMAPABLE,
     ring::{Place, Sender},
 };
@@ -90,15 +91,19 @@ impl Sender for Writer {
         let index = lane::index(self.here.cpu, setting!(lane_records), self.published);
         let record = LANE_RECORDS.get_ptr_mut(index)?;
         self.published += 1;
-        Some(Slot { record, lane: self.here.lane, published: self.published })
+        let following = lane::index(self.here.cpu, setting!(lane_records), self.published);
+        Some(Slot { record, lane: self.here.lane, published: self.published, following })
     }
 }
+
+const CACHE_LINE: usize = 64;
 
 /// Room for one record.
 pub(crate) struct Slot {
     record: *mut SocketRecord,
     lane: *mut Lane,
     published: u64,
+    following: u32,
 }
 
 impl Place for Slot {
@@ -112,6 +117,13 @@ impl Place for Slot {
     fn submit(self) {
         // SAFETY: a map value.
         publish(unsafe { &raw mut (*self.lane).published }, self.published);
+        // Room for the one that follows was made sure of when the lane was opened.
+        if let Some(record) = LANE_RECORDS.get_ptr_mut(self.following) {
+            for line in 0..size_of::<SocketRecord>().div_ceil(CACHE_LINE) {
+                // SAFETY: within a map value.
+                fetch(unsafe { record.byte_add(line * CACHE_LINE).cast() }, 0);
+            }
+        }
     }
 }
 

@@ -34,6 +34,10 @@ use crate::{
 
 const SYN_SENT: u8 = TcpState::SynSent as u8;
 const SYN_RECV: u8 = TcpState::SynRecv as u8;
+const ESTABLISHED: u8 = TcpState::Established as u8;
+const FIN_WAIT1: u8 = TcpState::FinWait1 as u8;
+const FIN_WAIT2: u8 = TcpState::FinWait2 as u8;
+const CLOSE_WAIT: u8 = TcpState::CloseWait as u8;
 const CLOSE: u8 = TcpState::Close as u8;
 const LISTEN: u8 = TcpState::Listen as u8;
 
@@ -143,16 +147,16 @@ pub(super) unsafe fn transition<S: Sender>(
                 return;
             }
         }
-        let now = bpf_ktime_get_ns();
+        if tcp.is_null() {
+            tcp = socket::tcp_sock(sk);
+        }
+        let now = when(sk, tcp, old, new);
         if old == SYN_SENT {
             release_withheld(program, to, sk, &tuple);
         }
         // Asked for even if the record is lost: it is by their cookie that accepted sockets are known
         // to be traced.
         let cookie = socket::cookie(sk);
-        if tcp.is_null() {
-            tcp = socket::tcp_sock(sk);
-        }
         // Also even then: a SYN left in the table would make a request of this connection when a RST
         // ends it.
         let syn = if old == SYN_RECV { take_syn(tcp, &tuple, now) } else { None };
@@ -189,6 +193,37 @@ pub(super) unsafe fn transition<S: Sender>(
         }
         room.submit();
     }
+}
+
+/// When the transition happens.
+///
+/// What only a received segment can bring about happens when TCP has taken it up, and each time it
+/// takes up one it looks at the clock first (`tcp_mstamp_refresh()` in `tcp_rcv_established()` and
+/// `tcp_rcv_state_process()`): to look again would cost a third of what the transition costs. Not
+/// where a process has the lock: it may have come here by other ways (`TCP_REPAIR`).
+#[inline(always)]
+unsafe fn when(sk: Ptr, tcp: Ptr, old: u8, new: u8) -> u64 {
+    // SAFETY: the caller passes a struct sock, and what `tcp_sock` returned for it.
+    unsafe {
+        if received(old, new)
+            && !tcp.is_null()
+            && Direct::read::<u32>(sk, offset!(sk_lock_owned)) == 0
+        {
+            let taken_up: u64 = Direct::read(tcp, offset!(tcp_clock_cache));
+            if taken_up != 0 {
+                return taken_up;
+            }
+        }
+        bpf_ktime_get_ns()
+    }
+}
+
+/// Whether only a segment that is received can bring about this transition.
+#[inline(always)]
+const fn received(old: u8, new: u8) -> bool {
+    (new == ESTABLISHED && (old == SYN_SENT || old == SYN_RECV))
+        || (old == ESTABLISHED && new == CLOSE_WAIT)
+        || (old == FIN_WAIT1 && new == FIN_WAIT2)
 }
 
 /// The SYN that began this connection, out of the SYN table.

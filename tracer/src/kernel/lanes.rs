@@ -223,7 +223,7 @@ mod tests {
             while played.write(1, ts + 1) {
                 ts += 1;
             }
-            assert_eq!(ts - before, 15, "all but the room for what comes at once");
+            assert_eq!(ts - before, 14, "all but the room for what comes at once");
             played.lanes.look();
             assert_eq!(played.all(), (before + 1..=ts).collect::<Vec<_>>());
             assert!(!played.write(1, ts + 1), "taken, but not given back");

@@ -50,11 +50,21 @@ fn twenty_thousand_connections_by_fifty_clients() {
     });
 }
 
-/// One run of the clients' side under load with a ring of this size.
+/// One run of the clients' side under load with a ring of this size, and now and then nobody who
+/// empties it.
 fn run_with_ring(lab: &crate::support::Lab, size: &str, connections: usize) -> Run {
     let server = load::server(lab, CLIENTS);
     let tracer = Tracer::start(lab, &["--remote-port", "8080", "--ring-size", size]);
-    load::run(lab, connections, CLIENTS);
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| load::run(lab, connections, CLIENTS));
+        // A tiny ring is emptied in time, as far as anybody does.
+        while !load.is_finished() {
+            tracer.signal(Signal::SIGSTOP);
+            pause(10);
+            tracer.signal(Signal::SIGCONT);
+            pause(20);
+        }
+    });
     // What was lost is found missing within seconds.
     pause(5_000);
     let run = tracer.stop();
