@@ -34,6 +34,9 @@ impl Scene {
         let lab = Lab::new();
         swallow_answers(&lab);
         lab.b.sysctl("ipv4/tcp_syncookies", 1);
+        // The clients' ports wait in TIME_WAIT; with too few of them, who connects faster has longer to
+        // look for one.
+        lab.a.sysctl("ipv4/ip_local_port_range", "1024 65535");
         let server = server(&lab.b, PORT, Duration::ZERO);
         let mut words = arguments.unwrap_or_default().to_vec();
         words.extend(["--iface", "vb"]);
