@@ -35,6 +35,11 @@ pub mod slot {
     pub const SYN_ACKS: u32 = super::SLOTS;
 }
 
+/// Words of the set of ports on which somebody listens, at whatever address: a port's bit is `port % 64`
+/// of word `port / 64`. Most ports that packets come to are a client's, and need no look at the map of
+/// listeners.
+pub const PORT_WORDS: u32 = 1024;
+
 /// Entries of the map of listeners; what is beyond counts as [`slot::CLOSED`].
 pub const LISTENER_ENTRIES: u32 = 4096;
 /// Entries of the map of local addresses and prefixes; what is beyond counts as [`slot::FOREIGN`].

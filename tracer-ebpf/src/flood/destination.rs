@@ -4,12 +4,12 @@ use core::hint::cold_path;
 
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
 };
 use tracer_common::{
     addr::Addr,
     flood::{
-        LISTENER_ENTRIES, LOCAL_ENTRIES, ListenerKey,
+        LISTENER_ENTRIES, LOCAL_ENTRIES, ListenerKey, PORT_WORDS,
         destination::{ENTRIES, Entry, index},
         slot,
     },
@@ -22,6 +22,10 @@ use crate::filter::Subject;
 /// Written by the user side only.
 #[map]
 static LISTENERS: HashMap<ListenerKey, u32> = HashMap::with_max_entries(LISTENER_ENTRIES, 0);
+
+/// Ports of [`LISTENERS`]; written by the user side only.
+#[map]
+static LISTENED_PORTS: Array<u64> = Array::with_max_entries(PORT_WORDS, 0);
 
 /// Local addresses and prefixes, IPv4 as IPv4-mapped IPv6; written by the user side only.
 #[map]
@@ -65,6 +69,8 @@ fn look_up_apart(generation: u32, first: u64, second: u64, port: u16) -> u32 {
 
 #[inline(always)]
 fn look_up(generation: u32, cache: Cache, addr: Addr, port: u16) -> u32 {
+    // All ports of an address where nobody listens are one: of a client's ports each is another.
+    let port = if is_listened(port) { port } else { 0 };
     let at = cache as u32 * ENTRIES + index(key(), addr, port);
     let Some(entry) = DESTINATIONS.get_ptr_mut(at) else { return slot::FOREIGN };
     // SAFETY: this CPU's map value.
@@ -80,6 +86,12 @@ fn look_up(generation: u32, cache: Cache, addr: Addr, port: u16) -> u32 {
 }
 
 #[inline(always)]
+fn is_listened(port: u16) -> bool {
+    let word = LISTENED_PORTS.get(port as u32 / 64).copied().unwrap_or(u64::MAX);
+    word >> (port % 64) & 1 != 0
+}
+
+#[inline(always)]
 fn listener(addr: Addr, port: u16) -> Option<u32> {
     let key = ListenerKey { addr: addr.0, port: port as u32, reserved: 0 };
     // SAFETY: copied out at once; an entry replaced meanwhile is another's slot for one packet.
@@ -88,11 +100,16 @@ fn listener(addr: Addr, port: u16) -> Option<u32> {
 
 #[inline(always)]
 fn find(addr: Addr, port: u16) -> u32 {
-    if let Some(slot) = listener(addr, port) {
+    if port != 0
+        && let Some(slot) = listener(addr, port)
+    {
         return slot;
     }
     if LOCALS.get(Key::new(128, addr.0)).is_none() {
         return slot::FOREIGN;
+    }
+    if port == 0 {
+        return slot::CLOSED;
     }
     let any = if addr.is_v4() { Addr::v4(0) } else { Addr([0, 0]) };
     listener(any, port).unwrap_or(slot::CLOSED)

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
-use aya::maps::{HashMap, LpmTrie, Map, MapData};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData};
 use tracer_common::flood::SLOTS;
 use tracer_common::flood::counts::{COMPLETION_WRITERS, Completions};
 use tracer_common::flood::cpu::{self, Cpu};
@@ -72,8 +72,10 @@ pub(super) fn open(ebpf: &Ebpf) -> Result<(FloodReader, FloodTables)> {
     };
     let control = Controls { elements: map("CPUS", of_cpus(size_of::<Cpu>()))?, cpus };
     let listeners = HashMap::try_from(Map::HashMap(again(ebpf, "LISTENERS")?))?;
+    let ports = Array::try_from(Map::Array(again(ebpf, "LISTENED_PORTS")?))?;
     let locals = LpmTrie::try_from(Map::LpmTrie(again(ebpf, "LOCALS")?))?;
-    Ok((FloodReader::new(arrays, cpus), FloodTables::new(listeners, locals, control)))
+    let maps = tables::Maps { listeners, ports, locals, control };
+    Ok((FloodReader::new(arrays, cpus), FloodTables::new(maps)))
 }
 
 /// How many SYNs all CPUs have seen.

@@ -6,10 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use anyhow::{Context as _, Result};
 use aya::Pod;
 use aya::maps::lpm_trie::{Key as LpmKey, LpmTrie};
-use aya::maps::{HashMap, MapData, MapError};
+use aya::maps::{Array, HashMap, MapData, MapError};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_common::addr::Addr;
-use tracer_common::flood::{LISTENER_ENTRIES, LOCAL_ENTRIES, ListenerKey, SLOTS, slot};
+use tracer_common::flood::{LISTENER_ENTRIES, LOCAL_ENTRIES, ListenerKey, PORT_WORDS, SLOTS, slot};
 
 use super::Controls;
 use crate::core::flood::tick::Target;
@@ -29,25 +29,23 @@ pub struct FloodTables {
     locals: FxHashSet<(IpAddr, u8)>,
     /// What the maps hold.
     written: FxHashMap<ListenerKey, u32>,
+    written_ports: Ports,
     written_locals: FxHashSet<(IpAddr, u8)>,
     generation: u32,
     /// Whether it was said that there is no room.
     full: bool,
 }
 
-struct Maps {
-    listeners: HashMap<MapData, PodKey, u32>,
-    locals: LpmTrie<MapData, [u64; 2], u8>,
-    control: Controls,
+pub(super) struct Maps {
+    pub(super) listeners: HashMap<MapData, PodKey, u32>,
+    pub(super) ports: Array<MapData, u64>,
+    pub(super) locals: LpmTrie<MapData, [u64; 2], u8>,
+    pub(super) control: Controls,
 }
 
 impl FloodTables {
-    pub(super) fn new(
-        listeners: HashMap<MapData, PodKey, u32>,
-        locals: LpmTrie<MapData, [u64; 2], u8>,
-        control: Controls,
-    ) -> Self {
-        Self { maps: Some(Maps { listeners, locals, control }), ..Self::detached() }
+    pub(super) fn new(maps: Maps) -> Self {
+        Self { maps: Some(maps), ..Self::detached() }
     }
 
     /// Without a kernel side to tell.
@@ -57,6 +55,7 @@ impl FloodTables {
             listeners: Listeners::default(),
             locals: FxHashSet::default(),
             written: FxHashMap::default(),
+            written_ports: Ports::default(),
             written_locals: FxHashSet::default(),
             generation: 0,
             full: false,
@@ -138,6 +137,9 @@ impl FloodTables {
             return Ok(());
         };
         let written = (|| -> Result<()> {
+            // A port is in the set as long as a listener on it is in the map.
+            let mut ports = Ports::of(self.written.keys().chain(wanted.keys()));
+            self.written_ports.write(&ports, maps)?;
             let gone: Vec<_> =
                 self.written.keys().filter(|key| !wanted.contains_key(key)).copied().collect();
             for key in gone {
@@ -153,6 +155,8 @@ impl FloodTables {
                     self.written.insert(key, slot);
                 }
             }
+            ports = Ports::of(self.written.keys());
+            self.written_ports.write(&ports, maps)?;
             let gone: Vec<_> = self.written_locals.difference(&self.locals).copied().collect();
             for local in gone {
                 forgiving(maps.locals.remove(&lpm_key(local)))
@@ -175,6 +179,41 @@ impl FloodTables {
         self.generation = self.generation.wrapping_add(1);
         maps.control.set_generation(self.generation);
         written
+    }
+}
+
+/// A set of ports, as the map has it.
+#[derive(PartialEq, Eq, Debug)]
+struct Ports(Box<[u64]>);
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self(vec![0; PORT_WORDS as usize].into())
+    }
+}
+
+impl Ports {
+    fn of<'a>(keys: impl Iterator<Item = &'a ListenerKey>) -> Self {
+        let mut ports = Self::default();
+        for ListenerKey { port, .. } in keys {
+            if let Some(word) = ports.0.get_mut(*port as usize / 64) {
+                *word |= 1 << (port % 64);
+            }
+        }
+        ports
+    }
+
+    /// Makes the map, which holds `self`, hold `wanted`.
+    fn write(&mut self, wanted: &Self, maps: &mut Maps) -> Result<()> {
+        for (index, (written, wanted)) in self.0.iter_mut().zip(&wanted.0).enumerate() {
+            if written != wanted {
+                maps.ports
+                    .set(index as u32, *wanted, 0)
+                    .context("cannot tell the kernel side on which ports somebody listens")?;
+                *written = *wanted;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -124,3 +124,15 @@ fn prefixes_are_in_the_mapped_space() {
     let key = lpm_key(("fd00::".parse().unwrap(), 64));
     assert_eq!(key.prefix_len(), 64);
 }
+
+#[test]
+fn a_port_is_in_the_set_while_anybody_listens_on_it() {
+    let on = |keys: &[(&str, u16)]| {
+        let keys: Vec<_> = keys.iter().map(|(ip, port)| key(ip.parse().unwrap(), *port)).collect();
+        Ports::of(keys.iter()).0
+    };
+    assert_eq!(on(&[]).iter().copied().max(), Some(0));
+    let ports = on(&[("10.0.0.1", 80), ("0.0.0.0", 80), ("fd00::1", 65535)]);
+    assert_eq!((ports[1], ports[1023]), (1 << 16, 1 << 63));
+    assert_eq!(ports.iter().map(|word| word.count_ones()).sum::<u32>(), 2);
+}
