@@ -1,6 +1,7 @@
 //! While a SYN flood runs: what the host still takes, and how honest clients fare.
 
 use std::cell::OnceCell;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::load::{Arsenal, Clients, PORT, Yield, counted, server};
@@ -22,6 +23,10 @@ const SUBJECTS: [Subject; 5] = [
     ("tracer, XDP native", Some(&["--syn-hook", "xdp", "--xdp-mode", "native"])),
 ];
 
+/// Addresses of host b that honest clients connect to. A port waits in TIME_WAIT after each connection
+/// to one of them; were there fewer, who connects faster would have longer to look for one.
+const HONEST: std::ops::Range<u8> = 20..24;
+
 /// Host b with a server, and somebody who watches there.
 struct Scene {
     lab: Lab,
@@ -34,9 +39,9 @@ impl Scene {
         let lab = Lab::new();
         swallow_answers(&lab);
         lab.b.sysctl("ipv4/tcp_syncookies", 1);
-        // The clients' ports wait in TIME_WAIT; with too few of them, who connects faster has longer to
-        // look for one.
-        lab.a.sysctl("ipv4/ip_local_port_range", "1024 65535");
+        for host in HONEST {
+            lab.b.sh(&format!("ip addr add {}/24 dev vb", lab.other4(host)));
+        }
         let server = server(&lab.b, PORT, Duration::ZERO);
         let mut words = arguments.unwrap_or_default().to_vec();
         words.extend(["--iface", "vb"]);
@@ -128,7 +133,8 @@ fn honest(plan: &Plan, rate: u32, subject: Subject) -> Honest {
             scope.spawn(move || flood.run(lab));
             pause(200);
         }
-        let clients = || Clients::new(&lab.a, vec![lab.b4_port(PORT)]).threads(4);
+        let targets = || HONEST.map(|host| SocketAddr::from((lab.other4(host), PORT)));
+        let clients = || Clients::new(&lab.a, targets().collect()).threads(4);
         let open = 500.0 * time.as_secs_f64();
         Honest { closed: clients().closed_for(time), open: clients().open(open as usize, 500.0) }
     });
