@@ -8,6 +8,7 @@ use crate::load::{Arsenal, Clients, PORT, Yield, counted, server};
 use crate::paired::{Spread, ratios, rounds};
 use crate::plan::Plan;
 use crate::support::flood::{Flood, MAX_COUNT, swallow_answers};
+use crate::support::lab::{MAC_B, mac};
 use crate::support::{Child, Lab, pause};
 use crate::table::{self, Table, figure, spread};
 use crate::watcher::{Ended, Kind, Watcher};
@@ -40,7 +41,11 @@ impl Scene {
         swallow_answers(&lab);
         lab.b.sysctl("ipv4/tcp_syncookies", 1);
         for host in HONEST {
-            lab.b.sh(&format!("ip addr add {}/24 dev vb", lab.other4(host)));
+            let addr = lab.other4(host);
+            lab.b.sh(&format!("ip addr add {addr}/24 dev vb"));
+            // As for b's first address: a flood may drown the question.
+            let mac = mac(MAC_B);
+            lab.a.sh(&format!("ip neigh replace {addr} lladdr {mac} dev va nud permanent"));
         }
         let server = server(&lab.b, PORT, Duration::ZERO);
         let mut words = arguments.unwrap_or_default().to_vec();

@@ -254,7 +254,7 @@ impl MetricsOptions {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitOptions {
-    /// Bytes of the ring buffer between kernel and tracer; K, M and G may follow; rounded up to a
+    /// Bytes of the ring buffers between kernel and tracer; K, M and G may follow; rounded up to a
     /// power of two
     #[arg(long, value_name = "BYTES", default_value = "8M", value_parser = values::ring_size)]
     pub ring_size: u64,

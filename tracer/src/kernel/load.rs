@@ -23,13 +23,13 @@ use super::hooks::HookStatus;
 use super::keep;
 use super::lanes::{self, Lanes};
 use super::layout::{self, Layout};
-use super::records::Records;
+use super::records::{self, Records};
 use super::syn_hook::{self, Mode};
 use super::tracefs;
 
 /// What the kernel side is to look at.
 pub struct LoadConfig {
-    /// Ring size in bytes: a power of two, a multiple of the page size.
+    /// Size in bytes of ring and lanes, half each: a power of two, a multiple of the page size.
     pub ring_size: u32,
     /// Filter bits, namespaces; secrets and watermark are filled in here.
     pub settings: Settings,
@@ -101,7 +101,8 @@ impl Kernel {
         let (Layout { offsets, accept_parameters }, btf) = (layout?, btf?);
         let mut settings = config.settings;
         settings.key = secret()?;
-        settings.wakeup_watermark = u64::from(config.ring_size / 8);
+        let ring_size = records::ring_size(config.ring_size);
+        settings.wakeup_watermark = u64::from(ring_size / 8);
         let cpus = flood::cpus();
         settings.lane_records = lane::records(config.ring_size, cpus);
         let arrays = flood::array_sizes(cpus)
@@ -119,7 +120,7 @@ impl Kernel {
             .override_global("SETTINGS", &settings, true)
             .override_global("OFFSETS", &offsets_pod, true)
             .override_global("AYA_LOG_LEVEL", &config.log_level, false)
-            .map_max_entries("RING", config.ring_size)
+            .map_max_entries("RING", ring_size)
             .load(OBJECT)
             .map_err(|error| explain(&error.into(), "create the maps"))?;
 

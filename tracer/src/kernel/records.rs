@@ -156,6 +156,12 @@ impl Records {
 /// Looks at a record that is being written: some ten microseconds.
 const PATIENCE: u32 = 200;
 
+/// Bytes of the ring, if ring and lanes are to have so many: half, and at least the page that the kernel
+/// asks for.
+pub(super) fn ring_size(whole: u32) -> u32 {
+    (whole / 2).max(u32::try_from(page_size()).unwrap_or(whole))
+}
+
 fn page_size() -> usize {
     let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
     size.and_then(|size| usize::try_from(size).ok()).unwrap_or(4096)
