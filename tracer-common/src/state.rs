@@ -67,6 +67,26 @@ impl TcpState {
     }
 }
 
+/// 0 if nothing but a segment that TCP has just taken up brings about this transition, of codes below
+/// 16: what `tcp_rcv_state_process()` and `tcp_fin()` alone do. Calculated: each comparison would have
+/// the verifier look at all that follows once more.
+#[inline(always)]
+#[must_use]
+pub const fn not_of_a_segment(old: u8, new: u8) -> u64 {
+    const fn code(old: u8, new: u8) -> u64 {
+        (old as u64) << 4 | new as u64
+    }
+    const fn pair(old: TcpState, new: TcpState) -> u64 {
+        code(old as u8, new as u8)
+    }
+    let this = code(old, new);
+    // Differences of few bits: their product is 0 only if one of them is.
+    this.wrapping_sub(pair(TcpState::SynSent, TcpState::Established))
+        .wrapping_mul(this.wrapping_sub(pair(TcpState::SynRecv, TcpState::Established)))
+        .wrapping_mul(this.wrapping_sub(pair(TcpState::Established, TcpState::CloseWait)))
+        .wrapping_mul(this.wrapping_sub(pair(TcpState::FinWait1, TcpState::FinWait2)))
+}
+
 impl fmt::Display for TcpState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
@@ -75,6 +95,8 @@ impl fmt::Display for TcpState {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
 
     #[test]
@@ -85,5 +107,24 @@ mod tests {
                 Err(UnknownState(unknown)) => assert!(unknown == code && !(1..=11).contains(&code)),
             }
         }
+    }
+
+    #[test]
+    fn four_transitions_come_of_a_segment_alone() {
+        let states = || (0..=u8::MAX).filter_map(|code| TcpState::try_from(code).ok());
+        let found: std::vec::Vec<_> = states()
+            .flat_map(|old| states().map(move |new| (old, new)))
+            .filter(|(old, new)| not_of_a_segment(*old as u8, *new as u8) == 0)
+            .collect();
+        use TcpState::*;
+        assert_eq!(
+            found,
+            [
+                (Established, CloseWait),
+                (SynSent, Established),
+                (SynRecv, Established),
+                (FinWait1, FinWait2)
+            ]
+        );
     }
 }

@@ -70,7 +70,9 @@ fn look_up_apart(generation: u32, first: u64, second: u64, port: u16) -> u32 {
 #[inline(always)]
 fn look_up(generation: u32, cache: Cache, addr: Addr, port: u16) -> u32 {
     // All ports of an address where nobody listens are one: of a client's ports each is another.
-    let port = if is_listened(port) { port } else { 0 };
+    // Calculated: a branch would have the verifier look at all that follows once more.
+    let Some(ports) = LISTENED_PORTS.get(port as u32 / 64) else { return slot::FOREIGN };
+    let port = port & 0_u16.wrapping_sub((ports >> (port % 64) & 1) as u16);
     let at = cache as u32 * ENTRIES + index(key(), addr, port);
     let Some(entry) = DESTINATIONS.get_ptr_mut(at) else { return slot::FOREIGN };
     // SAFETY: this CPU's map value.
@@ -86,12 +88,6 @@ fn look_up(generation: u32, cache: Cache, addr: Addr, port: u16) -> u32 {
 }
 
 #[inline(always)]
-fn is_listened(port: u16) -> bool {
-    let word = LISTENED_PORTS.get(port as u32 / 64).copied().unwrap_or(u64::MAX);
-    word >> (port % 64) & 1 != 0
-}
-
-#[inline(always)]
 fn listener(addr: Addr, port: u16) -> Option<u32> {
     let key = ListenerKey { addr: addr.0, port: port as u32, reserved: 0 };
     // SAFETY: copied out at once; an entry replaced meanwhile is another's slot for one packet.
@@ -100,16 +96,11 @@ fn listener(addr: Addr, port: u16) -> Option<u32> {
 
 #[inline(always)]
 fn find(addr: Addr, port: u16) -> u32 {
-    if port != 0
-        && let Some(slot) = listener(addr, port)
-    {
+    if let Some(slot) = listener(addr, port) {
         return slot;
     }
     if LOCALS.get(Key::new(128, addr.0)).is_none() {
         return slot::FOREIGN;
-    }
-    if port == 0 {
-        return slot::CLOSED;
     }
     let any = if addr.is_v4() { Addr::v4(0) } else { Addr([0, 0]) };
     listener(any, port).unwrap_or(slot::CLOSED)

@@ -15,7 +15,7 @@ use aya_log_ebpf::debug;
 use tracer_common::{
     record::{RecordKind, flags},
     settings::filter,
-    state::TcpState,
+    state::{TcpState, not_of_a_segment},
     syn_table::Arrival,
 };
 
@@ -34,10 +34,6 @@ use crate::{
 
 const SYN_SENT: u8 = TcpState::SynSent as u8;
 const SYN_RECV: u8 = TcpState::SynRecv as u8;
-const ESTABLISHED: u8 = TcpState::Established as u8;
-const FIN_WAIT1: u8 = TcpState::FinWait1 as u8;
-const FIN_WAIT2: u8 = TcpState::FinWait2 as u8;
-const CLOSE_WAIT: u8 = TcpState::CloseWait as u8;
 const CLOSE: u8 = TcpState::Close as u8;
 const LISTEN: u8 = TcpState::Listen as u8;
 
@@ -205,25 +201,16 @@ pub(super) unsafe fn transition<S: Sender>(
 unsafe fn when(sk: Ptr, tcp: Ptr, old: u8, new: u8) -> u64 {
     // SAFETY: the caller passes a struct sock, and what `tcp_sock` returned for it.
     unsafe {
-        if received(old, new)
-            && !tcp.is_null()
-            && Direct::read::<u32>(sk, offset!(sk_lock_owned)) == 0
-        {
-            let taken_up: u64 = Direct::read(tcp, offset!(tcp_clock_cache));
-            if taken_up != 0 {
-                return taken_up;
-            }
+        let owned: u32 = Direct::read(sk, offset!(sk_lock_owned));
+        let mut when: u64 = 0;
+        if (not_of_a_segment(old, new) | owned as u64) == 0 && !tcp.is_null() {
+            when = Direct::read(tcp, offset!(tcp_clock_cache));
         }
-        bpf_ktime_get_ns()
+        if when == 0 {
+            when = bpf_ktime_get_ns();
+        }
+        when
     }
-}
-
-/// Whether only a segment that is received can bring about this transition.
-#[inline(always)]
-const fn received(old: u8, new: u8) -> bool {
-    (new == ESTABLISHED && (old == SYN_SENT || old == SYN_RECV))
-        || (old == ESTABLISHED && new == CLOSE_WAIT)
-        || (old == FIN_WAIT1 && new == FIN_WAIT2)
 }
 
 /// The SYN that began this connection, out of the SYN table.
