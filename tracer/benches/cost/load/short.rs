@@ -1,7 +1,8 @@
 //! Short connections: connect, the client closes, the server follows. Five transitions at each end.
 
 use std::io::Read as _;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,10 +17,17 @@ const THREADS: usize = 8;
 /// Clients of an open loop: so many connections may be late before those after them are.
 const OPEN_THREADS: usize = 32;
 
+/// A client that is there has closed long before.
+const GHOST: Duration = Duration::from_millis(500);
+
 /// A server that closes so long after its clients do, in a process of its own.
 pub(crate) fn server(ns: &Netns, port: u16, after: Duration) -> Child {
     let mut server = Child::start(ns, "load-server", move |control| {
         let listener = listen_here(SocketAddr::from(([0, 0, 0, 0], port)), 4096, |_| ());
+        // What is accepted inherits it. With SYN cookies a segment that comes again after all is over
+        // makes a connection whose client knows nothing of it: whoever reads from it would wait for ever.
+        let socket = TcpStream::from(OwnedFd::from(listener.try_clone().expect("dup()")));
+        socket.set_read_timeout(Some(GHOST)).expect("SO_RCVTIMEO");
         for _ in 0..THREADS {
             let listener = listener.try_clone().expect("dup()");
             std::thread::spawn(move || {
