@@ -1,8 +1,8 @@
 //! Lanes: a ring for each CPU, for the records of which there are many.
 //!
 //! The one ring buffer has a lock, and two of its stores wait for all stores before them, those into
-//! the record too, whose memory is in no near cache: half of what a transition cost. A lane has one
-//! writer at a time, a program on its CPU, and one reader, the user side. Nobody waits in it.
+//! the record too, whose memory is in no near cache. A lane has one
+//! writer, the state program on its CPU, and one reader, the user side. Nobody waits in it.
 
 use crate::record::SocketRecord;
 
@@ -22,7 +22,7 @@ pub struct Mark {
 pub struct Lane {
     /// Records written. The kernel side's.
     pub published: u64,
-    /// 1 while a writer is at work: an interrupt may bring another.
+    /// 1 while the writer is at work: before Linux 6.1 an interrupt may run it once more.
     pub busy: u64,
     /// For the second state program: what the first has seen. One for sockets locked by a process,
     /// one for the others: a transition of the first kind can be interrupted by those of the second,
@@ -58,18 +58,28 @@ pub const fn records(ring_size: u32, cpus: u32) -> u32 {
     1 << room.ilog2()
 }
 
-/// Whether a transition's records fit.
+/// All ones where a transition's records don't fit, else 0. Calculated, as [`index`] is: a branch
+/// would have the verifier look at all that follows once more.
 #[inline(always)]
 #[must_use]
-pub const fn has_room(published: u64, consumed: u64, records: u32) -> bool {
-    published.wrapping_sub(consumed) <= (records as u64).wrapping_sub(AT_ONCE)
+pub const fn full(published: u64, consumed: u64, records: u32) -> u64 {
+    let used = published.wrapping_sub(consumed) as i64;
+    ((records as i64 - AT_ONCE as i64).wrapping_sub(used) >> 63) as u64
 }
 
-/// Where a CPU's record at a position is, among the records of all lanes.
+/// Elements that lanes of so many records have for so many CPUs: one more each, in which a record is made
+/// that goes by the ring.
+#[must_use]
+pub const fn elements(cpus: u32, records: u32) -> u32 {
+    cpus * (records + 1)
+}
+
+/// Which element of a CPU's is that of a position; with `full` all ones, the one more.
 #[inline(always)]
 #[must_use]
-pub const fn index(cpu: u32, records: u32, position: u64) -> u32 {
-    cpu.wrapping_mul(records).wrapping_add(position as u32 & records.wrapping_sub(1))
+pub const fn index(cpu: u32, records: u32, position: u64, full: u64) -> u32 {
+    let within = position as u32 & records.wrapping_sub(1) & !full as u32 | records & full as u32;
+    cpu.wrapping_mul(records + 1).wrapping_add(within)
 }
 
 #[cfg(test)]
@@ -88,19 +98,23 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_for_what_comes_at_once() {
-        assert!(has_room(0, 0, 16));
-        assert!(has_room(13, 0, 16));
-        assert!(!has_room(14, 0, 16));
-        assert!(!has_room(16, 0, 16));
-        assert!(has_room(u64::MAX.wrapping_add(5), u64::MAX, 16));
+    fn a_lane_is_full_when_what_comes_at_once_does_not_fit() {
+        assert_eq!(full(0, 0, 16), 0);
+        assert_eq!(full(13, 0, 16), 0);
+        assert_eq!(full(14, 0, 16), u64::MAX);
+        assert_eq!(full(16, 0, 16), u64::MAX);
+        assert_eq!(full(16, 3, 16), 0);
+        assert_eq!(full(u64::MAX.wrapping_add(5), u64::MAX, 16), 0);
     }
 
     #[test]
-    fn positions_go_round() {
-        assert_eq!(index(0, 16, 0), 0);
-        assert_eq!(index(0, 16, 17), 1);
-        assert_eq!(index(3, 16, 31), 63);
-        assert_eq!(index(1, 16, u64::from(u32::MAX) + 1), 16);
+    fn positions_go_round_and_leave_out_the_one_more() {
+        assert_eq!(index(0, 16, 0, 0), 0);
+        assert_eq!(index(0, 16, 17, 0), 1);
+        assert_eq!(index(0, 16, 17, u64::MAX), 16);
+        assert_eq!(index(3, 16, 31, 0), 66);
+        assert_eq!(index(3, 16, 31, u64::MAX), 67);
+        assert_eq!(index(1, 16, u64::from(u32::MAX) + 1, 0), 17);
+        assert_eq!(elements(4, 16), 68);
     }
 }

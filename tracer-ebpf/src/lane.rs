@@ -1,16 +1,23 @@
-//! The way to the user side for what there is much of: this CPU's lane (see [`tracer_common::lane`]).
+//! The first state program's way to the user side: this CPU's lane (see [`tracer_common::lane`]).
+
+use core::{
+    hint::cold_path,
+    sync::atomic::{Ordering, compiler_fence},
+};
 
 use aya_ebpf::{helpers::generated::bpf_get_smp_processor_id, macros::map, maps::Array};
 use tracer_common::{
     lane::{self, Lane, Mark},
     record::SocketRecord,
+    state::TcpState,
 };
 
 use crate::{
     config::setting,
+    counters::Program,
     fetch::fetch,
     flood::BPF_F_MMAPABLE,
-    ring::{Place, Sender},
+    ring::{self, Place, Sender},
 };
 
 /// Sized for the machine's CPUs at load.
@@ -45,41 +52,54 @@ impl Here {
     }
 }
 
-/// A lane with room for what a transition may send, in use until [`Writer::close`].
+/// The way of a transition's records: a lane with room for them, or with `full` all ones the ring. The
+/// lane is in use until [`Writer::close`].
 pub(crate) struct Writer {
     pub(crate) here: Here,
     published: u64,
+    full: u64,
 }
 
-/// Begins to write into this CPU's lane; `None` if it is full or in use, or the CPU has none.
+/// Begins to send what a transition to `new` has to tell. `None` where this program is at work on this
+/// CPU already, or the CPU has no lane.
 #[inline(always)]
-pub(crate) fn open() -> Option<Writer> {
-    here().and_then(|here| {
-        let lane = here.lane;
-        // SAFETY: a map value. Volatile and in this order: an interrupt in between that runs this
-        // program ends before this one goes on.
-        unsafe {
-            let busy = &raw mut (*lane).busy;
-            if busy.read_volatile() != 0 {
-                return None;
-            }
-            busy.write_volatile(1);
-            let published = (&raw const (*lane).published).read_volatile();
-            let consumed = (&raw const (*lane).consumed).read_volatile();
-            if !lane::has_room(published, consumed, setting!(lane_records)) {
-                busy.write_volatile(0);
-                return None;
-            }
-            Some(Writer { here, published })
+pub(crate) fn open(new: u8) -> Option<Writer> {
+    let here = here()?;
+    let lane = here.lane;
+    // SAFETY: a map value. Volatile and in this order: an interrupt in between that runs this program
+    // ends before this one goes on.
+    unsafe {
+        let busy = &raw mut (*lane).busy;
+        if busy.read_volatile() != 0 {
+            return None;
         }
-    })
+        busy.write_volatile(1);
+        let published = (&raw const (*lane).published).read_volatile();
+        let consumed = (&raw const (*lane).consumed).read_volatile();
+        // A socket that begins to listen goes by the ring, which wakes the reader.
+        let wakes = (((new ^ LISTEN) as i64).wrapping_sub(1) >> 63) as u64;
+        let full = lane::full(published, consumed, setting!(lane_records)) | wakes | NEVER;
+        Some(Writer { here, published, full })
+    }
 }
+
+const LISTEN: u8 = TcpState::Listen as u8;
+
+/// A lane is published by a plain store: on x86-64 stores are seen in their order (Intel SDM 3A, 9.2.3.2).
+/// Elsewhere that takes an atomic operation which not all kernels since 5.15 compile, so all goes by the
+/// ring.
+const NEVER: u64 = if cfg!(bpf_target_arch = "x86_64") { 0 } else { u64::MAX };
 
 impl Writer {
     #[inline(always)]
     pub(crate) fn close(self) {
         // SAFETY: a map value.
         unsafe { (&raw mut (*self.here.lane).busy).write_volatile(0) };
+    }
+
+    #[inline(always)]
+    fn index(&self) -> u32 {
+        lane::index(self.here.cpu, setting!(lane_records), self.published, self.full)
     }
 }
 
@@ -88,11 +108,10 @@ impl Sender for Writer {
 
     #[inline(always)]
     fn reserve(&mut self) -> Option<Slot> {
-        let index = lane::index(self.here.cpu, setting!(lane_records), self.published);
-        let record = LANE_RECORDS.get_ptr_mut(index)?;
+        let record = LANE_RECORDS.get_ptr_mut(self.index())?;
         self.published += 1;
-        let following = lane::index(self.here.cpu, setting!(lane_records), self.published);
-        Some(Slot { record, lane: self.here.lane, published: self.published, following })
+        let (published, following) = (self.published, self.index());
+        Some(Slot { record, lane: self.here.lane, published, following, full: self.full })
     }
 }
 
@@ -104,6 +123,7 @@ pub(crate) struct Slot {
     lane: *mut Lane,
     published: u64,
     following: u32,
+    full: u64,
 }
 
 impl Place for Slot {
@@ -112,11 +132,17 @@ impl Place for Slot {
         self.record
     }
 
-    /// Wakes nobody: the reader looks by itself, and what finds the lane full goes by the ring.
+    /// A lane wakes nobody: the reader looks by itself, and what finds it full goes by the ring.
     #[inline(always)]
     fn submit(self) {
-        // SAFETY: a map value.
-        publish(unsafe { &raw mut (*self.lane).published }, self.published);
+        if self.full != 0 {
+            cold_path();
+            // SAFETY: a map value that was just written.
+            return ring::output(Program::State, unsafe { &*self.record });
+        }
+        compiler_fence(Ordering::Release);
+        // SAFETY: a map value that only this CPU writes.
+        unsafe { (&raw mut (*self.lane).published).write_volatile(self.published) };
         // Room for the one that follows was made sure of when the lane was opened.
         if let Some(record) = LANE_RECORDS.get_ptr_mut(self.following) {
             for line in 0..size_of::<SocketRecord>().div_ceil(CACHE_LINE) {
@@ -125,22 +151,4 @@ impl Place for Slot {
             }
         }
     }
-}
-
-/// Stores are seen in their order on these processors (Intel SDM 3A, 9.2.3.2).
-#[cfg(bpf_target_arch = "x86_64")]
-#[inline(always)]
-fn publish(published: *mut u64, position: u64) {
-    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::Release);
-    // SAFETY: a map value that only this CPU writes.
-    unsafe { published.write_volatile(position) };
-}
-
-/// An atomic operation that returns what was there is a full barrier in BPF; a store has no order.
-#[cfg(not(bpf_target_arch = "x86_64"))]
-#[inline(always)]
-fn publish(published: *mut u64, position: u64) {
-    use core::sync::atomic::{AtomicU64, Ordering};
-    // SAFETY: an aligned word of a map value.
-    let _ = unsafe { AtomicU64::from_ptr(published) }.swap(position, Ordering::SeqCst);
 }

@@ -13,7 +13,7 @@ use crate::{
     counters::{Program, count},
 };
 
-/// Sized by `--ring-size` at load.
+/// Sized at load: half of `--ring-size`.
 #[map]
 static RING: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
@@ -51,13 +51,38 @@ impl Place for Room<SocketRecord> {
         self.entry.as_mut_ptr()
     }
 
-    /// One that says that a socket listens wakes the reader: SYNs for it may come at once, and are
-    /// counted as its own once the user side knows.
     #[inline(always)]
     fn submit(mut self) {
         // SAFETY: the record was just written.
-        let new = unsafe { (*self.entry.as_mut_ptr()).new_state };
-        if new == TcpState::Listen as u8 { submit_at_once(self) } else { submit(self) }
+        let flags = wakeup(unsafe { (*self.entry.as_mut_ptr()).new_state }, self.number);
+        self.entry.submit(flags);
+    }
+}
+
+/// Sends a transition that was made elsewhere; counted when there is no room for it.
+#[inline(always)]
+pub(crate) fn output(program: Program, record: &SocketRecord) {
+    let mut number = 0;
+    count(program, |counters| number = counters.records_sent + 1);
+    let sent = RING.output::<SocketRecord>(record, wakeup(record.new_state, number)).is_ok();
+    count(program, |counters| {
+        if sent {
+            counters.records_sent = number;
+        } else {
+            counters.records_lost += 1;
+            counters.transitions_lost += 1;
+        }
+    });
+}
+
+/// How to publish a transition: one that says that a socket listens wakes the reader. SYNs for it may come
+/// at once, and are counted as its own once the user side knows.
+#[inline(always)]
+fn wakeup(new_state: u8, number: u64) -> u64 {
+    if new_state == TcpState::Listen as u8 {
+        BPF_RB_FORCE_WAKEUP.into()
+    } else {
+        wakeup_if_full(number)
     }
 }
 
@@ -118,10 +143,15 @@ pub(crate) fn submit_at_once<T: 'static>(room: Room<T>) {
 /// [`LOOK_EVERY`] is enough.
 #[inline(always)]
 pub(crate) fn submit<T: 'static>(room: Room<T>) {
-    let look = room.number.is_multiple_of(LOOK_EVERY);
+    let flags = wakeup_if_full(room.number);
+    room.entry.submit(flags);
+}
+
+#[inline(always)]
+fn wakeup_if_full(number: u64) -> u64 {
+    let look = number.is_multiple_of(LOOK_EVERY);
     let full = look && RING.query(BPF_RB_AVAIL_DATA.into()) >= setting!(wakeup_watermark);
-    let flags = if full { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
-    room.entry.submit(flags.into());
+    if full { BPF_RB_FORCE_WAKEUP.into() } else { BPF_RB_NO_WAKEUP.into() }
 }
 
 /// An eighth of the ring is waiting when the reader is woken: there is room for as many records more.

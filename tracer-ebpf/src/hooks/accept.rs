@@ -17,8 +17,7 @@ use crate::{
     counters::Program,
     filter::{Verdict, verdict},
     kernel::{Block, Copied, Direct, Probe, Ptr, Reader},
-    lane, owner,
-    ring::{Place, Ring, Sender},
+    owner, ring,
     socket::{self, Tuple},
 };
 
@@ -57,33 +56,17 @@ fn accepted(sk: Ptr) -> i32 {
         if verdict(&tuple.subject) != Verdict::Match {
             return 0;
         }
-        send(|record| {
-            socket::fill(record, sk, &tuple);
-            (*record).cookie = socket::cookie(sk);
-            finish(record, Direct::read(sk, offset!(skc_state)));
-        });
+        let now = bpf_ktime_get_ns();
+        let Some(mut room) = ring::reserve::<SocketRecord>(Program::Accept) else {
+            return 0;
+        };
+        let record = room.as_mut_ptr();
+        socket::fill(record, sk, &tuple);
+        (*record).cookie = socket::cookie(sk);
+        finish(record, Direct::read(sk, offset!(skc_state)), now);
+        ring::submit(room);
     }
     0
-}
-
-/// Sends what `fill` writes: by the lane, or by the ring if that is full, or in use: a task that
-/// accepts may have been preempted.
-#[inline(always)]
-fn send(fill: impl Fn(*mut SocketRecord)) {
-    if let Some(mut writer) = lane::open() {
-        through(&mut writer, fill);
-        writer.close();
-    } else {
-        through(&mut Ring(Program::Accept), fill);
-    }
-}
-
-#[inline(always)]
-fn through<S: Sender>(to: &mut S, fill: impl Fn(*mut SocketRecord)) {
-    if let Some(mut place) = to.reserve() {
-        fill(place.as_mut_ptr());
-        place.submit();
-    }
 }
 
 /// Exit of accept() and accept4(): the socket behind the new file descriptor.
@@ -123,31 +106,34 @@ pub(crate) fn tracer_accept_tp(ctx: TracePointContext) -> u32 {
         if cookie == 0 {
             return 0;
         }
+        let now = bpf_ktime_get_ns();
+        let Some(mut room) = ring::reserve::<SocketRecord>(Program::Accept) else {
+            return 0;
+        };
+        let record = room.as_mut_ptr();
+        socket::fill_tuple(record, &tuple);
+        (*record).cookie = cookie;
         let state: u8 = Copied::<COMMON>::read(common, offset!(skc_state));
         // Of what says how it is, only what the user side asks an accepted socket for: a load is a
-        // call here. It has an error only if it has ended while it waited, and its cgroup is told by
-        // its transitions.
-        let sk_err = if state == CLOSE { Probe::read(sk, offset!(sk_err)) } else { 0 };
-        send(|record| {
-            socket::fill_tuple(record, &tuple);
-            (*record).cookie = cookie;
-            (*record).sk_err = sk_err;
-            (*record).cgroup_id = 0;
-            (*record).flags = 0;
-            finish(record, state);
-        });
+        // call here. It has an error only if it has ended while it waited, and its transitions tell its
+        // cgroup.
+        (*record).sk_err = if state == CLOSE { Probe::read(sk, offset!(sk_err)) } else { 0 };
+        (*record).cgroup_id = 0;
+        (*record).flags = 0;
+        finish(record, state, now);
+        ring::submit(room);
     }
     0
 }
 
 #[inline(always)]
-unsafe fn finish(record: *mut SocketRecord, state: u8) {
+unsafe fn finish(record: *mut SocketRecord, state: u8, now: u64) {
     // SAFETY: a reserved record.
     unsafe {
         (*record).kind = RecordKind::Accepted as u8;
         (*record).old_state = state;
         (*record).new_state = state;
-        (*record).ts_ns = bpf_ktime_get_ns();
+        (*record).ts_ns = now;
         socket::fill_nothing_before(record);
         socket::fill_no_tcp(record);
         owner::fill(record, 1);

@@ -4,8 +4,7 @@
 //! (`prog->active` in `__bpf_trace_run()`, `recursion_misses` in its info). A network interrupt that
 //! comes while [`super::state::tracer_state`] runs for a process would so lose every transition of
 //! the packets it brings. This program runs after the first for every transition; it looks whether
-//! the first has been there, and does its work if not: also where the first has left it the
-//! transition because its lane is full. Its records go by the ring.
+//! the first has been there, and does its work if not. Its records go by the ring.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tracer_common::lane::Mark;

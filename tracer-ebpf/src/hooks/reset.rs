@@ -49,6 +49,7 @@ pub(crate) fn tracer_rst_sent(ctx: BtfTracePointContext) -> i32 {
         if verdict(&tuple.subject) != Verdict::Match {
             return 0;
         }
+        let now = bpf_ktime_get_ns();
         let Some(mut room) = ring::reserve::<SocketRecord>(Program::ResetSent) else {
             return 0;
         };
@@ -57,7 +58,7 @@ pub(crate) fn tracer_rst_sent(ctx: BtfTracePointContext) -> i32 {
         (*record).kind = RecordKind::ResetSent as u8;
         (*record).old_state = state;
         (*record).new_state = state;
-        (*record).ts_ns = bpf_ktime_get_ns();
+        (*record).ts_ns = now;
         socket::fill_nothing_before(record);
         socket::fill_no_tcp(record);
         (*record).cookie = socket::cookie(sk);

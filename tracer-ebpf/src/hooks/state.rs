@@ -76,10 +76,8 @@ pub(crate) fn tracer_state(ctx: BtfTracePointContext) -> i32 {
     let new = ctx.arg::<i32>(2) as u8;
     // SAFETY: the tracepoint passes a struct sock.
     unsafe {
-        // What wakes the reader goes by the ring.
-        let writer = if new == LISTEN { None } else { lane::open() };
-        let Some(mut writer) = writer else {
-            // Left to the second program, which sends by the ring.
+        let Some(mut writer) = lane::open(new) else {
+            // Left to the second program.
             count(Program::State, |counters| counters.declined += 1);
             return 0;
         };

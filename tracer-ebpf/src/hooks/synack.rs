@@ -28,6 +28,7 @@ pub(crate) fn tracer_synack(ctx: BtfTracePointContext) -> i32 {
             return 0;
         }
         count(Program::SynAck, |counters| counters.synack_retransmits += 1);
+        let now = bpf_ktime_get_ns();
         let Some(mut room) = ring::reserve::<RequestRecord>(Program::SynAck) else {
             return 0;
         };
@@ -42,7 +43,7 @@ pub(crate) fn tracer_synack(ctx: BtfTracePointContext) -> i32 {
             (Direct::read::<u8>(request, bit / 8) >> (bit % 8)) as u16 + 1
         };
         (*record).netns = tuple.subject.netns;
-        (*record).ts_ns = bpf_ktime_get_ns();
+        (*record).ts_ns = now;
         (*record).syn_ts_ns = 0;
         (*record).local_addr = tuple.subject.local_addr;
         (*record).remote_addr = tuple.subject.remote_addr;

@@ -19,18 +19,19 @@ use crate::kernel::records::Found;
 use crate::report::{Hook, Start, progress};
 use crate::sinks::Standing;
 use crate::system::cgroup::Cgroups;
+use crate::system::host;
 use crate::system::netns::Snapshot;
 
 /// Records taken from the ring before the others get their turn.
 const BUDGET: u32 = 8192;
 
-/// `CLOCK_MONOTONIC`, the clock of the hooks.
+/// So long is waited for a record that a program has begun.
+const HELD_UP_NS: u64 = 500_000_000;
+
+/// The clock of the hooks.
 pub(super) fn now() -> MonoNs {
-    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
     // The clock exists on every Linux and its time is positive.
-    MonoNs(time.map_or(0, |time| {
-        (time.tv_sec() as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec() as u64)
-    }))
+    MonoNs(host::monotonic_ns().map_or(0, i64::cast_unsigned))
 }
 
 pub(super) struct Pipeline {
@@ -181,8 +182,9 @@ impl Pipeline {
                 self.sweep = Some(Sweep { long: true, ..sweep });
                 true
             }
+            // Soon again, and then what has come meanwhile.
             (true, Found::Unfinished) => {
-                self.sweep = Some(sweep);
+                self.sweep = Some(Sweep { long: true, ..sweep });
                 false
             }
             (true, Found::All) => {
@@ -193,10 +195,19 @@ impl Pipeline {
         }
     }
 
-    /// Takes all that is in the ring now, and not for ever what comes in meanwhile.
+    /// Takes all that has come by now, and not for ever what comes in meanwhile.
     pub(super) fn drain_present(&mut self) {
         let asked = now();
-        while self.handled < asked && self.drain() {}
+        while self.handled < asked {
+            if !self.drain() && self.handled < asked {
+                // A program that is held up; it may have been preempted.
+                if now().since(asked) > HELD_UP_NS {
+                    log::warn!("a record in the ring is not finished; what is behind it must wait");
+                    return;
+                }
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        }
     }
 
     fn handle(&mut self, event: &Event) {

@@ -293,7 +293,7 @@ async fn trace(options: &Options) -> Result<()> {
     let hooks = hooks_now(&host_hooks, &devices);
     devices.clear();
     kernel.detach();
-    while pipeline.drain() {}
+    pipeline.drain_present();
     let ended = now();
     pipeline.settle();
     let mut end = End {

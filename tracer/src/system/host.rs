@@ -3,9 +3,11 @@
 use std::fmt;
 use std::io;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use anyhow::Context as _;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nix::sys::time::TimeSpec;
 use nix::sys::utsname::uname;
 use nix::time::{ClockId, clock_gettime};
 
@@ -80,6 +82,34 @@ impl Kernel {
     }
 }
 
+/// What `bpf_ktime_get_ns()` says now: CLOCK_MONOTONIC of the host, which a time namespace may have
+/// shifted for this process.
+///
+/// # Errors
+/// The clock can't be read.
+pub fn monotonic_ns() -> nix::Result<i64> {
+    static SHIFT_NS: OnceLock<i64> = OnceLock::new();
+    let shift = SHIFT_NS.get_or_init(|| {
+        // Since Linux 5.6, where the kernel has such namespaces.
+        let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+        monotonic_shift(&offsets)
+    });
+    Ok(nanoseconds(clock_gettime(ClockId::CLOCK_MONOTONIC)?).saturating_sub(*shift))
+}
+
+/// By how many nanoseconds `/proc/PID/timens_offsets` says that CLOCK_MONOTONIC is ahead of the host's.
+fn monotonic_shift(offsets: &str) -> i64 {
+    let line = offsets.lines().find_map(|line| line.strip_prefix("monotonic"));
+    let mut numbers = line.unwrap_or_default().split_whitespace().map_while(|n| n.parse().ok());
+    let mut next = || numbers.next().unwrap_or(0_i64);
+    next().saturating_mul(1_000_000_000).saturating_add(next())
+}
+
+/// Nanoseconds since 1970 fit until 2262.
+fn nanoseconds(time: TimeSpec) -> i64 {
+    time.tv_sec().saturating_mul(1_000_000_000).saturating_add(time.tv_nsec())
+}
+
 /// What turns a moment of CLOCK_MONOTONIC into wall-clock time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ClockOffset {
@@ -97,16 +127,12 @@ impl ClockOffset {
     /// When the clocks can't be read.
     pub fn read() -> anyhow::Result<Self> {
         const READINGS: usize = 16;
-        let now = |clock: ClockId| -> anyhow::Result<i64> {
-            let time = clock_gettime(clock).context("can't read the clock")?;
-            // Nanoseconds since 1970 fit until 2262.
-            Ok(time.tv_sec().saturating_mul(1_000_000_000).saturating_add(time.tv_nsec()))
-        };
+        let realtime = || clock_gettime(ClockId::CLOCK_REALTIME).map(nanoseconds);
         let mut best: Option<Self> = None;
         for _ in 0..READINGS {
-            let before = now(ClockId::CLOCK_MONOTONIC)?;
-            let realtime = now(ClockId::CLOCK_REALTIME)?;
-            let after = now(ClockId::CLOCK_MONOTONIC)?;
+            let before = monotonic_ns().context("can't read the clock")?;
+            let realtime = realtime().context("can't read the clock")?;
+            let after = monotonic_ns().context("can't read the clock")?;
             let span = after.saturating_sub(before);
             let reading = Self {
                 realtime_ns: realtime.saturating_sub(before.saturating_add(span / 2)),
@@ -198,5 +224,16 @@ mod tests {
     fn a_refused_memlock_is_no_error_where_nothing_depends_on_it() {
         raise_memlock(KernelVersion::MEMCG_ACCOUNTING).unwrap();
         raise_memlock(KernelVersion::new(6, 18)).unwrap();
+    }
+
+    #[test]
+    fn a_time_namespaces_shift_is_read() {
+        assert_eq!(monotonic_shift("monotonic           0         0\nboottime   0   0\n"), 0);
+        assert_eq!(
+            monotonic_shift("monotonic   -86400  500\nboottime  7  0\n"),
+            -86_399_999_999_500
+        );
+        assert_eq!(monotonic_shift("boottime  7  0\n"), 0);
+        assert_eq!(monotonic_shift(""), 0);
     }
 }
