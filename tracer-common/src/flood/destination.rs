@@ -17,7 +17,7 @@ pub const ENTRIES: u32 = 256;
 pub struct Entry {
     /// Destination address.
     pub addr: [u64; 2],
-    /// Destination port.
+    /// Destination port; 0 for all on which nobody listens.
     pub port: u32,
     /// Its slot.
     pub slot: u32,

@@ -92,7 +92,7 @@ fn ring_that_fills_between_two_looks_is_emptied_in_time() {
     // Twenty times the ring; nobody would look at it in time without being woken.
     const CONNECTIONS: usize = 4_000;
     alone(|lab| {
-        let tracer = Tracer::start(lab, &["--ring-size", "128K"]);
+        let tracer = Tracer::start(lab, &["--ring-size", "256K"]);
         load::one_by_one(lab, CONNECTIONS);
         tracer.settle(2 * CONNECTIONS, Duration::from_secs(10));
         let run = tracer.stop();
