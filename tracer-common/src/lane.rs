@@ -44,18 +44,19 @@ pub const AT_ONCE: u64 = 3;
 
 /// Least records of a lane; always a power of two.
 const LEAST: u64 = 16;
-/// Most: what a CPU writes in some 40 ms at the fastest.
-const MOST: u64 = 8192;
+/// Most: what a CPU writes in some 80 ms at the fastest.
+const MOST: u64 = 16_384;
 
-/// How many records each of so many CPUs' lanes has beside a ring of `ring_size` bytes: together no
-/// more than half of that, if that is enough for the least.
+/// How many records each of so many CPUs' lanes has, of the `ring_size` bytes that the user grants:
+/// together about half of them, if that is enough for the least.
 #[must_use]
 pub const fn records(ring_size: u32, cpus: u32) -> u32 {
     let cpus = if cpus == 0 { 1 } else { cpus as u64 };
     let room = ring_size as u64 / 2 / cpus / size_of::<SocketRecord>() as u64;
     let room = if room < LEAST { LEAST } else { room };
     let room = if room > MOST { MOST } else { room };
-    1 << room.ilog2()
+    // The nearest power of two.
+    1 << (room + room / 3).ilog2()
 }
 
 /// All ones where a transition's records don't fit, else 0. Calculated, as [`index`] is: a branch
@@ -88,13 +89,13 @@ mod tests {
 
     #[test]
     fn lanes_share_half_of_what_the_ring_has() {
-        assert_eq!(records(8 << 20, 1), 8192);
-        assert_eq!(records(8 << 20, 2), 8192);
-        assert_eq!(records(8 << 20, 8), 2048);
-        assert_eq!(records(8 << 20, 64), 256);
+        assert_eq!(records(8 << 20, 1), 16_384);
+        assert_eq!(records(8 << 20, 2), 16_384);
+        assert_eq!(records(8 << 20, 8), 4096);
+        assert_eq!(records(8 << 20, 64), 512);
         assert_eq!(records(8 << 20, 8192), 16);
         assert_eq!(records(4096, 2), 16);
-        assert_eq!(records(8 << 20, 0), 8192);
+        assert_eq!(records(8 << 20, 0), 16_384);
     }
 
     #[test]
