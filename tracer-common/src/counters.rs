@@ -36,8 +36,8 @@ pub struct Counters {
     pub resets_received: u64,
     /// SYN_SENTs that had to wait for their local port and found no memory to wait in.
     pub withheld_lost: u64,
-    /// Transitions that the first state program left to the second: its lane was full or in use, or they
-    /// are to wake the reader.
+    /// Transitions that the first state program left to the second: it was at work on that CPU already
+    /// (before Linux 6.1), or the CPU has no lane.
     pub declined: u64,
     /// Transitions that the second state program handled: those, and what the first was not run for
     /// because it was interrupted.

@@ -1,8 +1,8 @@
 //! Lanes: a ring for each CPU, for the records of which there are many.
 //!
 //! The one ring buffer has a lock, and two of its stores wait for all stores before them, those into
-//! the record too, whose memory is in no near cache. A lane has one
-//! writer, the state program on its CPU, and one reader, the user side. Nobody waits in it.
+//! the record too, whose memory is in no near cache. A lane has one writer, the state program on its
+//! CPU, and one reader, the user side. Nobody waits in it.
 
 use crate::record::SocketRecord;
 

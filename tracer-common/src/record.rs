@@ -1,8 +1,8 @@
 //! The records that travel through the ring buffer.
 //!
 //! Every record begins with its [`RecordKind`] in the first byte and has its time at [`TS_OFFSET`].
-//! Times are nanoseconds of
-//! `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`), 0 meaning unknown. Ports are in host order.
+//! Times are nanoseconds of `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`), 0 meaning unknown. Ports are in host
+//! order.
 //!
 //! Layout rules: `repr(C)`, no padding, no `bool`, `enum` or `Option`, alignment 8.
 

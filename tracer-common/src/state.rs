@@ -68,8 +68,8 @@ impl TcpState {
 }
 
 /// 0 if nothing but a segment that TCP has just taken up brings about this transition, of codes below
-/// 16, and one segment no two of them: what `tcp_rcv_state_process()` alone does. Calculated: each comparison would have
-/// the verifier look at all that follows once more.
+/// 16, and one segment no two of them: what `tcp_rcv_state_process()` alone does. Calculated: each
+/// comparison would have the verifier look at all that follows once more.
 #[inline(always)]
 #[must_use]
 pub const fn not_of_a_segment(old: u8, new: u8) -> u64 {

@@ -1,9 +1,9 @@
 //! What the kernel side sends, in the order in which it happened.
 //!
-//! Records come by the ring and by the CPUs' lanes. Each of them is in order; between them the
-//! times decide. A record's time is taken before it is published, so a look that takes only what
-//! happened before the look began can't meet a connection's record without having met those before
-//! it: each was published before the socket's next transition began.
+//! Records come by the ring and by the CPUs' lanes. Each of them is in order as far as one socket goes;
+//! between them the times decide. A record's time is taken before its place, so a look that takes only
+//! what happened before the look began can't meet a connection's record without having met those
+//! before it: each was published before the socket's next transition began.
 
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
