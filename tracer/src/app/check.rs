@@ -172,7 +172,7 @@ impl Findings {
 
     /// The ring's size as it would be.
     fn ring(&mut self, options: &Options, running: &host::Kernel) -> Option<u32> {
-        let (size, note) = options.limits.ring(setup::page_size());
+        let (size, note) = options.limits.ring(host::page_size());
         let mut usable = None;
         self.told(Group::Kernel, "ring buffer", Verdict::Fails, || {
             let size = u32::try_from(size).context("--ring-size: at most 2 GiB")?;

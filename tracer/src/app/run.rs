@@ -72,7 +72,7 @@ async fn trace(options: &Options) -> Result<()> {
     let own_netns = netns::own_inode().context("cannot tell tracer's own network namespace")?;
     let filters = options.filters.kernel(own_netns);
     setup::check_packets(options, &filters, own_netns)?;
-    let (ring_size, note) = options.limits.ring(setup::page_size());
+    let (ring_size, note) = options.limits.ring(host::page_size());
     if let Some(note) = note {
         log::info!("{note}");
     }

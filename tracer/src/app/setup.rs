@@ -44,14 +44,6 @@ pub(super) fn progress(options: &Options) -> Option<Progress> {
     Progress::new(text, options.output.output.is_none())
 }
 
-/// Bytes of a page of memory.
-pub(super) fn page_size() -> u64 {
-    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
-        .ok()
-        .flatten()
-        .map_or(4096, |size| size as u64)
-}
-
 /// The interfaces that are to have the SYN hook: tracer's own namespace's. While another is traced
 /// they have nothing to tell.
 ///

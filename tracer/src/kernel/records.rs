@@ -14,6 +14,7 @@ use zerocopy::IntoBytes as _;
 
 use super::lanes::Lanes;
 use super::mmap::Mmap;
+use crate::system::host::page_size;
 
 /// The one reader of ring and lanes. Its descriptor becomes readable when the kernel side wants it to
 /// look at once.
@@ -50,7 +51,7 @@ impl Positions {
     fn open(ring: BorrowedFd<'_>) -> Result<Self> {
         let word = size_of::<u64>();
         let read = Mmap::read_only(ring, 0, word);
-        let written = Mmap::read_only(ring, page_size(), word);
+        let written = Mmap::read_only(ring, page_size() as usize, word);
         read.and_then(|read| Ok(Self { read, written: written? }))
             .context("cannot map the ring buffer's positions")
     }
@@ -160,11 +161,6 @@ const PATIENCE: u32 = 200;
 /// asks for.
 pub(super) fn ring_size(whole: u32) -> u32 {
     (whole / 2).max(u32::try_from(page_size()).unwrap_or(whole))
-}
-
-fn page_size() -> usize {
-    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
-    size.and_then(|size| usize::try_from(size).ok()).unwrap_or(4096)
 }
 
 impl AsRawFd for Records {

@@ -82,6 +82,15 @@ impl Kernel {
     }
 }
 
+/// Bytes of a page of memory.
+#[must_use]
+pub fn page_size() -> u64 {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .map_or(4096, |size| size as u64)
+}
+
 /// What `bpf_ktime_get_ns()` says now: CLOCK_MONOTONIC of the host, which a time namespace may have
 /// shifted for this process.
 ///
