@@ -33,6 +33,12 @@ pub struct Line {
     pub inbox: Slot,
 }
 
+/// SYNs that follow one another within this time are settled one behind, from [`BUSY_AFTER`] in a row on:
+/// the line of each is on its way from memory until the next one comes.
+pub const BUSY_NS: u64 = 100_000;
+/// A few at once are no flood, and there may be no next one to say that the last of them came again.
+pub const BUSY_AFTER: u16 = 16;
+
 /// A SYN older than this is no part of a handshake: SYN retransmission ends before
 /// (`tcp_syn_retries` 6: 127 s).
 pub const MAX_AGE_NS: u64 = 180_000_000_000;
@@ -111,11 +117,27 @@ pub struct LastSyn {
     /// The device it came in on.
     pub ifindex: u32,
     /// Not 0: it is in its line's inbox still.
-    pub posted: u32,
+    pub posted: u16,
+    /// SYNs in a row that followed one another closely, up to it; no more than [`BUSY_AFTER`].
+    pub streak: u16,
     /// Destination slot (`crate::flood::slot`).
     pub slot: u32,
     /// Source address.
     pub source: Addr,
+}
+
+impl LastSyn {
+    /// [`Self::streak`] of a SYN that follows at `now_ns`. Calculated: branches would have the verifier
+    /// look at all that follows twice.
+    #[inline(always)]
+    #[must_use]
+    pub const fn streak_at(&self, now_ns: u64) -> u16 {
+        let apart = now_ns.wrapping_sub(self.ts_ns) as i64;
+        let close = (apart - BUSY_NS as i64) >> 63;
+        let streak = self.streak as i64;
+        let more = ((streak - BUSY_AFTER as i64) >> 63) & 1;
+        ((streak + more) & close) as u16
+    }
 }
 
 /// What a SYN meant to the table.
@@ -452,6 +474,20 @@ mod tests {
         assert_eq!((both.ts_ns, both.repeats, mark), (SECOND, 0, TAKEN_FIRST));
         let (both, mark) = at(SECOND + 5, 3).with(at(SECOND, 4));
         assert_eq!((both.ts_ns, both.repeats, mark), (SECOND, 0, TAKEN_OTHER_DEVICE));
+    }
+
+    #[test]
+    fn a_streak_grows_with_close_syns_and_ends_with_a_pause() {
+        let mut last = LastSyn { ts_ns: 1_000_000, ..LastSyn::default() };
+        for n in 1..=BUSY_AFTER + 3 {
+            let now = last.ts_ns + BUSY_NS - 1;
+            let streak = last.streak_at(now);
+            assert_eq!(streak, n.min(BUSY_AFTER));
+            last = LastSyn { ts_ns: now, streak, ..last };
+        }
+        assert_eq!(last.streak_at(last.ts_ns), BUSY_AFTER);
+        assert_eq!(last.streak_at(last.ts_ns + BUSY_NS), 0);
+        assert_eq!(LastSyn::default().streak_at(1 << 60), 0, "the first of all");
     }
 
     #[test]

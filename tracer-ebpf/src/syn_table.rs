@@ -7,7 +7,8 @@ use tracer_common::{
     addr::Addr,
     hash::{self, Key},
     syn_table::{
-        Arrival, LINES, LastSyn, Line, Posted, Seen, Slot, TAKEN_FIRST, Table, Tag, Tuple, WAYS,
+        Arrival, BUSY_AFTER, LINES, LastSyn, Line, Posted, Seen, Slot, TAKEN_FIRST, Table, Tag,
+        Tuple, WAYS,
     },
 };
 
@@ -17,10 +18,6 @@ use crate::{config::key, filter::Subject, flood::BPF_F_MMAPABLE};
 /// all lines are found by one look-up.
 #[map]
 static SYNS: Array<Table> = Array::with_max_entries(1, BPF_F_MMAPABLE);
-
-/// SYNs that follow one another within this time are settled one behind: the line of each is on its
-/// way from memory until the next one comes.
-const BUSY_NS: u64 = 100_000;
 
 /// Other CPUs write slots at the same time: read every word once. A torn slot does not pass its
 /// own check.
@@ -188,10 +185,10 @@ impl Behind {
     ) -> Met {
         // SAFETY: as above.
         let last = unsafe { &*self.0 };
-        let busy = now_ns.wrapping_sub(last.ts_ns) < BUSY_NS;
+        let streak = last.streak_at(now_ns);
         // Perhaps on its way through a second device: the one before was settled, so its slot knows.
         let again = last.tag == place.tag && last.isn == isn;
-        let post = busy && !again;
+        let post = streak == BUSY_AFTER && !again;
         let fresh = Slot::new(place.tag, now_ns, isn, ifindex);
         let tag = place.tag;
         // SAFETY: as above. Volatile and field by field, or it is put together on the stack.
@@ -202,6 +199,7 @@ impl Behind {
             (&raw mut (*self.0).isn).write_volatile(isn);
             (&raw mut (*self.0).ifindex).write_volatile(ifindex);
             (&raw mut (*self.0).posted).write_volatile(post.into());
+            (&raw mut (*self.0).streak).write_volatile(streak);
             (&raw mut (*self.0).slot).write_volatile(slot);
             (&raw mut (*self.0).source).write_volatile(source);
         }
