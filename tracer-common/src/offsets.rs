@@ -79,8 +79,6 @@ offsets! {
     kernfs_id: "kernfs_node", "id";
     /// Local port, network order; outlives `skc_num`.
     inet_sport: "inet_sock", "inet_sport";
-    /// Local IPv4 address, network order, before the socket is bound to it.
-    inet_saddr: "inet_sock", "inet_saddr";
     /// Smoothed round-trip time, 8 × µs.
     tcp_srtt_us: "tcp_sock", "srtt_us";
     /// Segments sent again.
@@ -93,8 +91,6 @@ offsets! {
     tcp_clock_cache: "tcp_sock", "tcp_clock_cache";
     /// Next sequence number expected.
     tcp_rcv_nxt: "tcp_sock", "rcv_nxt";
-    /// First sequence number not yet acknowledged.
-    tcp_snd_una: "tcp_sock", "snd_una";
     /// Bit offset of `fastopen_connect`.
     tcp_fastopen_connect_bit: "tcp_sock", "fastopen_connect#bit";
     /// `request_sock.num_timeout` shares a byte with the `syncookie` bit: bit offset.
@@ -119,8 +115,6 @@ offsets! {
     fdtable_max_fds: "fdtable", "max_fds";
     /// `struct socket *` of a socket's file.
     file_private_data: "file", "private_data";
-    /// File operations: tells a socket's file from others.
-    file_f_op: "file", "f_op";
     /// `struct sock *`.
     socket_sk: "socket", "sk";
     /// `struct file *` back.

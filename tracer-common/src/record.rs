@@ -1,7 +1,7 @@
-//! The records that travel through the ring buffer.
+//! The records that travel through the ring buffer and the lanes.
 //!
 //! Every record begins with its [`RecordKind`] in the first byte and has its time at [`TS_OFFSET`].
-//! Times are nanoseconds of `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`), 0 meaning unknown. Ports are in host
+//! Times are nanoseconds of `CLOCK_MONOTONIC`, 0 meaning unknown. Ports are in host
 //! order.
 //!
 //! Layout rules: `repr(C)`, no padding, no `bool`, `enum` or `Option`, alignment 8.
@@ -94,7 +94,7 @@ pub struct SocketRecord {
     /// `sock_gen_cookie()`: names the socket for as long as the host runs; 0 unknown.
     pub cookie: u64,
     /// When `old_state` was entered, where the kernel side knows and user side can't: a child
-    /// socket's LISTEN→SYN_RECV, and a SYN_SENT that was withheld until its local port was known.
+    /// socket's LISTEN→SYN_RECV.
     pub prev_ts_ns: u64,
     /// Arrival of the connection's first SYN at the SYN hook.
     pub syn_ts_ns: u64,

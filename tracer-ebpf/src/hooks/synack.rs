@@ -11,7 +11,7 @@ use crate::{
     config::offset,
     counters::{Program, count},
     filter::{Verdict, verdict},
-    kernel::{Direct, Ptr, Reader},
+    kernel::{Direct, Probe, Ptr, Reader},
     ring,
     socket::Tuple,
 };
@@ -49,7 +49,7 @@ pub(crate) fn tracer_synack(ctx: BtfTracePointContext) -> i32 {
         (*record).remote_addr = tuple.subject.remote_addr;
         (*record).local_port = tuple.subject.local_port;
         (*record).remote_port = tuple.subject.remote_port;
-        (*record).isn = 0;
+        (*record).isn = Probe::read(request, offset!(treq_rcv_isn));
         ring::submit(room);
     }
     0

@@ -112,8 +112,8 @@ pub struct SocketEvent {
     pub old: TcpState,
     /// State entered. For [`Event::Accepted`] and [`Event::ResetSent`] both are the state then.
     pub new: TcpState,
-    /// When `old` was entered, where only the kernel side knows: LISTEN→SYN_RECV of a child socket
-    /// and a SYN_SENT whose local port was not known yet are folded into the next transition.
+    /// When `old` was entered, where the transition into it is folded into this one: the kernel side
+    /// does so with LISTEN→SYN_RECV of a child socket.
     pub old_since: Option<MonoNs>,
     /// The connection's SYN at the SYN hook.
     pub syn: Option<SynSeen>,
