@@ -43,44 +43,65 @@ const _: () = assert!(size_of::<Lane>() == 128);
 pub const AT_ONCE: u64 = 3;
 
 /// Least records of a lane; always a power of two.
-const LEAST: u64 = 16;
-/// Most: what a CPU writes in some 80 ms at the fastest.
-const MOST: u64 = 16_384;
+const LEAST: u32 = 16;
 
-/// How many records each of so many CPUs' lanes has, of the `ring_size` bytes that the user grants:
-/// together about half of them, if that is enough for the least.
-#[must_use]
-pub const fn records(ring_size: u32, cpus: u32) -> u32 {
-    let cpus = if cpus == 0 { 1 } else { cpus as u64 };
-    let room = ring_size as u64 / 2 / cpus / size_of::<SocketRecord>() as u64;
-    let room = if room < LEAST { LEAST } else { room };
-    let room = if room > MOST { MOST } else { room };
-    // The nearest power of two.
-    1 << (room + room / 3).ilog2()
+/// How large the lanes' arrays are; decided by the user side.
+///
+/// Every CPU that may ever come up has a [`Lane`], and a spare record in which one is made that goes by
+/// the ring. Those that were there when tracer began have records besides.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// CPUs that may ever come up.
+    pub spares: u32,
+    /// Of those, the first so many have records; 0 where all goes by the ring.
+    pub cpus: u32,
+    /// Records that each of these has, a power of two.
+    pub records: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
-/// All ones where a transition's records don't fit, else 0. Calculated, as [`index`] is: a branch
-/// would have the verifier look at all that follows once more.
-#[inline(always)]
-#[must_use]
-pub const fn full(published: u64, consumed: u64, records: u32) -> u64 {
-    let used = published.wrapping_sub(consumed) as i64;
-    ((records as i64 - AT_ONCE as i64).wrapping_sub(used) >> 63) as u64
-}
+impl Sizes {
+    /// For a machine with `cpus` CPUs now and `possible` at most, of the `ring_size` bytes that the user
+    /// grants: together about half of them, if that is enough for the least.
+    #[must_use]
+    pub const fn new(ring_size: u32, cpus: u32, possible: u32) -> Self {
+        let shares = if cpus == 0 { 1 } else { cpus };
+        let room = ring_size / 2 / shares / size_of::<SocketRecord>() as u32;
+        let room = if room < LEAST { LEAST } else { room };
+        // The nearest power of two.
+        let records = 1 << (room + room / 3).ilog2();
+        let spares = if possible < cpus { cpus } else { possible };
+        Self { spares, cpus, records, reserved: 0 }
+    }
 
-/// Elements that lanes of so many records have for so many CPUs: one more each, in which a record is made
-/// that goes by the ring.
-#[must_use]
-pub const fn elements(cpus: u32, records: u32) -> u32 {
-    cpus * (records + 1)
-}
+    /// Elements of the array that holds all records.
+    #[must_use]
+    pub const fn elements(&self) -> u32 {
+        self.spares + self.cpus * self.records
+    }
 
-/// Which element of a CPU's is that of a position; with `full` all ones, the one more.
-#[inline(always)]
-#[must_use]
-pub const fn index(cpu: u32, records: u32, position: u64, full: u64) -> u32 {
-    let within = position as u32 & records.wrapping_sub(1) & !full as u32 | records & full as u32;
-    cpu.wrapping_mul(records + 1).wrapping_add(within)
+    /// All ones where what a transition on `cpu` takes does not fit, else 0. Calculated, as
+    /// [`Self::index`] is: a branch would have the verifier look at all that follows once more.
+    #[inline(always)]
+    #[must_use]
+    pub const fn full(&self, cpu: u32, published: u64, consumed: u64) -> u64 {
+        let used = published.wrapping_sub(consumed) as i64;
+        let left = (self.records as i64 - AT_ONCE as i64).wrapping_sub(used);
+        let has_records = cpu as i64 - self.cpus as i64;
+        ((left | !has_records) >> 63) as u64
+    }
+
+    /// Which element is that of a position in a CPU's lane; with `full` all ones, the CPU's spare one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn index(&self, cpu: u32, position: u64, full: u64) -> u32 {
+        let within = position as u32 & self.records.wrapping_sub(1);
+        let of_lane = self.spares.wrapping_add(cpu.wrapping_mul(self.records)).wrapping_add(within);
+        let full = full as u32;
+        of_lane & !full | cpu & full
+    }
 }
 
 #[cfg(test)]
@@ -89,33 +110,51 @@ mod tests {
 
     #[test]
     fn lanes_share_half_of_what_the_ring_has() {
-        assert_eq!(records(8 << 20, 1), 16_384);
+        let records = |ring_size, cpus| Sizes::new(ring_size, cpus, cpus).records;
+        assert_eq!(records(8 << 20, 1), 32_768);
         assert_eq!(records(8 << 20, 2), 16_384);
         assert_eq!(records(8 << 20, 8), 4096);
         assert_eq!(records(8 << 20, 64), 512);
         assert_eq!(records(8 << 20, 8192), 16);
+        assert_eq!(records(64 << 20, 2), 131_072);
         assert_eq!(records(4096, 2), 16);
-        assert_eq!(records(8 << 20, 0), 16_384);
+        assert_eq!(records(u32::MAX, 1), 16_777_216);
+        assert!(records(8 << 20, 0).is_power_of_two());
     }
 
     #[test]
     fn a_lane_is_full_when_what_comes_at_once_does_not_fit() {
-        assert_eq!(full(0, 0, 16), 0);
-        assert_eq!(full(13, 0, 16), 0);
-        assert_eq!(full(14, 0, 16), u64::MAX);
-        assert_eq!(full(16, 0, 16), u64::MAX);
-        assert_eq!(full(16, 3, 16), 0);
-        assert_eq!(full(u64::MAX.wrapping_add(5), u64::MAX, 16), 0);
+        let sizes = Sizes { spares: 4, cpus: 2, records: 16, reserved: 0 };
+        assert_eq!(sizes.full(0, 0, 0), 0);
+        assert_eq!(sizes.full(1, 13, 0), 0);
+        assert_eq!(sizes.full(1, 14, 0), u64::MAX);
+        assert_eq!(sizes.full(0, 16, 0), u64::MAX);
+        assert_eq!(sizes.full(0, 16, 3), 0);
+        assert_eq!(sizes.full(0, u64::MAX.wrapping_add(5), u64::MAX), 0);
     }
 
     #[test]
-    fn positions_go_round_and_leave_out_the_one_more() {
-        assert_eq!(index(0, 16, 0, 0), 0);
-        assert_eq!(index(0, 16, 17, 0), 1);
-        assert_eq!(index(0, 16, 17, u64::MAX), 16);
-        assert_eq!(index(3, 16, 31, 0), 66);
-        assert_eq!(index(3, 16, 31, u64::MAX), 67);
-        assert_eq!(index(1, 16, u64::from(u32::MAX) + 1, 0), 17);
-        assert_eq!(elements(4, 16), 68);
+    fn a_cpu_that_came_later_has_a_spare_record_and_no_others() {
+        let sizes = Sizes::new(8 << 20, 2, 4);
+        assert_eq!((sizes.cpus, sizes.spares), (2, 4));
+        assert_eq!(sizes.full(2, 0, 0), u64::MAX);
+        assert_eq!(sizes.full(3, 0, 0), u64::MAX);
+        assert_eq!(sizes.index(3, 0, u64::MAX), 3);
+        // Nor has any where all goes by the ring.
+        let none = Sizes::new(8 << 20, 0, 4);
+        assert_eq!(none.full(0, 0, 0), u64::MAX);
+        assert_eq!((none.index(0, 0, u64::MAX), none.elements()), (0, 4));
+    }
+
+    #[test]
+    fn positions_go_round_behind_the_spares() {
+        let sizes = Sizes { spares: 8, cpus: 4, records: 16, reserved: 0 };
+        assert_eq!(sizes.index(0, 0, 0), 8);
+        assert_eq!(sizes.index(0, 17, 0), 9);
+        assert_eq!(sizes.index(0, 17, u64::MAX), 0);
+        assert_eq!(sizes.index(3, 31, 0), 8 + 63);
+        assert_eq!(sizes.index(3, 31, u64::MAX), 3);
+        assert_eq!(sizes.index(1, u64::from(u32::MAX) + 1, 0), 8 + 16);
+        assert_eq!(sizes.elements(), 8 + 64);
     }
 }

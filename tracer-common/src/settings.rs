@@ -1,6 +1,7 @@
 //! What the user side tells the kernel side at load time (frozen `.rodata`).
 
 use crate::hash::Key;
+use crate::lane;
 
 /// Bits of [`Settings::filters`]: which filters are on. Filters of different kinds must all match.
 pub mod filter {
@@ -49,8 +50,10 @@ pub struct Settings {
     pub netns: u32,
     /// Network namespace (inode) whose devices carry the SYN hook.
     pub hook_netns: u32,
-    /// Records of each lane (see `crate::lane`), a power of two.
-    pub lane_records: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// How large the lanes' arrays are.
+    pub lanes: lane::Sizes,
 }
 
-const _: () = assert!(size_of::<Settings>() == 152);
+const _: () = assert!(size_of::<Settings>() == 168);

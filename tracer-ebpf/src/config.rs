@@ -2,6 +2,7 @@
 
 use tracer_common::{
     hash::{KEY_WORDS, Key},
+    lane::Sizes,
     offsets::Offsets,
     settings::Settings,
 };
@@ -14,7 +15,8 @@ pub(crate) static SETTINGS: Settings = Settings {
     filters: 0,
     netns: 0,
     hook_netns: 0,
-    lane_records: 0,
+    reserved: 0,
+    lanes: Sizes { spares: 0, cpus: 0, records: 0, reserved: 0 },
 };
 
 /// Set by the user side before loading.
@@ -23,8 +25,8 @@ pub(crate) static OFFSETS: Offsets = Offsets::UNKNOWN;
 
 /// Reads a field of [`SETTINGS`].
 macro_rules! setting {
-    ($field:ident) => {
-        $crate::config::load(&$crate::config::SETTINGS.$field)
+    ($($field:ident).+) => {
+        $crate::config::load(&$crate::config::SETTINGS.$($field).+)
     };
 }
 
@@ -49,4 +51,15 @@ pub(crate) fn load<T: Copy>(value: &'static T) -> T {
 pub(crate) fn key() -> &'static Key {
     // SAFETY: volatile, or the compiler would take the words for the zeros it knows.
     unsafe { &*core::hint::black_box(&raw const SETTINGS.key) }
+}
+
+/// How large the lanes' arrays are, field by field: read as a whole it would lie on the stack.
+#[inline(always)]
+pub(crate) fn lanes() -> Sizes {
+    Sizes {
+        spares: setting!(lanes.spares),
+        cpus: setting!(lanes.cpus),
+        records: setting!(lanes.records),
+        reserved: 0,
+    }
 }

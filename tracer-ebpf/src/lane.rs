@@ -7,24 +7,24 @@ use core::{
 
 use aya_ebpf::{helpers::generated::bpf_get_smp_processor_id, macros::map, maps::Array};
 use tracer_common::{
-    lane::{self, Lane, Mark},
+    lane::{Lane, Mark},
     record::SocketRecord,
     state::TcpState,
 };
 
 use crate::{
-    config::setting,
+    config::lanes,
     counters::Program,
     fetch::fetch,
     flood::BPF_F_MMAPABLE,
     ring::{self, Place, Sender},
 };
 
-/// Sized for the machine's CPUs at load.
+/// Sized at load: one for every CPU that may ever come up.
 #[map]
 static LANES: Array<Lane> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Sized at load: as many for each lane as [`setting!`] says.
+/// Sized at load; where what lies is [`lanes`]'s to say.
 #[map]
 static LANE_RECORDS: Array<SocketRecord> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
@@ -35,7 +35,7 @@ pub(crate) struct Here {
     cpu: u32,
 }
 
-/// `None` on a CPU that has come up after tracer and is higher than all before.
+/// `None` on a CPU of which the kernel did not say that it may come up.
 #[inline(always)]
 pub(crate) fn here() -> Option<Here> {
     // SAFETY: takes no arguments.
@@ -78,17 +78,12 @@ pub(crate) fn open(new: u8) -> Option<Writer> {
         let consumed = (&raw const (*lane).consumed).read_volatile();
         // A socket that begins to listen goes by the ring, which wakes the reader.
         let wakes = (((new ^ LISTEN) as i64).wrapping_sub(1) >> 63) as u64;
-        let full = lane::full(published, consumed, setting!(lane_records)) | wakes | NEVER;
+        let full = lanes().full(here.cpu, published, consumed) | wakes;
         Some(Writer { here, published, full })
     }
 }
 
 const LISTEN: u8 = TcpState::Listen as u8;
-
-/// A lane is published by a plain store: on x86-64 stores are seen in their order (Intel SDM 3A, 9.2.3.2).
-/// Elsewhere that takes an atomic operation which not all kernels since 5.15 compile, so all goes by the
-/// ring.
-const NEVER: u64 = if cfg!(bpf_target_arch = "x86_64") { 0 } else { u64::MAX };
 
 impl Writer {
     #[inline(always)]
@@ -99,7 +94,7 @@ impl Writer {
 
     #[inline(always)]
     fn index(&self) -> u32 {
-        lane::index(self.here.cpu, setting!(lane_records), self.published, self.full)
+        lanes().index(self.here.cpu, self.published, self.full)
     }
 }
 
@@ -132,7 +127,9 @@ impl Place for Slot {
         self.record
     }
 
-    /// A lane wakes nobody: the reader looks by itself, and what finds it full goes by the ring.
+    /// A lane wakes nobody: the reader looks by itself, and what finds it full goes by the ring. Publishing
+    /// is a plain store: lanes have records on x86-64 only, where stores are seen in their order (Intel SDM
+    /// 3A, 9.2.3.2).
     #[inline(always)]
     fn submit(self) {
         if self.full != 0 {

@@ -10,7 +10,7 @@ use tracer_common::{record::SocketRecord, state::TcpState};
 
 use crate::{
     config::setting,
-    counters::{Program, count},
+    counters::{self, Program, count},
 };
 
 /// Sized at load: half of `--ring-size`.
@@ -62,8 +62,7 @@ impl Place for Room<SocketRecord> {
 /// Sends a transition that was made elsewhere; counted when there is no room for it.
 #[inline(always)]
 pub(crate) fn output(program: Program, record: &SocketRecord) {
-    let mut number = 0;
-    count(program, |counters| number = counters.records_sent + 1);
+    let number = counters::read(program).map_or(0, |counters| counters.records_sent + 1);
     let sent = RING.output::<SocketRecord>(record, wakeup(record.new_state, number)).is_ok();
     count(program, |counters| {
         if sent {

@@ -75,12 +75,14 @@ impl Tuple {
         self.subject.local_port == 0
     }
 
-    /// Takes the local port from `inet_sport`, which is beyond `struct sock`. It is not cleared when
-    /// the port is given back: at →SYN_SENT it is that of the socket's connect() before.
+    /// Takes a local port that is not known from `inet_sport`, which is beyond `struct sock`. It is not
+    /// cleared when the port is given back: at →SYN_SENT it is that of the socket's connect() before.
     #[inline(always)]
     pub(crate) unsafe fn recall_port<R: Reader>(&mut self, inet: Ptr) {
-        // SAFETY: offset of inet_sock.
-        self.subject.local_port = u16::from_be(unsafe { R::read(inet, offset!(inet_sport)) });
+        if self.lacks_port() {
+            // SAFETY: offset of inet_sock.
+            self.subject.local_port = u16::from_be(unsafe { R::read(inet, offset!(inet_sport)) });
+        }
     }
 }
 

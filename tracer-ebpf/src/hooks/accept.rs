@@ -50,9 +50,7 @@ fn accepted(sk: Ptr) -> i32 {
         let Some(mut tuple) = Tuple::read_tcp(sk) else {
             return 0;
         };
-        if tuple.lacks_port() {
-            tuple.recall_port::<Probe>(sk);
-        }
+        tuple.recall_port::<Probe>(sk);
         if verdict(&tuple.subject) != Verdict::Match {
             return 0;
         }
@@ -95,9 +93,7 @@ pub(crate) fn tracer_accept_tp(ctx: TracePointContext) -> u32 {
         let Some(mut tuple) = Tuple::read::<Copied<COMMON>>(common) else {
             return 0;
         };
-        if tuple.lacks_port() {
-            tuple.recall_port::<Probe>(sk);
-        }
+        tuple.recall_port::<Probe>(sk);
         if verdict(&tuple.subject) != Verdict::Match {
             return 0;
         }

@@ -43,9 +43,7 @@ pub(crate) fn tracer_rst_sent(ctx: BtfTracePointContext) -> i32 {
         let Some(mut tuple) = Tuple::read_tcp(sk) else {
             return 0;
         };
-        if tuple.lacks_port() {
-            tuple.recall_port::<Probe>(sk);
-        }
+        tuple.recall_port::<Probe>(sk);
         if verdict(&tuple.subject) != Verdict::Match {
             return 0;
         }

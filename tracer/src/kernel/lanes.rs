@@ -7,11 +7,12 @@ use std::mem::offset_of;
 
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
-use tracer_common::lane::{self, Lane};
+use tracer_common::lane::{Lane, Sizes};
 use tracer_common::record::{SocketRecord, TS_OFFSET};
 
 use super::flood::descriptor;
 use super::mmap::Mmap;
+use crate::system::cpus;
 
 /// Names of the arrays.
 const POSITIONS: &str = "LANES";
@@ -20,17 +21,26 @@ const RECORDS: &str = "LANE_RECORDS";
 /// Records read after which the kernel side is told that their places are free; of short lanes, a quarter.
 const FREE_EVERY: u64 = 256;
 
-/// Elements that each array has, for so many CPUs with lanes of so many records.
-pub(super) fn array_sizes(cpus: u32, records: u32) -> [(&'static str, u32); 2] {
-    [(POSITIONS, cpus), (RECORDS, lane::elements(cpus, records))]
+/// Lanes are published by plain stores, which are seen in their order on x86-64 (Intel SDM 3A, 9.2.3.2).
+/// Elsewhere that takes an atomic operation which not all kernels since 5.15 compile: there all goes by
+/// the ring.
+const HERE: bool = cfg!(target_arch = "x86_64");
+
+/// How the arrays are divided on this machine, of so many bytes for ring and lanes.
+pub(super) fn sizes(ring_size: u32) -> Sizes {
+    Sizes::new(ring_size, if HERE { cpus::online() } else { 0 }, cpus::possible())
+}
+
+/// Elements that each array has.
+pub(super) fn array_sizes(sizes: &Sizes) -> [(&'static str, u32); 2] {
+    [(POSITIONS, sizes.spares), (RECORDS, sizes.elements())]
 }
 
 /// The one reader of all lanes.
 pub(super) struct Lanes {
     positions: Mmap,
     memory: Mmap,
-    /// Of each lane.
-    records: u32,
+    sizes: Sizes,
     cursors: Vec<Cursor>,
     /// The time of the first unread record of each lane that had one when [`Self::look`] looked, the
     /// earliest first.
@@ -47,20 +57,19 @@ struct Cursor {
 }
 
 impl Lanes {
-    pub(super) fn open(ebpf: &Ebpf, cpus: u32, records: u32) -> Result<Self> {
+    pub(super) fn open(ebpf: &Ebpf, sizes: Sizes) -> Result<Self> {
         let map = |name, size: usize| {
             Mmap::shared(descriptor(ebpf, name)?, size)
                 .with_context(|| format!("cannot map the array {name}"))
         };
-        let positions = map(POSITIONS, cpus as usize * size_of::<Lane>())?;
-        let memory =
-            map(RECORDS, lane::elements(cpus, records) as usize * size_of::<SocketRecord>())?;
-        Ok(Self::new(positions, memory, cpus, records))
+        let positions = map(POSITIONS, sizes.spares as usize * size_of::<Lane>())?;
+        let memory = map(RECORDS, sizes.elements() as usize * size_of::<SocketRecord>())?;
+        Ok(Self::new(positions, memory, sizes))
     }
 
-    fn new(positions: Mmap, memory: Mmap, cpus: u32, records: u32) -> Self {
-        let cursors = vec![Cursor::default(); cpus as usize];
-        Self { positions, memory, records, cursors, heads: BinaryHeap::new() }
+    fn new(positions: Mmap, memory: Mmap, sizes: Sizes) -> Self {
+        let cursors = vec![Cursor::default(); sizes.cpus as usize];
+        Self { positions, memory, sizes, cursors, heads: BinaryHeap::new() }
     }
 
     /// Sees what has come.
@@ -87,7 +96,7 @@ impl Lanes {
         let Reverse((_, cpu)) = *self.heads.peek()?;
         let Cursor { next: at, end, freed } = *self.cursors.get(cpu as usize)?;
         // Those before it are no longer looked at.
-        if at - freed >= FREE_EVERY.min(u64::from(self.records) / 4) {
+        if at - freed >= FREE_EVERY.min(u64::from(self.sizes.records) / 4) {
             self.free(cpu);
         }
         let next = at + 1;
@@ -129,7 +138,7 @@ impl Lanes {
 
     /// A record that was published and not yet given back.
     fn bytes(&self, cpu: u32, at: u64) -> &[u8] {
-        let index = lane::index(cpu, self.records, at, 0) as usize;
+        let index = self.sizes.index(cpu, at, 0) as usize;
         // SAFETY: the kernel side writes there only when it was told that the place is free, which
         // takes a `&mut self`.
         unsafe { self.memory.still::<SocketRecord>(index * size_of::<SocketRecord>()) }
@@ -153,9 +162,10 @@ mod tests {
 
     impl Played {
         fn new(cpus: u32, records: u32) -> Self {
-            let positions = Mmap::private(cpus as usize * size_of::<Lane>()).unwrap();
-            let size = lane::elements(cpus, records) as usize * size_of::<SocketRecord>();
-            let lanes = Lanes::new(positions, Mmap::private(size).unwrap(), cpus, records);
+            let sizes = Sizes { spares: cpus + 1, cpus, records, reserved: 0 };
+            let positions = Mmap::private(sizes.spares as usize * size_of::<Lane>()).unwrap();
+            let size = sizes.elements() as usize * size_of::<SocketRecord>();
+            let lanes = Lanes::new(positions, Mmap::private(size).unwrap(), sizes);
             Self { lanes, published: vec![0; cpus as usize] }
         }
 
@@ -163,10 +173,11 @@ mod tests {
         fn write(&mut self, cpu: u32, ts: u64) -> bool {
             let at = self.published[cpu as usize];
             let consumed = self.lanes.positions.u64(position(cpu, offset_of!(Lane, consumed)));
-            if lane::full(at, consumed, self.lanes.records) != 0 {
+            let sizes = self.lanes.sizes;
+            if sizes.full(cpu, at, consumed) != 0 {
                 return false;
             }
-            let index = lane::index(cpu, self.lanes.records, at, 0) as usize;
+            let index = sizes.index(cpu, at, 0) as usize;
             self.lanes.memory.set_u64(index * size_of::<SocketRecord>() + TS_OFFSET, ts);
             self.published[cpu as usize] += 1;
             let field = position(cpu, offset_of!(Lane, published));

@@ -13,7 +13,6 @@ use aya::{Btf, Ebpf, EbpfLoader, Pod};
 use tracer_common::addr::Addr;
 use tracer_common::counters::Counters;
 use tracer_common::hash::{self, KEY_WORDS};
-use tracer_common::lane;
 use tracer_common::offsets::Offsets;
 use tracer_common::packet::Link;
 use tracer_common::settings::Settings;
@@ -26,6 +25,7 @@ use super::layout::{self, Layout};
 use super::records::{self, Records};
 use super::syn_hook::{self, Mode};
 use super::tracefs;
+use crate::system::cpus;
 
 /// What the kernel side is to look at.
 pub struct LoadConfig {
@@ -101,13 +101,12 @@ impl Kernel {
         let (Layout { offsets, accept_parameters }, btf) = (layout?, btf?);
         let mut settings = config.settings;
         settings.key = secret()?;
-        let ring_size = records::ring_size(config.ring_size);
+        settings.lanes = lanes::sizes(config.ring_size);
+        let ring_size = records::ring_size(config.ring_size, &settings.lanes);
         settings.wakeup_watermark = u64::from(ring_size / 8);
-        let cpus = flood::cpus();
-        settings.lane_records = lane::records(config.ring_size, cpus);
-        let arrays = flood::array_sizes(cpus)
+        let arrays = flood::array_sizes(cpus::online())
             .into_iter()
-            .chain(lanes::array_sizes(cpus, settings.lane_records));
+            .chain(lanes::array_sizes(&settings.lanes));
         for (name, elements) in arrays {
             loader.map_max_entries(name, elements);
         }
@@ -126,7 +125,7 @@ impl Kernel {
 
         let ring = ebpf.take_map("RING").context("the ring buffer map is missing")?;
         let ring = RingBuf::try_from(ring).context("cannot map the ring buffer")?;
-        let lanes = Lanes::open(&ebpf, cpus, settings.0.lane_records)?;
+        let lanes = Lanes::open(&ebpf, settings.0.lanes)?;
         let records = Records::new(ring, lanes)?;
         let counters = ebpf.take_map("COUNTERS").context("the counters map is missing")?;
         let counters = PerCpuArray::try_from(counters)?;
@@ -237,10 +236,17 @@ impl Kernel {
         Ok(program.try_into()?)
     }
 
-    /// Takes the programs off the hooks of the whole host; what is in the ring stays readable and
-    /// the counters stand still.
+    /// Takes the programs off the hooks of the whole host, and waits for those that are at work; what
+    /// they have sent stays readable and the counters stand still.
     pub fn detach(&mut self) {
-        self.links.clear();
+        // The last one first: without the first state program the second would take everything for missed.
+        while self.links.pop().is_some() {}
+        // SAFETY: takes no pointers (membarrier(2)).
+        let waited =
+            unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+        if waited != 0 {
+            log::debug!("membarrier: {}", std::io::Error::last_os_error());
+        }
     }
 
     /// The hooks of the whole host.

@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 /// A mapped array. Both sides use it at the same time, so there are no references to what may
@@ -15,6 +16,8 @@ pub(in crate::kernel) struct Mmap {
     /// Bytes that may be touched.
     size: usize,
 }
+
+const READ_AND_WRITE: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
 
 // SAFETY: nothing in it belongs to a thread.
 unsafe impl Send for Mmap {}
@@ -26,11 +29,7 @@ impl Mmap {
     /// # Errors
     /// The kernel refuses: the array is smaller, or was not made for it.
     pub(in crate::kernel) fn shared(map: BorrowedFd<'_>, size: usize) -> nix::Result<Self> {
-        let length = NonZeroUsize::new(size).ok_or(nix::errno::Errno::EINVAL)?;
-        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let base = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, map, 0) }?;
-        Ok(Self { base, size })
+        Self::of(map, 0, size, READ_AND_WRITE)
     }
 
     /// Maps `size` bytes at `offset` of a BPF map, to read.
@@ -42,21 +41,23 @@ impl Mmap {
         offset: usize,
         size: usize,
     ) -> nix::Result<Self> {
-        let length = NonZeroUsize::new(size).ok_or(nix::errno::Errno::EINVAL)?;
-        let offset = i64::try_from(offset).map_err(|_| nix::errno::Errno::EINVAL)?;
+        Self::of(map, offset, size, ProtFlags::PROT_READ)
+    }
+
+    fn of(map: BorrowedFd<'_>, offset: usize, size: usize, access: ProtFlags) -> nix::Result<Self> {
+        let length = NonZeroUsize::new(size).ok_or(Errno::EINVAL)?;
+        let offset = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let base =
-            unsafe { mmap(None, length, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, map, offset) }?;
+        let base = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, map, offset) }?;
         Ok(Self { base, size })
     }
 
     /// Zeroed memory that nobody else has.
     #[cfg_attr(not(test), expect(dead_code, reason = "tests play the kernel's part in it"))]
     pub(in crate::kernel) fn private(size: usize) -> nix::Result<Self> {
-        let length = NonZeroUsize::new(size).ok_or(nix::errno::Errno::EINVAL)?;
-        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let length = NonZeroUsize::new(size).ok_or(Errno::EINVAL)?;
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let base = unsafe { mmap_anonymous(None, length, access, MapFlags::MAP_PRIVATE) }?;
+        let base = unsafe { mmap_anonymous(None, length, READ_AND_WRITE, MapFlags::MAP_PRIVATE) }?;
         Ok(Self { base, size })
     }
 

@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{MapData, RingBuf};
+use tracer_common::lane::Sizes;
 use tracer_common::record::{SocketRecord, TS_OFFSET};
 use zerocopy::IntoBytes as _;
 
@@ -126,7 +127,10 @@ impl Records {
             if !self.ring_has_more && !self.positions.is_empty() {
                 // It may have come in between, or is being written, which takes some ten nanoseconds
                 // unless something holds up the program.
-                self.ring_has_more = (0..PATIENCE).any(|_| self.fetch());
+                self.ring_has_more = (0..PATIENCE).any(|_| {
+                    std::hint::spin_loop();
+                    self.fetch()
+                });
                 if !self.ring_has_more {
                     self.found = Found::Unfinished;
                     return None;
@@ -149,7 +153,6 @@ impl Records {
     }
 
     fn fetch(&mut self) -> bool {
-        std::hint::spin_loop();
         self.ring.next().map(|item| self.ahead.copy(&item)).is_some()
     }
 }
@@ -158,8 +161,11 @@ impl Records {
 const PATIENCE: u32 = 200;
 
 /// Bytes of the ring, if ring and lanes are to have so many: half, and at least the page that the kernel
-/// asks for.
-pub(super) fn ring_size(whole: u32) -> u32 {
+/// asks for; all where no CPU has a lane.
+pub(super) fn ring_size(whole: u32, lanes: &Sizes) -> u32 {
+    if lanes.cpus == 0 {
+        return whole;
+    }
     (whole / 2).max(u32::try_from(page_size()).unwrap_or(whole))
 }
 

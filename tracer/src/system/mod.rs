@@ -5,6 +5,7 @@
 //! own process. What a question needs and what its answer leaves out stands with each.
 
 pub mod cgroup;
+pub mod cpus;
 pub mod hook_policy;
 pub mod host;
 pub mod interfaces;

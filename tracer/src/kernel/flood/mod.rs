@@ -22,28 +22,14 @@ pub use self::reader::FloodReader;
 pub use self::tables::FloodTables;
 use super::mmap::Mmap;
 
-/// Elements that each array has, for so many CPUs.
+/// Elements that each array has, for so many CPUs. One that comes up later and is higher counts in the
+/// totals only.
 pub(super) fn array_sizes(cpus: u32) -> [(&'static str, u32); 3] {
     [
         ("CPUS", cpus),
         ("COMPLETIONS", cpus * COMPLETION_WRITERS * SLOTS),
         ("COMPLETERS", cpus * SOURCE_SETS),
     ]
-}
-
-/// The CPUs that get elements: up to the highest one online now. One that comes up later and is
-/// higher counts in the totals only.
-pub(super) fn cpus() -> u32 {
-    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
-    highest(&online).map_or(1, |highest| highest + 1).clamp(1, MAX_CPUS)
-}
-
-/// `NR_CPUS` of distributions' kernels.
-const MAX_CPUS: u32 = 8192;
-
-/// The highest number of a list such as `0-3,8`.
-fn highest(list: &str) -> Option<u32> {
-    list.trim().rsplit([',', '-']).next()?.parse().ok()
 }
 
 /// The mapped arrays.
@@ -135,19 +121,4 @@ fn again(ebpf: &Ebpf, name: &str) -> Result<MapData> {
         .try_clone_to_owned()
         .with_context(|| format!("cannot duplicate the descriptor of {name}"))?;
     Ok(MapData::from_fd(descriptor)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_highest_cpu_of_a_list() {
-        assert_eq!(highest("0\n"), Some(0));
-        assert_eq!(highest("0-1\n"), Some(1));
-        assert_eq!(highest("0-3,8-11\n"), Some(11));
-        assert_eq!(highest("0,2,7\n"), Some(7));
-        assert_eq!(highest(""), None);
-        assert!(cpus() >= 1);
-    }
 }
