@@ -99,7 +99,12 @@ pub fn page_size() -> u64 {
 pub fn monotonic_ns() -> nix::Result<i64> {
     static SHIFT_NS: OnceLock<i64> = OnceLock::new();
     let shift = SHIFT_NS.get_or_init(|| {
-        // Since Linux 5.6, where the kernel has such namespaces.
+        // Since Linux 5.6, where the kernel has such namespaces. What it shows is the children's, whose
+        // namespace may be another one: `unshare --time` without a fork, where exec() does not switch.
+        let link = |name: &str| std::fs::read_link(format!("/proc/self/ns/{name}")).ok();
+        if link("time") != link("time_for_children") {
+            return 0;
+        }
         let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
         monotonic_shift(&offsets)
     });
