@@ -10,7 +10,7 @@ use super::flood::half_open::{DEFAULT_LIFETIME_NS, HalfOpen};
 use super::flood::sample::Sample;
 use super::flood::tick::{Target, Tick};
 use super::quantiles::Durations;
-use super::record::{Connection, Host, Outcome};
+use super::record::{Connection, Host, ObservedFrom, Outcome, Role};
 
 /// Figures of one host, or of several.
 #[derive(Clone, Default)]
@@ -35,6 +35,16 @@ struct Syns {
     bound: bool,
     /// It completed a handshake.
     completes: bool,
+    /// Connections from it whose SYN passed no SYN hook: another interface or network namespace.
+    unseen: u64,
+}
+
+/// Whether a connection began here, as a server's, with a SYN that no hook saw.
+fn began_unseen(connection: &Connection) -> bool {
+    connection.role == Some(Role::Server)
+        && connection.observed_from == ObservedFrom::Start
+        && !connection.events_lost
+        && connection.syn_retransmits.is_none()
 }
 
 impl Figures {
@@ -45,6 +55,7 @@ impl Figures {
 
     fn count(&mut self, connection: &Connection) {
         self.connections += 1;
+        self.syns.unseen += u64::from(began_unseen(connection));
         match connection.outcome {
             Some(Outcome::Closed) | None => {}
             Some(outcome) => {
@@ -75,6 +86,7 @@ impl Figures {
         } = other;
         self.syns.count = self.syns.count.saturating_add(syns.count);
         self.syns.half.merge(&syns.half);
+        self.syns.unseen += syns.unseen;
         // Peaks need not have been at the same time: the sum is a bound.
         self.syns.peak = self.syns.peak.saturating_add(syns.peak);
         self.connections += connections;
@@ -87,6 +99,9 @@ impl Figures {
     }
 
     fn row(&self, host: Option<IpAddr>, interval: u64, hook: bool) -> Host {
+        let Syns { count, half: _, peak: _, bound, completes: _, unseen } = self.syns;
+        // None where none was counted that must have come.
+        let hook = hook && (count > 0 || unseen == 0);
         Host {
             host,
             interval,
@@ -97,10 +112,10 @@ impl Figures {
             handshakes_failed: self.handshakes_failed,
             handshake: self.handshake.quantiles(),
             close: self.close.quantiles(),
-            syn_count: hook.then_some(self.syns.count),
+            syn_count: hook.then_some(count),
             half_open: hook.then(|| self.syns.half.count()),
             half_open_peak: hook.then_some(self.syns.peak),
-            exact: host.is_some() && !self.syns.bound,
+            exact: host.is_some() && !bound && unseen == 0,
         }
     }
 }
@@ -328,7 +343,7 @@ impl Hosts {
         let carry = |figures: &Figures| {
             let half = figures.syns.half.clone();
             let Syns { bound, completes, .. } = figures.syns;
-            let syns = Syns { count: 0, peak: half.count(), half, bound, completes };
+            let syns = Syns { count: 0, peak: half.count(), half, bound, completes, unseen: 0 };
             Figures { syns, ..Figures::default() }
         };
         self.by_host.retain(|_, figures| figures.syns.half.count() > 0);

@@ -34,6 +34,35 @@ fn who_leaves_half_open_connections_has_a_row() {
 }
 
 #[test]
+fn where_the_hook_did_not_see_the_syn_the_count_is_unknown_and_not_0() {
+    let mut world = World::with(|config| config.syn_hook = true);
+    // A connection that began here, and whose SYN came in somewhere else.
+    let mut unseen = Sock::child();
+    world.at(MS).go_with(&mut unseen, Established, |e| e.old_since = Some(time(0)));
+    world.go(&mut unseen, CloseWait).go(&mut unseen, LastAck).go(&mut unseen, Close);
+    world.at(SECOND).tick();
+    let row = &world.core.hosts(world.now())[0];
+    assert_eq!((row.connections, row.exact), (1, false));
+    assert_eq!((row.syn_count, row.half_open, row.half_open_peak), (None, None, None));
+    // Some of the same host's the hook does see.
+    tick(&mut world, vec![source("10.0.0.2", 3, WEB())], Vec::new());
+    let row = &world.core.hosts(world.now())[0];
+    assert_eq!((row.syn_count, row.exact), (Some(3), false));
+}
+
+#[test]
+fn whom_this_host_connects_to_has_sent_no_syn() {
+    let mut world = World::with(|config| config.syn_hook = true);
+    let mut sock = Sock::client();
+    for state in [SynSent, Established, FinWait1, FinWait2, Close] {
+        world.go(&mut sock, state);
+    }
+    world.at(SECOND).tick();
+    let row = &world.core.hosts(world.now())[0];
+    assert_eq!((row.syn_count, row.exact), (Some(0), true));
+}
+
+#[test]
 fn a_flood_of_sources_pushes_no_honest_host_out() {
     let mut world = World::with(|config| {
         config.syn_hook = true;
