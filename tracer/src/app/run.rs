@@ -280,8 +280,11 @@ async fn trace(options: &Options) -> Result<()> {
                     let selection = filters.netns;
                     tokio::task::spawn_blocking(move || {
                         let asked_at = now();
+                        // One list may miss a socket, and what is missing is called over.
+                        let first = netns::snapshot_all(selection);
+                        let both = first.and_then(netns::snapshot_all(selection));
                         // Nobody waits for the answer any more once the run is over.
-                        let _ = snapshots.blocking_send((asked_at, netns::snapshot_all(selection)));
+                        let _ = snapshots.blocking_send((asked_at, both));
                     });
                 }
             }
@@ -398,7 +401,7 @@ impl LossCheck {
         // An event is missed by the first program a moment before the second makes up for it, and a
         // virtual CPU may be taken away in between: what is missing at two checks is.
         let certain = missed.min(std::mem::replace(&mut self.missed, missed));
-        let lost = counters.records_lost + certain;
+        let lost = counters.records_lost + counters.withheld_lost + certain;
         if lost <= self.seen || self.asked {
             return false;
         }
@@ -410,7 +413,7 @@ impl LossCheck {
 
 /// Fills in what the kernel side counted.
 fn complete(end: &mut End, counters: Counters, missed: u64, syn_hook: bool) {
-    end.events_lost += counters.records_lost + missed;
+    end.events_lost += counters.records_lost + counters.withheld_lost + missed;
     end.handshakes_failed += counters.requests_reset_unrecorded;
     let hooked = |count| syn_hook.then_some(count);
     end.syns = hooked(counters.syns.saturating_sub(counters.syns_other_device));

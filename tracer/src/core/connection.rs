@@ -193,6 +193,14 @@ impl Conn {
         conn
     }
 
+    /// What was missed of it was before tracing began: nothing of that was lost.
+    pub(super) fn was_open_before(&mut self) {
+        if self.events_lost {
+            self.observed_from = ObservedFrom::Middle;
+            self.events_lost = false;
+        }
+    }
+
     /// A socket met at its accept().
     pub(super) fn accepted(event: &SocketEvent) -> Self {
         let mut conn = Self::new(event, event.new, Some(Role::Server));

@@ -109,7 +109,12 @@ impl Core {
             Some(Opening::Child(began)) => Conn::child(event, began),
             None => {
                 let role = self.listeners.role(event.netns, event.local, event.remote);
-                Conn::stranger(event, role)
+                let mut conn = Conn::stranger(event, role);
+                // Open before tracing began, and over before its turn in the list came.
+                if event.at <= self.listed_at && self.lost_at.is_none() {
+                    conn.was_open_before();
+                }
+                conn
             }
         };
         self.insert(conn, out)
@@ -194,14 +199,18 @@ impl Core {
     }
 
     fn end(&mut self, id: Id) {
-        if self.list_is_due
-            && self.ended_since_loss.len() < self.config.max_connections
-            && let Some(conn) = self.table.get(id)
-        {
-            self.ended_since_loss.insert(conn.cookie);
+        if let Some(conn) = self.table.get(id) {
+            self.note_end(conn.cookie);
         }
         self.unwatch(id);
         self.table.end(id);
+    }
+
+    /// A socket that has ended may be in the list that is being made.
+    fn note_end(&mut self, cookie: u64) {
+        if self.list_is_due && self.ended_since_loss.len() < self.config.max_connections {
+            self.ended_since_loss.insert(cookie);
+        }
     }
 
     /// Takes a connection out of the table.
@@ -219,6 +228,9 @@ impl Core {
             Some(id) => id,
             // Reset while it waited, and its record is out: there is nothing to add to.
             None if event.new == TcpState::Close => return,
+            // Accepts are told of a moment earlier than transitions. If it is open still, the list of
+            // sockets has it; if not, nobody would ever say so.
+            None if event.at <= self.config.started => return,
             None => self.insert(Conn::accepted(event), out),
         };
         let Some(conn) = self.table.get_mut(id) else {
@@ -238,6 +250,7 @@ impl Core {
         if event.new == TcpState::Listen {
             self.listeners.opened(event);
         } else {
+            self.note_end(event.cookie);
             self.listeners.closed(event);
         }
         if let Some(id) = self.table.find(event.cookie) {

@@ -3,9 +3,9 @@
 
 use std::net::SocketAddr;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::event::{ExistingSocket, Owner, SocketEvent};
+use super::event::{ExistingSocket, MonoNs, Owner, SocketEvent};
 use super::record::Role;
 
 /// Most listeners remembered; a host has hundreds.
@@ -14,6 +14,8 @@ const MOST: usize = 65_536;
 #[derive(Clone, Copy)]
 pub(super) struct Listener {
     cookie: u64,
+    /// When it was seen to begin, 0 if it was not.
+    opened: MonoNs,
     local: SocketAddr,
     pub(super) owner: Option<Owner>,
     pub(super) cgroup: u64,
@@ -32,6 +34,7 @@ impl Listeners {
             event.netns,
             Listener {
                 cookie: event.cookie,
+                opened: event.at,
                 local: event.local,
                 owner: event.owner,
                 cgroup: event.cgroup,
@@ -44,6 +47,7 @@ impl Listeners {
             socket.netns,
             Listener {
                 cookie: socket.cookie,
+                opened: MonoNs(0),
                 local: socket.local,
                 owner: socket.owner,
                 cgroup: socket.cgroup,
@@ -54,7 +58,14 @@ impl Listeners {
     fn insert(&mut self, netns: u32, listener: Listener) {
         let here = self.by_port.entry((netns, listener.local.port())).or_default();
         match here.iter_mut().find(|old| old.cookie == listener.cookie) {
-            Some(old) => *old = listener,
+            Some(old) => {
+                *old = Listener {
+                    opened: old.opened.max(listener.opened),
+                    // A list does not know the owner where /proc does not tell.
+                    owner: listener.owner.or(old.owner),
+                    ..listener
+                };
+            }
             None if self.count < MOST => {
                 here.push(listener);
                 self.count += 1;
@@ -76,16 +87,25 @@ impl Listeners {
         }
     }
 
-    /// Forgets the listeners of namespaces that are about to be listed anew.
-    pub(super) fn forget(&mut self, netns: &[u32]) {
-        let count = &mut self.count;
+    /// Takes over a list of all listeners of the namespaces `netns`, begun at `asked_at`: those that it
+    /// does not show are gone, unless they were opened meanwhile.
+    pub(super) fn relist<'a>(
+        &mut self,
+        netns: &[u32],
+        asked_at: MonoNs,
+        listed: impl Iterator<Item = &'a ExistingSocket> + Clone,
+    ) {
+        let shown: FxHashSet<u64> = listed.clone().map(|socket| socket.cookie).collect();
         self.by_port.retain(|(of, _), here| {
-            let keep = !netns.contains(of);
-            if !keep {
-                *count -= here.len();
+            if netns.contains(of) {
+                here.retain(|known| known.opened >= asked_at || shown.contains(&known.cookie));
             }
-            keep
+            !here.is_empty()
         });
+        self.count = self.by_port.values().map(Vec::len).sum();
+        for socket in listed {
+            self.listed(socket);
+        }
     }
 
     /// The listener that takes connections to `local`: one on that very address, else one on any

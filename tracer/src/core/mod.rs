@@ -92,6 +92,8 @@ pub struct Core {
     run: Hosts,
     /// Figures since the last interval report.
     interval: Option<Hosts>,
+    /// When the list of sockets that were open at the start was complete.
+    listed_at: MonoNs,
     /// Events up to here may be missing.
     lost_at: Option<MonoNs>,
     /// Events were lost and no list of sockets asked for since then has been handed in.
@@ -115,6 +117,7 @@ impl Core {
             interval: config
                 .interval_reports
                 .then(|| Hosts::new(config.max_hosts, config.started, config.syn_hook)),
+            listed_at: MonoNs(0),
             lost_at: None,
             list_is_due: false,
             ended_since_loss: FxHashSet::default(),

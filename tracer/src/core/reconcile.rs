@@ -14,7 +14,8 @@ impl Core {
     /// the moment the list was complete. Call it before the first event; transitions that the list
     /// was ahead of are recognized when they come.
     pub fn snapshot(&mut self, at: MonoNs, sockets: &[ExistingSocket]) {
-        self.note_listeners(sockets);
+        self.listed_at = at;
+        sockets.iter().filter(|socket| is_listener(socket)).for_each(|s| self.listeners.listed(s));
         let mut none = Vec::new();
         for socket in sockets.iter().filter(|socket| is_connection(socket)) {
             if self.table.find(socket.cookie).is_none() {
@@ -54,8 +55,9 @@ impl Core {
             .filter(|socket| netns_complete.contains(&socket.netns))
             .map(|socket| (socket.cookie, socket))
             .collect();
-        self.listeners.forget(netns_complete);
-        self.note_listeners(sockets);
+        let ended = &self.ended_since_loss;
+        let listeners = sockets.iter().filter(|s| is_listener(s) && !ended.contains(&s.cookie));
+        self.listeners.relist(netns_complete, asked_at, listeners);
         let doubtful = self
             .table
             .select(|conn| netns_complete.contains(&conn.netns) && conn.confirmed < asked_at);
@@ -93,14 +95,10 @@ impl Core {
             self.ended_since_loss.clear();
         }
     }
+}
 
-    fn note_listeners(&mut self, sockets: &[ExistingSocket]) {
-        for socket in sockets {
-            if socket.state == TcpState::Listen {
-                self.listeners.listed(socket);
-            }
-        }
-    }
+fn is_listener(socket: &ExistingSocket) -> bool {
+    socket.state == TcpState::Listen
 }
 
 fn is_connection(socket: &ExistingSocket) -> bool {

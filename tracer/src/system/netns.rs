@@ -65,6 +65,19 @@ pub struct Snapshot {
     pub problems: Vec<String>,
 }
 
+impl Snapshot {
+    /// This list and one made after it: what either of them shows, as the later one shows it. What is
+    /// missing from both is gone.
+    #[must_use]
+    pub fn and_then(self, mut later: Self) -> Self {
+        let shown: HashSet<u64> = later.sockets.iter().map(|socket| socket.cookie).collect();
+        let missed = self.sockets.into_iter().filter(|socket| !shown.contains(&socket.cookie));
+        later.sockets.extend(missed);
+        later.complete.retain(|netns| self.complete.binary_search(netns).is_ok());
+        later
+    }
+}
+
 /// Inode of the calling thread's network namespace.
 ///
 /// # Errors
@@ -339,6 +352,8 @@ fn netns_number(link: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use tracer_common::state::TcpState;
+
     use super::*;
 
     #[test]
@@ -348,6 +363,33 @@ mod tests {
         let found = namespaces.list.iter().find(|namespace| namespace.inode == own);
         assert!(found.is_some_and(|namespace| namespace.paths.len() <= WAYS));
         assert!(namespaces.list.is_sorted_by_key(|namespace| namespace.inode));
+    }
+
+    #[test]
+    fn two_lists_show_what_one_of_them_missed() {
+        let socket = |cookie, state| ExistingSocket {
+            cookie,
+            netns: 1,
+            local: "10.0.0.1:80".parse().unwrap(),
+            remote: "10.0.0.2:4000".parse().unwrap(),
+            state,
+            owner: None,
+            cgroup: 0,
+        };
+        let list = |sockets, complete| Snapshot { sockets, complete, problems: Vec::new() };
+        let first = list(
+            vec![socket(1, TcpState::Established), socket(2, TcpState::Established)],
+            vec![1, 2, 4],
+        );
+        let second =
+            list(vec![socket(2, TcpState::CloseWait), socket(3, TcpState::SynSent)], vec![1, 3, 4]);
+        let mut both = first.and_then(second);
+        both.sockets.sort_by_key(|socket| socket.cookie);
+        let shown: Vec<_> = both.sockets.iter().map(|s| (s.cookie, s.state)).collect();
+        let expected =
+            [(1, TcpState::Established), (2, TcpState::CloseWait), (3, TcpState::SynSent)];
+        assert_eq!(shown, expected);
+        assert_eq!(both.complete, [1, 4]);
     }
 
     #[test]

@@ -413,6 +413,26 @@ fn a_list_names_owners_and_says_which_listeners_are_gone() {
 }
 
 #[test]
+fn a_list_older_than_a_listener_s_events_does_not_undo_them() {
+    let mut world = World::new();
+    let mut old = Sock::new(90, "0.0.0.0:8080", "0.0.0.0:0", Listen);
+    let mut new = Sock::new(91, "0.0.0.0:9090", "0.0.0.0:0", Close);
+    world.core.snapshot(time(0), &[old.listed()]);
+    world.core.events_were_lost(time(MS));
+    // Asked at 2 ms, and listed before the one closed and the other opened.
+    let list = [old.listed()];
+    world.at(3 * MS).go(&mut old, Close).go(&mut new, Listen);
+    world.core.reconcile(time(2 * MS), &[NETNS], &list, &mut world.out);
+    let role = |world: &mut World, cookie, local| {
+        let mut sock = Sock::new(cookie, local, "10.0.0.9:6000", Established);
+        world.at(5 * MS).go(&mut sock, CloseWait);
+        world.core.open(time(5 * MS)).last().expect("it is open").connection.role
+    };
+    assert_eq!(role(&mut world, 100, "10.0.0.1:8080"), None);
+    assert_eq!(role(&mut world, 101, "10.0.0.1:9090"), Some(Role::Server));
+}
+
+#[test]
 fn an_event_that_a_list_overtook_still_has_its_time() {
     let mut world = World::new();
     let mut sock = Sock::client();

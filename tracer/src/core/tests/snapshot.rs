@@ -219,3 +219,48 @@ fn whoever_is_accepted_is_a_server() {
     assert_eq!(got.accept_wait, None);
     assert_eq!(got.observed_from, ObservedFrom::Middle);
 }
+
+#[test]
+fn one_that_ends_before_its_turn_in_the_list_was_open_before_and_lost_nothing() {
+    let mut sock = established();
+    let mut world = with_sockets(&[]);
+    world.at(2 * MS).go(&mut sock, CloseWait);
+    world.at(3 * MS).go(&mut sock, LastAck);
+    world.at(4 * MS).go(&mut sock, Close);
+    let got = world.connection();
+    assert_eq!(got.observed_from, ObservedFrom::Middle);
+    assert!(!got.events_lost);
+    assert_eq!((got.handshake, got.role), (None, None));
+    assert_eq!(got.close_initiator, Some(CloseInitiator::Remote));
+}
+
+#[test]
+fn one_that_the_complete_list_did_not_show_lost_events() {
+    let mut sock = established();
+    let mut world = with_sockets(&[]);
+    world.at(LISTED + 1).go(&mut sock, Close);
+    let got = world.connection();
+    assert_eq!(got.observed_from, ObservedFrom::Start);
+    assert!(got.events_lost);
+}
+
+#[test]
+fn where_events_were_lost_nothing_is_put_down_to_the_start() {
+    let mut sock = established();
+    let mut world = with_sockets(&[]);
+    world.core.events_were_lost(time(MS));
+    world.at(2 * MS).go(&mut sock, Close);
+    assert!(world.connection().events_lost);
+}
+
+#[test]
+fn an_accept_from_before_the_first_transition_makes_no_connection() {
+    let sock = established();
+    let mut world = with_sockets(&[]);
+    // Accepted and closed while only the accept hook was there.
+    world.at(0).accept(&sock, 9, "nginx");
+    assert_eq!(world.core.totals().open, 0);
+    // Afterwards its transitions follow.
+    world.at(1).accept(&sock, 9, "nginx");
+    assert_eq!(world.core.totals().open, 1);
+}
