@@ -12,7 +12,7 @@ use super::sinks::Sinks;
 use crate::core::event::MonoNs;
 use crate::core::record::{End, Record};
 use crate::core::{Core, Shown};
-use crate::report::{Hook, Progress, Report, Scope, Start, WallClock, Writer, text};
+use crate::report::{Covered, Hook, Progress, Report, Scope, Start, WallClock, Writer, text};
 use crate::sinks::Standing;
 
 mod apart;
@@ -43,6 +43,10 @@ pub(super) struct Outlet {
     /// Connection records still to be shown; `None`: any number.
     remaining: Option<u64>,
     records: Vec<Record>,
+    /// When the run began.
+    began: MonoNs,
+    /// When the figures of the last interval were taken.
+    interval_from: MonoNs,
     /// Records that the pen was told since it was flushed.
     rendered: u64,
 }
@@ -63,6 +67,8 @@ impl Outlet {
             shown,
             remaining: count,
             records: Vec::new(),
+            began: MonoNs(0),
+            interval_from: MonoNs(0),
             rendered: 0,
         }
     }
@@ -132,6 +138,7 @@ impl Outlet {
         if let Some(width) = width {
             eprint!("{}", text::start_notice(start, width, std::io::stdout().is_terminal()));
         }
+        (self.began, self.interval_from) = (start.time, start.time);
         self.pen.start(start);
         self.sinks.start(start, self.pen.clock());
         self.rendered += 1;
@@ -232,7 +239,8 @@ impl Outlet {
         let hosts = core.take_interval(now);
         self.make_room();
         self.rendered += hosts.len() as u64;
-        self.pen.hosts(hosts, Scope::Interval, now);
+        let from = std::mem::replace(&mut self.interval_from, now);
+        self.pen.hosts(hosts, Covered { scope: Scope::Interval, from, at: now });
         self.flush();
     }
 
@@ -248,7 +256,7 @@ impl Outlet {
         self.make_room();
         self.rendered += (open.len() + hosts.len()) as u64;
         self.pen.open(open, now);
-        self.pen.hosts(hosts, scope, now);
+        self.pen.hosts(hosts, Covered { scope, from: self.began, at: now });
     }
 
     /// The summary of the whole run, which waits for a slow reader until `deadline`, and the last
@@ -275,7 +283,7 @@ impl Outlet {
         let records = std::mem::take(&mut self.rendered);
         self.pen.flush_last(records, deadline);
         let end = End { output_dropped: self.dropped(), ..end };
-        self.pen.end(end.clone());
+        self.pen.end(end.clone(), now);
         self.pen.flush_last(1, deadline);
         let standing = Standing { at: now, totals: &end, hooks, core };
         let told = self.sinks.end(&standing, self.pen.clock(), deadline);

@@ -1,7 +1,7 @@
 //! A report whose stream is kept back: while the live view has the terminal, only the summary of the
 //! whole run is written, at its end.
 
-use super::{Report, Scope, Start, WallClock};
+use super::{Covered, Report, Scope, Start, WallClock};
 use crate::core::event::MonoNs;
 use crate::core::record::{End, Host, OpenConnection, Record};
 
@@ -25,11 +25,11 @@ impl Report for Held {
 
     fn record(&mut self, _record: &Record, _out: &mut Vec<u8>) {}
 
-    fn hosts(&mut self, hosts: &[Host], scope: Scope, at: MonoNs, out: &mut Vec<u8>) {
+    fn hosts(&mut self, hosts: &[Host], covered: Covered, out: &mut Vec<u8>) {
         let open = std::mem::take(&mut self.open);
-        if scope == Scope::Run {
+        if covered.scope == Scope::Run {
             out.extend_from_slice(&open);
-            self.report.hosts(hosts, scope, at, out);
+            self.report.hosts(hosts, covered, out);
         }
     }
 
@@ -38,8 +38,8 @@ impl Report for Held {
         self.report.open(open, at, &mut self.open);
     }
 
-    fn end(&mut self, end: &End, out: &mut Vec<u8>) {
-        self.report.end(end, out);
+    fn end(&mut self, end: &End, at: MonoNs, out: &mut Vec<u8>) {
+        self.report.end(end, at, out);
     }
 
     fn resize(&mut self, width: usize) {
@@ -66,12 +66,12 @@ mod tests {
         held.record(&Record::Connection(Box::new(samples::full())), &mut out);
         for scope in [Scope::Interval, Scope::SoFar] {
             held.open(&samples::open(), at, &mut out);
-            held.hosts(&samples::hosts(), scope, at, &mut out);
+            held.hosts(&samples::hosts(), samples::covered(scope, at), &mut out);
         }
         assert!(out.is_empty(), "{out:?}");
         held.open(&samples::open(), at, &mut out);
-        held.hosts(&samples::hosts(), Scope::Run, at, &mut out);
-        held.end(&samples::end(), &mut out);
+        held.hosts(&samples::hosts(), samples::covered(Scope::Run, at), &mut out);
+        held.end(&samples::end(), at, &mut out);
         let text = String::from_utf8(out.to_vec()).expect("text");
         assert_eq!(text.matches("Open at").count(), 1, "{text}");
         assert_eq!(text.matches("Remote hosts").count(), 1, "{text}");

@@ -13,7 +13,7 @@ use super::escape::is_harmful;
 use super::printable::is_printable;
 use super::start::Start;
 use super::units::{inode, micros};
-use super::{Report, Scope};
+use super::{Covered, Report};
 use crate::core::event::MonoNs;
 use crate::core::record::{End, Host, OpenConnection, ProgramRuns, Record, StateChange};
 
@@ -103,7 +103,8 @@ impl Report for Json {
         }
     }
 
-    fn hosts(&mut self, hosts: &[Host], _scope: Scope, _at: MonoNs, out: &mut Vec<u8>) {
+    fn hosts(&mut self, hosts: &[Host], covered: Covered, out: &mut Vec<u8>) {
+        let Covered { scope, from: _, at } = covered;
         for host in hosts {
             let Host {
                 host,
@@ -122,6 +123,8 @@ impl Report for Json {
             } = host;
             let line = HostLine {
                 kind: "host",
+                time: self.clock.utc(at),
+                scope: scope.name(),
                 host: HostName(*host),
                 interval_us: micros(*interval),
                 connections: *connections,
@@ -146,7 +149,7 @@ impl Report for Json {
         }
     }
 
-    fn end(&mut self, end: &End, out: &mut Vec<u8>) {
+    fn end(&mut self, end: &End, at: MonoNs, out: &mut Vec<u8>) {
         let End {
             connections,
             open,
@@ -164,6 +167,7 @@ impl Report for Json {
         } = end;
         let line = EndLine {
             kind: "end",
+            time: self.clock.utc(at),
             connections: *connections,
             open: *open,
             events: *events,

@@ -30,7 +30,7 @@ pub use terminal::Screen;
 pub use text::Text;
 pub use writer::Writer;
 
-/// What a per-host report covers.
+/// What part of the run a per-host report is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scope {
     /// The time since the report before it (`--interval`).
@@ -41,6 +41,37 @@ pub enum Scope {
     Run,
 }
 
+impl Scope {
+    /// The name in the JSON output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Interval => "interval",
+            Self::SoFar => "so_far",
+            Self::Run => "run",
+        }
+    }
+}
+
+/// The time that a per-host report covers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Covered {
+    /// Which part of the run it is.
+    pub scope: Scope,
+    /// When it begins.
+    pub from: MonoNs,
+    /// When it ends: the figures were taken then.
+    pub at: MonoNs,
+}
+
+impl Covered {
+    /// How long it is, nanoseconds.
+    #[must_use]
+    pub fn length(self) -> u64 {
+        self.at.since(self.from)
+    }
+}
+
 /// A format: renders what it is given at the end of `out`, in whole lines.
 pub trait Report: Send {
     /// Everything is attached. Comes first, once.
@@ -49,14 +80,14 @@ pub trait Report: Send {
     /// Something happened.
     fn record(&mut self, record: &Record, out: &mut Vec<u8>);
 
-    /// The per-host figures of `scope`, taken at `at`, in the order they are to appear.
-    fn hosts(&mut self, hosts: &[Host], scope: Scope, at: MonoNs, out: &mut Vec<u8>);
+    /// The per-host figures of `covered`, in the order they are to appear.
+    fn hosts(&mut self, hosts: &[Host], covered: Covered, out: &mut Vec<u8>);
 
     /// Every connection open at `at`.
     fn open(&mut self, open: &[OpenConnection], at: MonoNs, out: &mut Vec<u8>);
 
-    /// The run is over. Comes last, once.
-    fn end(&mut self, end: &End, out: &mut Vec<u8>);
+    /// The run was over at `at`. Comes last, once.
+    fn end(&mut self, end: &End, at: MonoNs, out: &mut Vec<u8>);
 
     /// The terminal has `width` columns from now on.
     fn resize(&mut self, _width: usize) {}

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use tracer_common::packet::tcp_flags;
 use tracer_common::state::TcpState;
 
-use super::{Hook, Limits, Start, WallClock};
+use super::{Covered, Hook, Limits, Scope, Start, WallClock};
 use crate::core::event::{CgroupName, Comm, MonoNs, Owner};
 use crate::core::record::{
     Alert, AlertEvent, CloseInitiator, Connection, End, Evidence, HandshakeSource, Host, Network,
@@ -323,6 +323,11 @@ pub(crate) fn hosts() -> Vec<Host> {
         },
         Host { exact: false, connections: 98_765, handshakes_failed: 0, ..host(None) },
     ]
+}
+
+/// Ten seconds up to `at`, as the rows of [`hosts`] say.
+pub(crate) fn covered(scope: Scope, at: MonoNs) -> Covered {
+    Covered { scope, from: MonoNs(at.0 - 10 * S), at }
 }
 
 pub(crate) fn end() -> End {

@@ -175,10 +175,18 @@ fn interval_reports_have_the_figures_of_their_interval() {
         tracer.wait_for(1, Duration::from_secs(4), second);
         let run = tracer.stop();
         let hosts = run.fine().all("host");
-        let _ = Check::of(hosts[0]).within("interval_us", 900e3..=2e6);
+        let _ = Check::of(hosts[0]).eq("scope", "interval").within("interval_us", 900e3..=2e6);
+        // Both are placed in time: an interval ends where its figures were taken.
+        let all = [run.one("start"), hosts[0], hosts[1], run.end()];
+        let times = all.map(|record| record["time"].as_str().expect("a time"));
+        assert!(times.is_sorted_by(|a, b| a < b), "{times:?}");
         // At the end: the whole run.
         let last = hosts.last().expect("rows");
-        let _ = Check::of(last).eq("connections", 3).within("interval_us", 1e6..=60e6);
+        let _ = Check::of(last)
+            .eq("connections", 3)
+            .eq("scope", "run")
+            .eq("time", times[3])
+            .within("interval_us", 1e6..=60e6);
     });
 }
 

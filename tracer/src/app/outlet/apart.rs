@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::core::event::MonoNs;
 use crate::core::record::{End, Host, OpenConnection, Record};
 use crate::report::writer::Inlet;
-use crate::report::{Report, Scope, WallClock};
+use crate::report::{Covered, Report, WallClock};
 
 /// Pieces that may wait to be rendered. Working on segments and rendering are slower by turns: with
 /// few, each waits for the other.
@@ -23,9 +23,9 @@ const PART: usize = 512;
 /// What is to be rendered.
 pub(super) enum Told {
     Records(Vec<Record>),
-    Hosts(Vec<Host>, Scope, MonoNs),
+    Hosts(Vec<Host>, Covered),
     Open(Vec<OpenConnection>, MonoNs),
-    End(Box<End>),
+    End(Box<End>, MonoNs),
     Raw(String),
     Resize(usize),
 }
@@ -212,9 +212,9 @@ fn run(
                         hand_on(&mut out, part);
                     }
                 }
-                Told::Hosts(hosts, scope, at) => report.hosts(hosts, *scope, *at, &mut out),
+                Told::Hosts(hosts, covered) => report.hosts(hosts, *covered, &mut out),
                 Told::Open(open, at) => report.open(open, *at, &mut out),
-                Told::End(end) => report.end(end, &mut out),
+                Told::End(end, at) => report.end(end, *at, &mut out),
                 Told::Raw(text) => out.extend_from_slice(text.as_bytes()),
                 Told::Resize(width) => report.resize(*width),
             }
@@ -243,11 +243,11 @@ mod tests {
             self.0.record(record, out);
         }
 
-        fn hosts(&mut self, _hosts: &[Host], _scope: Scope, _at: MonoNs, _out: &mut Vec<u8>) {}
+        fn hosts(&mut self, _hosts: &[Host], _covered: Covered, _out: &mut Vec<u8>) {}
 
         fn open(&mut self, _open: &[OpenConnection], _at: MonoNs, _out: &mut Vec<u8>) {}
 
-        fn end(&mut self, _end: &End, _out: &mut Vec<u8>) {
+        fn end(&mut self, _end: &End, _at: MonoNs, _out: &mut Vec<u8>) {
             panic!("a report may be wrong");
         }
 
@@ -297,7 +297,7 @@ mod tests {
     #[tokio::test]
     async fn one_that_dies_keeps_nobody_waiting_and_is_told_of() {
         let (_dir, _path, _writer, mut apart) = start();
-        apart.tell(Told::End(Box::default()));
+        apart.tell(Told::End(Box::default(), samples::at(0)));
         apart.flush(1);
         for _ in 0..3 * WAITING {
             apart.record(record());

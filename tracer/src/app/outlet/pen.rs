@@ -10,7 +10,7 @@ use super::apart::{Apart, Told};
 use super::{PATIENCE, Slow};
 use crate::core::event::MonoNs;
 use crate::core::record::{End, Host, OpenConnection, Record};
-use crate::report::{Report, Scope, Start, WallClock, Writer};
+use crate::report::{Covered, Report, Start, WallClock, Writer};
 
 /// The report and its writer.
 pub(super) struct Pen {
@@ -76,10 +76,10 @@ impl Pen {
         }
     }
 
-    pub(super) fn hosts(&mut self, hosts: Vec<Host>, scope: Scope, at: MonoNs) {
+    pub(super) fn hosts(&mut self, hosts: Vec<Host>, covered: Covered) {
         match &mut self.way {
-            Way::Here { report, out } => report.hosts(&hosts, scope, at, out),
-            Way::Apart(apart) => apart.tell(Told::Hosts(hosts, scope, at)),
+            Way::Here { report, out } => report.hosts(&hosts, covered, out),
+            Way::Apart(apart) => apart.tell(Told::Hosts(hosts, covered)),
         }
     }
 
@@ -90,10 +90,10 @@ impl Pen {
         }
     }
 
-    pub(super) fn end(&mut self, end: End) {
+    pub(super) fn end(&mut self, end: End, at: MonoNs) {
         match &mut self.way {
-            Way::Here { report, out } => report.end(&end, out),
-            Way::Apart(apart) => apart.tell(Told::End(Box::new(end))),
+            Way::Here { report, out } => report.end(&end, at, out),
+            Way::Apart(apart) => apart.tell(Told::End(Box::new(end), at)),
         }
     }
 

@@ -46,6 +46,8 @@ pub(super) struct StateLine {
 pub(super) struct HostLine {
     #[serde(rename = "type")]
     pub(super) kind: &'static str,
+    pub(super) time: Utc,
+    pub(super) scope: &'static str,
     pub(super) host: HostName,
     pub(super) interval_us: u64,
     pub(super) connections: u64,
@@ -100,6 +102,7 @@ pub(super) struct ProgramRunsLine<'a> {
 pub(super) struct EndLine<'a> {
     #[serde(rename = "type")]
     pub(super) kind: &'static str,
+    pub(super) time: Utc,
     pub(super) connections: u64,
     pub(super) open: u64,
     pub(super) events: u64,

@@ -9,7 +9,7 @@ use crate::core::record::{
     CloseInitiator, Connection, Frames, HandshakeSource, Outcome, PathRtt, Role,
 };
 use crate::report::samples::{self, MS, S};
-use crate::report::{Capture, Limits};
+use crate::report::{Capture, Limits, Scope};
 
 fn rendered(write: impl FnOnce(&mut Json, &mut Vec<u8>)) -> String {
     let mut out = Vec::new();
@@ -248,13 +248,16 @@ fn what_is_no_number_is_null() {
 #[test]
 fn hosts_and_the_rest_of_them() {
     let lines = rendered(|json, out| {
-        json.hosts(&samples::hosts(), Scope::Run, samples::at(0), out);
+        for scope in [Scope::Run, Scope::Interval, Scope::SoFar] {
+            json.hosts(&samples::hosts(), samples::covered(scope, samples::at(103 * S)), out);
+        }
     });
     let lines: Vec<_> = lines.lines().map(|line| format!("{line}\n")).collect();
     assert_eq!(
         lines[0],
         one_line(
-            r#"{"type":"host","host":"10.0.0.7","interval_us":10000000,
+            r#"{"type":"host","time":"2026-11-22T03:13:43.000000Z","scope":"run",
+            "host":"10.0.0.7","interval_us":10000000,
             "connections":1234,"failed":12,"resets":3,"timeouts":0,"handshakes_failed":3,
             "handshake_us":{"count":1200,"p50":1000,"p90":3000,"p99":150000,"max":3000000},
             "close_us":{"count":1200,"p50":41,"p90":123,"p99":6150,"max":123000},
@@ -262,17 +265,22 @@ fn hosts_and_the_rest_of_them() {
         )
     );
     assert!(lines[1].contains(r#""close_us":null,"syn_count":null,"half_open":null"#));
-    assert!(lines[2].starts_with(r#"{"type":"host","host":"others","#));
+    assert!(lines[2].contains(r#""scope":"run","host":"others","#), "{}", lines[2]);
     assert!(lines[2].ends_with("\"exact\":false}\n"));
+    for (line, scope) in [(3, "interval"), (6, "so_far")] {
+        let scope = format!(r#""scope":"{scope}","host":"10.0.0.7""#);
+        assert!(lines[line].contains(&scope), "{}", lines[line]);
+    }
 }
 
 #[test]
 fn the_end() {
     let end = End { events_lost: 7, output_dropped: 9, ..samples::end() };
     assert_eq!(
-        rendered(|json, out| json.end(&end, out)),
+        rendered(|json, out| json.end(&end, samples::at(103 * S), out)),
         one_line(
-            r#"{"type":"end","connections":1234,"open":3,"events":5690,"events_lost":7,
+            r#"{"type":"end","time":"2026-11-22T03:13:43.000000Z","connections":1234,"open":3,
+            "events":5690,"events_lost":7,
             "syns":1300,"syns_repeated":12,"syns_unparsed":0,"handshakes_failed":4,
             "connections_evicted":0,"output_dropped":9,"duration_us":103000000}"#
         )
@@ -283,7 +291,7 @@ fn the_end() {
 fn runs_of_programs_are_in_the_end_if_they_were_counted() {
     let runs = ProgramRuns { program: "tracer_state".to_owned(), runs: 12, took: 3_456_999 };
     let end = End { program_runs: Some(vec![runs]), ..samples::end() };
-    let line = rendered(|json, out| json.end(&end, out));
+    let line = rendered(|json, out| json.end(&end, samples::at(103 * S), out));
     let runs = r#""program_runs":[{"program":"tracer_state","runs":12,"took_us":3457}]"#;
     assert!(line.contains(runs), "{line}");
 }
@@ -372,7 +380,8 @@ fn out_of_a_capture_there_is_neither_kernel_nor_namespace() {
         "decap":false,"local":["192.0.2.0/24"],"segments":true}"#;
     assert!(line.contains(one_line(capture).trim_end()), "{line}");
     let frames = Frames { read: 10, tcp: 7, not_tcp: 2, unparsed: 1, ..Frames::default() };
-    let line = rendered(|json, out| json.end(&End { frames: Some(frames), ..samples::end() }, out));
+    let end = End { frames: Some(frames), ..samples::end() };
+    let line = rendered(|json, out| json.end(&end, samples::at(103 * S), out));
     let frames = r#""frames":{"read":10,"tcp":7,"not_tcp":2,"unparsed":1,"other_link":0,
         "untimed":0,"dropped":0},"duration_us""#;
     assert!(line.contains(one_line(frames).trim_end()), "{line}");

@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 use bytes::BufMut;
 
 use super::clock::SameSecond;
-use super::{Report, Scope, Screen, Start, WallClock};
+use super::{Covered, Report, Screen, Start, WallClock};
 use crate::core::event::MonoNs;
 use crate::core::record::{
     CloseInitiator, Connection, End, Host, ObservedFrom, OpenConnection, Outcome, Record, Role,
@@ -156,9 +156,9 @@ impl Report for Text {
         }
     }
 
-    fn hosts(&mut self, hosts: &[Host], scope: Scope, at: MonoNs, out: &mut Vec<u8>) {
+    fn hosts(&mut self, hosts: &[Host], covered: Covered, out: &mut Vec<u8>) {
         self.section(out);
-        summary::hosts(self, hosts, scope, at, out);
+        summary::hosts(self, hosts, covered, out);
     }
 
     fn open(&mut self, open: &[OpenConnection], at: MonoNs, out: &mut Vec<u8>) {
@@ -166,7 +166,7 @@ impl Report for Text {
         summary::open(self, open, at, out);
     }
 
-    fn end(&mut self, end: &End, out: &mut Vec<u8>) {
+    fn end(&mut self, end: &End, _at: MonoNs, out: &mut Vec<u8>) {
         self.section(out);
         summary::end(self, end, out);
     }

@@ -10,6 +10,7 @@ use super::cell::{self, cell};
 use super::notice::wrap;
 use super::*;
 use crate::core::record::{Frames, ProgramRuns, Quantiles};
+use crate::report::Scope;
 use crate::report::losses::{losses, unparsed};
 use crate::report::units::Human;
 
@@ -58,21 +59,20 @@ impl HostColumns {
 }
 
 /// The per-host table.
-pub(super) fn hosts(text: &mut Text, hosts: &[Host], scope: Scope, at: MonoNs, out: &mut Vec<u8>) {
+pub(super) fn hosts(text: &mut Text, hosts: &[Host], covered: Covered, out: &mut Vec<u8>) {
     let color = text.screen.color;
-    let interval = Human(hosts.first().map_or(0, |host| host.interval));
+    let interval = Human(covered.length());
     let cell = &mut text.cell;
     cell.clear();
-    match scope {
+    match covered.scope {
         Scope::Interval => {
-            cell!(cell, "Remote hosts, {interval} up to {:.0}", text.clock.time_of_day(at))
+            cell!(cell, "Remote hosts, {interval} up to {:.0}", text.clock.time_of_day(covered.at))
         }
         Scope::SoFar => cell!(cell, "Remote hosts so far, {interval}"),
         Scope::Run => cell!(cell, "Remote hosts, whole run of {interval}"),
     }
     if hosts.is_empty() {
-        cell.clear();
-        cell.push_str("Remote hosts: no connection ended");
+        cell.push_str(": no connection ended");
     }
     let mut line = Line::new(out, color);
     line.put(cell, HEADER);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::core::record::ProgramRuns;
+use crate::report::Scope;
 use crate::report::samples::{self, MS, S};
 
 fn text(width: Option<usize>, color: bool) -> Text {
@@ -25,9 +26,9 @@ fn run(text: &mut Text, out: &mut Vec<u8>) {
     }
     text.record(&Record::State(samples::state_change()), out);
     text.record(&Record::Stuck(Box::new(samples::stuck())), out);
-    text.hosts(&samples::hosts(), Scope::Interval, at, out);
+    text.hosts(&samples::hosts(), samples::covered(Scope::Interval, at), out);
     text.open(&samples::open(), at, out);
-    text.end(&samples::end(), out);
+    text.end(&samples::end(), at, out);
 }
 
 #[test]
@@ -126,7 +127,7 @@ fn the_header_follows_a_summary_and_a_new_width() {
     let record = Record::Connection(Box::new(samples::full()));
     let shown = rendered(Some(80), |text, out| {
         text.record(&record, out);
-        text.hosts(&[], Scope::Interval, samples::at(0), out);
+        text.hosts(&[], samples::covered(Scope::Interval, samples::at(103 * S)), out);
         text.record(&record, out);
         text.resize(120);
         text.record(&record, out);
@@ -138,7 +139,7 @@ fn the_header_follows_a_summary_and_a_new_width() {
             "TIME     PROC",
             "03:12:44 ngin",
             "",
-            "Remote hosts:",
+            "Remote hosts,",
             "TIME     PROC",
             "03:12:44 ngin",
             "TIME         ",
@@ -230,17 +231,24 @@ fn nothing_happened() {
     let shown = rendered(Some(80), |text, out| {
         let at = samples::at(103 * S);
         text.start(&samples::start(), out);
-        text.hosts(&[], Scope::Run, at, out);
+        for scope in [Scope::Interval, Scope::SoFar] {
+            text.hosts(&[], samples::covered(scope, at), out);
+        }
         text.open(&[], at, out);
-        text.end(&End { duration: 103 * S, ..End::default() }, out);
+        text.hosts(&[], Covered { scope: Scope::Run, from: samples::at(0), at }, out);
+        text.end(&End { duration: 103 * S, ..End::default() }, at, out);
     });
     assert_eq!(
         shown,
         "TIME     PROCESS       LPORT   REMOTE            HANDSHAKE  LIFE CLOSE END\n\
          \n\
-         Remote hosts: no connection ended\n\
+         Remote hosts, 10.0s up to 03:13:43: no connection ended\n\
+         \n\
+         Remote hosts so far, 10.0s: no connection ended\n\
          \n\
          Open at 03:13:43: no connection\n\
+         \n\
+         Remote hosts, whole run of 1m43s: no connection ended\n\
          \n\
          0 connections ended in 1m43s, 0 still open\n"
     );
@@ -258,7 +266,7 @@ fn losses_are_said_loudly() {
         ..samples::end()
     };
     assert_eq!(
-        rendered(Some(80), |text, out| text.end(&end, out)),
+        rendered(Some(80), |text, out| text.end(&end, samples::at(103 * S), out)),
         "1 connection ended in 1m43s, 3 still open, 1 handshake failed, 1300 SYNs seen\n  \
            (12 repeated)\n\
          LOST 12 of 5702 events: the ring buffer was full. Connections they belonged to\n  \
@@ -275,11 +283,11 @@ fn kernel_programs_say_what_they_cost_if_it_was_counted() {
     let runs = |program: &str, runs, took| ProgramRuns { program: program.to_owned(), runs, took };
     let all = vec![runs("tracer_accept2", 0, 0), runs("tracer_state", 2000, 3 * MS)];
     let end = End { program_runs: Some(all), ..samples::end() };
-    let shown = rendered(None, |text, out| text.end(&end, out));
+    let shown = rendered(None, |text, out| text.end(&end, samples::at(103 * S), out));
     let last = shown.lines().last().unwrap();
     assert_eq!(last, "Kernel programs: 3.0ms in all; tracer_state 2000 × 1500ns");
     let end = End { program_runs: Some(Vec::new()), ..samples::end() };
-    assert!(rendered(None, |text, out| text.end(&end, out)).ends_with("none ran\n"));
+    assert!(rendered(None, |text, out| text.end(&end, samples::at(103 * S), out)).ends_with("none ran\n"));
 }
 
 #[test]

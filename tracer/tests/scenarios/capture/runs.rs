@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{both_ends, read, recorded};
@@ -202,8 +203,16 @@ fn filters_count_and_duration_work_on_captures() {
         assert_eq!(kept(&["--duration", "0.2"]), 2);
         let run = read(lab, &file, &["--interval", "0.3"]);
         let hosts = run.fine().all("host");
-        let of_intervals = hosts.iter().filter(|host| host["interval_us"] == 300_000).count();
-        assert!(of_intervals >= 2, "{}", run.dump());
+        let of_intervals: Vec<_> =
+            hosts.iter().filter(|host| host["interval_us"] == 300_000).collect();
+        assert!(of_intervals.len() >= 2, "{}", run.dump());
+        // They are placed in the capture's time.
+        let time = |record: &Value| record["time"].as_str().expect("a time").to_owned();
+        for host in of_intervals {
+            assert_eq!(host["scope"], "interval", "{}", run.dump());
+            assert!(time(run.one("start")) < time(host), "{}", run.dump());
+            assert!(time(host) <= time(run.end()), "{}", run.dump());
+        }
     });
 }
 
