@@ -3,6 +3,7 @@
 mod alert;
 mod check;
 mod devices;
+mod failures;
 mod flood;
 mod instead;
 mod look;

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::failures;
 use super::flood::{self, Floods};
 use super::outlet::{Outlet, PATIENCE};
 use crate::core::Core;
@@ -366,12 +367,11 @@ impl Pipeline {
     /// waited for shares [`PATIENCE`].
     ///
     /// # Errors
-    /// The reader did not take it in time.
+    /// The reader did not take it in time, or a sink failed.
     pub(super) fn finish(mut self, now: MonoNs, end: End, hooks: &[Hook]) -> Result<()> {
         log::debug!("{} summaries of SYNs came through the ring", self.summaries);
         let deadline = Instant::now() + PATIENCE;
         let told = self.outlet.close(&self.core, now, end, hooks, deadline);
-        self.outlet.written(deadline)?;
-        told
+        failures::all([told, self.outlet.written(deadline)])
     }
 }

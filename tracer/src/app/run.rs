@@ -9,6 +9,7 @@ use tracer_common::counters::Counters;
 
 use super::alert::{AlertRunner, test_alert};
 use super::devices::Devices;
+use super::failures;
 use super::flood::{FloodClock, FloodWake, Floods};
 use super::look::NextLook;
 use super::outlet::{Outlet, Slow};
@@ -307,17 +308,17 @@ async fn trace(options: &Options) -> Result<()> {
     let counted = kernel
         .totals()
         .map(|(counters, missed)| complete(&mut end, counters, missed, hook_netns.is_some()));
-    pipeline.finish(ended, end, &hooks)?;
-    let ended_by = ended_by?;
-    counted?;
-    if let Some(why) = ended_by {
-        return output_closed(why);
-    }
-    tokio::select! {
-        biased;
-        why = &mut closed => output_closed(why),
-        () = std::future::ready(()) => Ok(()),
-    }
+    let finished = pipeline.finish(ended, end, &hooks);
+    let output = match ended_by {
+        Err(error) => Err(error),
+        Ok(Some(why)) => output_closed(why),
+        Ok(None) => tokio::select! {
+            biased;
+            why = &mut closed => output_closed(why),
+            () = std::future::ready(()) => Ok(()),
+        },
+    };
+    failures::all([finished, counted, output])
 }
 
 /// Whether SIGHUP is no log rotation but means that nobody looks at the live view any more.

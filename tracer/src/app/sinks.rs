@@ -7,7 +7,7 @@ use anyhow::Result;
 use caps::CapsHashSet;
 use tokio::sync::Notify;
 
-use super::setup;
+use super::{failures, setup};
 use crate::cli::Options;
 use crate::core::Core;
 use crate::core::event::{Event, ExistingSocket};
@@ -178,22 +178,17 @@ impl Sinks {
     /// second: it is enough for whoever takes what he is told.
     ///
     /// # Errors
-    /// The first of what failed.
+    /// All that failed.
     pub(super) fn end(
         &mut self,
         standing: &Standing<'_>,
         clock: &WallClock,
         deadline: Instant,
     ) -> Result<()> {
-        let mut result = Ok(());
-        for (sink, _) in &mut self.all {
+        failures::all(self.all.iter_mut().map(|(sink, _)| {
             sink.standing(standing, clock);
-            let ended = sink.end(standing, clock, deadline.max(Instant::now() + LEAST));
-            if result.is_ok() {
-                result = ended;
-            }
-        }
-        result
+            sink.end(standing, clock, deadline.max(Instant::now() + LEAST))
+        }))
     }
 }
 

@@ -1,8 +1,11 @@
 //! The page of `--report`, as a browser shows it.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use tempfile::TempDir;
 use tracer::core::event::MonoNs;
 use tracer::core::record::{
@@ -19,7 +22,7 @@ use crate::support::flood::{Flood, Sources, swallow_answers};
 use crate::support::raw::{ACK, SYN};
 use crate::support::sock::{Talk as _, accept};
 use crate::support::tracer::command;
-use crate::support::{Child, Lab, Raw, Tracer, Value, alone, pause, scenario};
+use crate::support::{Child, Lab, Raw, Tracer, Value, alone, pause, scenario, wait_until};
 
 const LOOK: &str = include_str!("support/look.js");
 
@@ -323,12 +326,55 @@ fn the_report_is_written_even_if_nobody_reads_the_output() {
             .expect("start the tracer");
         drop(reader);
         let mut status = None;
-        crate::support::wait_until("the tracer ends", Duration::from_secs(15), || {
+        wait_until("the tracer ends", Duration::from_secs(15), || {
             status = child.try_wait().expect("wait");
             status.is_some()
         });
         assert!(status.is_some_and(|status| status.success()), "{status:?}");
         assert!(std::fs::read_to_string(&path).expect("the report").contains("</html>"));
+    });
+}
+
+/// A full disk takes the records and the page: neither hides the other.
+#[test]
+fn a_full_disk_loses_output_and_report_and_both_are_said() {
+    scenario(|lab| {
+        let folder = TempDir::new().expect("a directory");
+        let disk = folder.path().join("disk");
+        std::fs::create_dir(&disk).expect("mkdir");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=64k", "none"]).arg(&disk);
+        assert!(mount.status().expect("mount").success());
+        let (output, report) = (disk.join("out.jsonl"), disk.join("run.html"));
+        let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+        let (output_arg, report_arg) = (text(&output), text(&report));
+        let args = ["--netns", "self", "--format", "json", "--output", &output_arg];
+        let mut command = command(&lab.b, &args);
+        let child = command.args(["--report", &report_arg]).stderr(Stdio::piped()).spawn();
+        let child = child.expect("start the tracer");
+        wait_until("it traces", Duration::from_secs(15), || {
+            std::fs::metadata(&output).is_ok_and(|file| file.len() > 0)
+        });
+        // Of a record that fits into a page there is room for some.
+        let filled = std::fs::write(disk.join("filler"), vec![0; 64 << 10]);
+        let listener = lab.b.listen(lab.b4_port(8080));
+        for _ in 0..20 {
+            drop(lab.a.connect(lab.b4_port(8080)));
+            accept(&listener).hear_end();
+        }
+        pause(500);
+        let pid = Pid::from_raw(child.id().cast_signed());
+        nix::sys::signal::kill(pid, Signal::SIGINT).expect("kill()");
+        let ended = child.wait_with_output().expect("wait");
+        let gone = !report.exists();
+        assert!(Command::new("umount").arg(&disk).status().expect("umount").success());
+        assert!(filled.is_err() && gone);
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{said}");
+        assert!(said.contains(&format!("{output_arg} can't be written: No space left")), "{said}");
+        let report = format!("cannot write the report {report_arg}: No space left on device");
+        assert!(said.contains(&report), "{said}");
+        assert!(said.contains("bytes were not taken within 5 s"), "{said}");
     });
 }
 

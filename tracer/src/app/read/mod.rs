@@ -11,7 +11,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow};
 use tokio::time::Instant;
 
 use self::feed::{Batch, Feed};
@@ -19,6 +19,7 @@ use self::pace::Pace;
 use self::reading::{Next, Reading};
 use self::source::Source;
 use super::alert::AlertRunner;
+use super::failures;
 use super::outlet::{Outlet, PATIENCE, Slow};
 use super::output::Output;
 use super::run::{hung_up, output_closed, until as sleep_until};
@@ -188,18 +189,18 @@ pub(super) async fn read(options: &Options, path: &Path) -> Result<()> {
         }
         deadline = std::time::Instant::now() + PATIENCE;
     }
-    outlet.written(deadline)?;
-    told?;
-    match (ended, problem) {
+    let written = outlet.written(deadline);
+    let read = match (ended, problem) {
         (Ended::Closed(why), _) => output_closed(why),
-        (Ended::Died, _) => bail!("the thread that reads the capture {name} has died"),
+        (Ended::Died, _) => Err(anyhow!("the thread that reads the capture {name} has died")),
         (_, Some(error)) => Err(source::described(&name, error, true)),
         _ => tokio::select! {
             biased;
             why = &mut closed => output_closed(why),
             () = std::future::ready(()) => Ok(()),
         },
-    }
+    };
+    failures::all([told, written, read])
 }
 
 /// Why nothing more is read.
