@@ -57,8 +57,8 @@ impl FromStr for PortRange {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (first, last) = match text.split_once('-') {
-            Some((first, last)) => (port(first)?, port(last)?),
-            None => {
+            Some((first, last)) if !first.is_empty() => (port(first)?, port(last)?),
+            _ => {
                 let port = port(text)?;
                 (port, port)
             }

@@ -123,7 +123,7 @@ pub struct FilterOptions {
     pub role: Option<RoleName>,
     /// Process id as the host sees it; may be repeated
     #[arg(long = "pid", value_name = "PID", value_delimiter = ',',
-          value_parser = clap::value_parser!(u32).range(1..))]
+          value_parser = |text: &str| values::whole(text, 1..=u32::MAX))]
     pub pids: Vec<u32>,
     /// Process name, exactly; may be repeated
     #[arg(long = "comm", value_name = "NAME", value_parser = values::comm)]
@@ -164,13 +164,14 @@ pub struct ShowOptions {
     #[arg(long, value_name = "SECS", value_parser = values::seconds)]
     pub interval: Option<Duration>,
     /// How many remote hosts the reports name; the rest is one row `others`
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20,
+          value_parser = |text: &str| values::whole(text, 0..=u32::MAX))]
     pub top_hosts: u32,
     /// Stop after so many seconds
     #[arg(long, value_name = "SECS", value_parser = values::seconds)]
     pub duration: Option<Duration>,
-    /// Stop after so many connection records
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Stop after so many connection records; what ended meanwhile is counted, not shown
+    #[arg(long, value_name = "N", value_parser = |text: &str| values::whole(text, 1..=u64::MAX))]
     pub count: Option<u64>,
 }
 
@@ -232,7 +233,7 @@ pub struct MetricsOptions {
     /// How many local ports have figures of their own, besides those that --port or --local-port
     /// name one by one; the others share the port `other`
     #[arg(long, value_name = "N", default_value_t = 20,
-          value_parser = clap::value_parser!(u16).range(..=1000))]
+          value_parser = |text: &str| values::whole(text, 0..=1000_u16))]
     pub metrics_ports: u16,
     /// Have the kernel count and time the runs of its BPF programs: of every one on the host, each
     /// run of which takes longer for it
@@ -260,15 +261,15 @@ pub struct LimitOptions {
     pub ring_size: u64,
     /// Connections followed at the same time
     #[arg(long, value_name = "N", default_value_t = 262_144,
-          value_parser = clap::value_parser!(u32).range(1..))]
+          value_parser = |text: &str| values::whole(text, 1..=u32::MAX))]
     pub max_connections: u32,
     /// Remote hosts with figures of their own
     #[arg(long, value_name = "N", default_value_t = 8192,
-          value_parser = clap::value_parser!(u32).range(1..))]
+          value_parser = |text: &str| values::whole(text, 1..=u32::MAX))]
     pub max_hosts: u32,
     /// SYNs per second that lead to no connection, below which nothing is called a flood
     #[arg(long, value_name = "N", default_value_t = 100,
-          value_parser = clap::value_parser!(u32).range(1..))]
+          value_parser = |text: &str| values::whole(text, 1..=u32::MAX))]
     pub flood_min_rate: u32,
     /// How long a flood must have been over to be called over, in seconds
     #[arg(long, value_name = "SECS", default_value = "10", value_parser = values::seconds)]
@@ -303,7 +304,8 @@ impl Options {
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
-        let matches = Self::command().try_get_matches_from(args)?;
+        let command = Self::command().mut_args(values::take_negative_numbers);
+        let matches = command.try_get_matches_from(args)?;
         let options = Self::from_arg_matches(&matches)?;
         match options.contradiction(&matches) {
             None => Ok(options),

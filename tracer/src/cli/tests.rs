@@ -318,7 +318,43 @@ fn mistakes_are_one_sentence_that_says_what_is_right() {
              closed, reset_by_remote, reset_by_local, refused, timed_out, unreachable, cancelled, \
              aborted, unknown",
         ),
-        (&["--slower-than", "-1e3"], "unexpected argument '-1' found"),
+        (
+            &["--slower-than", "-1e3"],
+            "invalid value '-1e3' for '--slower-than <MS>': `-1e3` is no time; give milliseconds, \
+             0 or more",
+        ),
+        (
+            &["--duration", "-1"],
+            "invalid value '-1' for '--duration <SECS>': `-1` is no time; give seconds, 0.001 or \
+             more",
+        ),
+        // One that is an option otherwise.
+        (
+            &["--count", "-4"],
+            "invalid value '-4' for '--count <N>': give a whole number, 1 or more",
+        ),
+        (&["--count", "0"], "invalid value '0' for '--count <N>': give a whole number, 1 or more"),
+        (
+            &["--max-hosts", "1.5"],
+            "invalid value '1.5' for '--max-hosts <N>': give a whole number, 1 or more",
+        ),
+        (
+            &["--pid", "4294967296"],
+            "invalid value '4294967296' for '--pid <PID>': give a whole number, 4294967295 or less",
+        ),
+        (
+            &["--metrics-ports", "1001"],
+            "invalid value '1001' for '--metrics-ports <N>': give a whole number, 1000 or less",
+        ),
+        (
+            &["--top-hosts", "-1"],
+            "invalid value '-1' for '--top-hosts <N>': give a whole number, 0 or more",
+        ),
+        (
+            &["-p", "-1"],
+            "invalid value '-1' for '--port <PORT>': `-1` is no port; give a number from 1 to \
+             65535, a range 8000-8100 or a list 80,443",
+        ),
         (
             &["--slower-than=nan"],
             "invalid value 'nan' for '--slower-than <MS>': `nan` is no time; give milliseconds, 0 \

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -142,17 +143,48 @@ pub fn speed(text: &str) -> Result<f64, String> {
     })
 }
 
+/// Has a number's option take `-1` for a value, too, so that its parser can say what is wrong with it.
+#[must_use]
+pub fn take_negative_numbers(option: clap::Arg) -> clap::Arg {
+    const NUMBERS: [&str; 8] = ["PORT", "[ADDR:]PORT", "PID", "SECS", "MS", "N", "BYTES", "X"];
+    let names = option.get_value_names().unwrap_or_default();
+    if names.iter().any(|name| NUMBERS.contains(&name.as_str())) {
+        return option.allow_negative_numbers(true);
+    }
+    option
+}
+
+/// A whole number.
+///
+/// # Errors
+/// What is wrong with it, as a sentence.
+pub fn whole<T>(text: &str, range: RangeInclusive<T>) -> Result<T, String>
+where
+    T: FromStr + PartialOrd + fmt::Display,
+{
+    let (least, most) = range.into_inner();
+    let number = text.parse::<T>();
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match number {
+        Ok(number) if number > most => Err(format!("give a whole number, {most} or less")),
+        // What only lacks room for its digits.
+        Err(_) if digits => Err(format!("give a whole number, {most} or less")),
+        Ok(number) if number >= least => Ok(number),
+        Ok(_) | Err(_) => Err(format!("give a whole number, {least} or more")),
+    }
+}
+
 /// Beyond them nobody could tell it from standing still, or from reading as fast as possible.
-const SPEEDS: std::ops::RangeInclusive<f64> = 1e-3..=1e6;
+const SPEEDS: RangeInclusive<f64> = 1e-3..=1e6;
 
 /// Ten years: far from overflowing nanoseconds in 64 bits.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// Smallest and largest ring buffer, bytes: one page, and what is sane to pin.
-const RING: std::ops::RangeInclusive<u64> = 4096..=1 << 30;
+const RING: RangeInclusive<u64> = 4096..=1 << 30;
 
 /// Smallest and largest size of what `--write` keeps, bytes: some hundred packets, and 1 TiB.
-const WRITE: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 40;
+const WRITE: RangeInclusive<u64> = 64 << 10..=1 << 40;
 
 /// A ring buffer's size in bytes, as [`bytes`] takes it.
 ///

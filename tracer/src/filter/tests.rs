@@ -23,7 +23,7 @@ fn bad_ports_are_told_what_is_wrong() {
     assert_eq!(error("0"), "`0` is no port; ports are 1 to 65535");
     assert_eq!(error("9-3"), "the range is reversed; write 3-9");
     assert!(error("http").starts_with("`http` is no port; give a number"));
-    assert!(error("-5").starts_with("`` is no port"));
+    assert!(error("-5").starts_with("`-5` is no port"));
     assert!(error("5-").starts_with("`` is no port"));
     assert!(error("1-2-3").starts_with("`2-3` is no port"));
     assert!(error("99999999999").starts_with("`99999999999` is no port"));

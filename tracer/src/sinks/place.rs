@@ -28,7 +28,7 @@ pub(super) fn place(path: &Path) -> Result<(File, OsString, Option<FileStat>)> {
     // The kernel follows a link to the directory, and looks whether it should
     // (fs.protected_symlinks); who reads links by hand goes without that.
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let folder = File::from(open(folder, flags, Mode::empty())?);
+    let folder = File::from(open(folder, flags, Mode::empty()).map_err(std::io::Error::from)?);
     // `/` and what ends with `..` are directories as well.
     let name = path.file_name().unwrap_or(OsStr::new(".")).to_owned();
     let there = there(&folder, &name)?;

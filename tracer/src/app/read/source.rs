@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::capture::file::{CaptureError, Problem};
@@ -106,18 +106,23 @@ fn is_ready(file: &File) -> bool {
 /// and what a file that is none looks like.
 pub(super) fn described(name: &str, error: CaptureError, reported: bool) -> anyhow::Error {
     let name = if name == "-" { "stdin" } else { name };
-    let looks = match &error.problem {
-        Problem::NoCapture(magic) => looks_like(*magic),
-        _ => None,
+    let hint = match &error.problem {
+        Problem::NoCapture(magic) => match looks_like(*magic) {
+            Some(what) => format!("; it looks like {what}"),
+            None => format!("; {CONVERT}"),
+        },
+        _ => String::new(),
     };
     let upto =
         if reported { format!(", reported up to byte {}", error.offset) } else { String::new() };
     let error = anyhow::Error::new(error).context(format!("the capture {name}{upto}"));
-    match looks {
-        Some(what) => error.context(format!("this looks like {what}")),
-        None => error,
-    }
+    // What is wrong comes first, what may be meant last.
+    if hint.is_empty() { error } else { anyhow!("{error:#}{hint}") }
 }
+
+/// What one does with a capture of a format that is not read.
+const CONVERT: &str =
+    "other formats that Wireshark knows are converted by `editcap -F pcapng IN OUT`";
 
 /// What begins with these bytes.
 fn looks_like(magic: [u8; 4]) -> Option<&'static str> {
@@ -126,7 +131,7 @@ fn looks_like(magic: [u8; 4]) -> Option<&'static str> {
         [b'P', b'K', 3 | 5 | 7, _] => "a zip archive: unpack it first",
         [b'<', b'!' | b'h' | b'H' | b'?', ..] => "a web page, perhaps the answer of a download",
         [b'{', ..] => "JSON, perhaps what tracer itself has written",
-        [b's', b'n', b'o', b'o'] => "a snoop capture",
+        [b's', b'n', b'o', b'o'] => "a snoop capture: `editcap -F pcapng IN OUT` converts it",
         [b'%', b'P', b'D', b'F'] => "a PDF",
         _ if magic.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) => {
             "text"

@@ -101,9 +101,7 @@ impl fmt::Display for CaptureError {
                 for byte in magic {
                     write!(f, "{byte:02x}")?;
                 }
-                f.write_str(
-                    "; other formats that Wireshark knows are converted by `editcap -F pcapng IN OUT`",
-                )
+                Ok(())
             }
             Problem::Compressed(how) => write!(
                 f,

@@ -36,7 +36,7 @@ impl Target {
         let what = || format!("cannot write the report {}", path.display());
         let (folder, name, there) = place(path).with_context(what)?;
         let old = there.filter(|there| kind(there) == SFlag::S_IFREG);
-        let of_folder = fstat(&folder).with_context(what)?;
+        let of_folder = fstat(&folder).map_err(std::io::Error::from).with_context(what)?;
         let trusted = old.filter(|old| is_trusted(old, &of_folder));
         let mode = match (&old, &trusted) {
             (_, Some(_)) => 0o600,
@@ -79,6 +79,7 @@ impl Target {
         if let Some(temporary) = &self.temporary {
             // A link of that name is replaced, not followed (rename(2)).
             renameat(&self.folder, temporary.as_os_str(), &self.folder, self.name.as_os_str())
+                .map_err(std::io::Error::from)
                 .context(what)?;
             self.temporary = None;
         }

@@ -152,7 +152,7 @@ fn what_can_not_be_written_is_said_at_the_start() {
         (link("folder", "/"), "it is a directory: name a file"),
         (link("null", "/dev/null"), "it is no regular file: name a file"),
         ("/dev/stdout".into(), "name a file"),
-        (folder.path().join("missing/run.html"), "No such file or directory"),
+        (folder.path().join("missing/run.html"), ": No such file or directory (os error 2)"),
         ("/dev/null".into(), "it is no regular file: name a file"),
         ("/proc/run.html".into(), "cannot write the report /proc/run.html"),
     ] {

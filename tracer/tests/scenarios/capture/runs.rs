@@ -105,8 +105,12 @@ fn what_is_no_capture_is_said() {
         for (bytes, word) in [
             (&b""[..], "nothing in it"),
             (b"<!DOCTYPE html><html>", "web page"),
-            (b"ten lines of text\n", "text"),
-            (&gz, "text"),
+            (
+                b"ten lines of text\n",
+                ": it is no pcap or pcapng capture: at byte 0 it has 74656e20",
+            ),
+            (b"ten lines of text\n", "; it looks like text"),
+            (&gz, "; it looks like text"),
             (b"\x7fELF\x02\x01\x01", "program"),
         ] {
             let run = read(lab, &Kept::with(bytes), &[]);
@@ -260,7 +264,7 @@ fn a_slow_reader_loses_nothing() {
         assert!(child.wait().expect("wait").success());
         assert!(text.len() > 16 << 20, "{} bytes are not more than fit", text.len());
         let last = text.lines().last().expect("lines");
-        let end: serde_json::Value = serde_json::from_str(last).expect("JSON");
+        let end: Value = serde_json::from_str(last).expect("JSON");
         let _ = Check::of(&end).eq("type", "end").eq("output_dropped", 0);
         let connections = text.lines().filter(|line| line.starts_with("{\"type\":\"connection"));
         assert_eq!(Some(connections.count() as u64), end["connections"].as_u64());

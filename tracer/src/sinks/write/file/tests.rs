@@ -129,7 +129,7 @@ fn what_can_not_be_had_is_said() {
     let folder = TempDir::new().unwrap();
     for (path, why) in [
         (folder.path().to_owned(), "it is a directory: name a file"),
-        (folder.path().join("missing/x"), "No such file or directory"),
+        (folder.path().join("missing/x"), ": No such file or directory (os error 2)"),
         ("/dev/null".into(), "it is no regular file: name a file"),
         (folder.path().join("x/"), "this names no file"),
     ] {
