@@ -35,6 +35,8 @@ pub(super) fn stuck(app: &App, view: &View, frame: &mut Frame<'_>, area: Rect, p
     let title = match view.stuck_count {
         0 => "Stuck: none".to_owned(),
         n if n > view.stuck.len() => format!("Stuck: {n}"),
+        // All in the same state.
+        _ if states.len() == 1 => format!("Stuck: {}", states.concat()),
         n => format!("Stuck: {n}, {}", states.join(", ")),
     };
     let inner = framed(title, app.pane == Pane::Stuck, frame, area, palette);

@@ -32,7 +32,11 @@ pub(super) fn draw(app: &App, view: &View, frame: &mut Frame<'_>, area: Rect, pa
         (Kind::Listeners, 1) => "listener",
         (Kind::Listeners, _) => "listeners",
     };
-    let matching = if app.filter.is_empty() { "" } else { " that match" };
+    let matching = match (app.filter.is_empty(), all) {
+        (true, _) => "",
+        (false, 1) => " that matches",
+        (false, _) => " that match",
+    };
     let mut title = format!("{all} {what}{matching}, {}", view.wish.scope.name());
     if view.more > 0 {
         title = format!("{title}: the first {named}");

@@ -246,6 +246,18 @@ fn typing_and_pausing() {
 }
 
 #[test]
+fn one_row_and_one_state_are_said_as_such() {
+    let mut one = view();
+    one.rows.truncate(1);
+    one.stuck.truncate(1);
+    one.stuck_count = 1;
+    let state = one.stuck[0].state;
+    let shown = text(&screen(&app(one, false, "/nginx\n"), 80, 24));
+    assert!(shown.contains(" 1 remote host that matches, "), "{shown}");
+    assert!(shown.contains(&format!(" Stuck: 1 {state} ─")), "{shown}");
+}
+
+#[test]
 fn no_terminal_is_too_small_to_say_so() {
     let shown = text(&screen(&app(view(), true, ""), 79, 24));
     assert!(shown.contains("needs 80 columns and 24 lines"), "{shown}");
