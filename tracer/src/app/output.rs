@@ -58,7 +58,10 @@ impl Output {
         };
         let report: Box<dyn Report> = match options.output.format {
             Format::Json => Box::new(Json::new(clock)),
-            Format::Text => Box::new(Text::new(clock, screen(options))),
+            Format::Text => {
+                let filters = options.describe_filters();
+                Box::new(Text::new(clock, screen(options)).filtered(&filters))
+            }
         };
         let report = match options.output.top && options.output.output.is_none() {
             true => Box::new(Held::new(report)),

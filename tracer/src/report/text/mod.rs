@@ -14,6 +14,7 @@ use crate::core::record::{
     CloseInitiator, Connection, End, Host, ObservedFrom, OpenConnection, Outcome, Record, Role,
     StateChange,
 };
+use crate::filter::Described;
 
 pub(crate) mod alert;
 pub(crate) mod cell;
@@ -39,6 +40,9 @@ use line::Line;
 /// Lines between two headers, on a terminal.
 pub const HEADER_EVERY: u32 = 40;
 
+/// Filters that no SYN can be held against: nobody knows yet whose it is.
+const OF_OWNERS: [&str; 4] = ["role", "pid", "comm", "cgroup"];
+
 const PLAIN: Style = Style::new();
 const HEADER: Style = Style::new().bold();
 const BAD: Style = AnsiColor::Red.on_default();
@@ -57,6 +61,8 @@ pub struct Text {
     header_in: u32,
     /// Something has been printed.
     begun: bool,
+    /// The filters that go by a connection's owner or role, which no SYN has yet.
+    of_owners: Vec<&'static str>,
     /// Segments are being printed, of this connection.
     group: Option<segment::Group>,
     /// One cell at a time; kept for its memory.
@@ -75,10 +81,19 @@ impl Text {
             screen,
             header_in: 0,
             begun: false,
+            of_owners: Vec::new(),
             group: None,
             cell: String::new(),
             second: SameSecond::new(),
         }
+    }
+
+    /// The same, where `filters` are in force.
+    #[must_use]
+    pub fn filtered(mut self, filters: &Described) -> Self {
+        let names = filters.entries().iter().map(|(name, _)| *name);
+        self.of_owners = names.filter(|name| OF_OWNERS.contains(name)).collect();
+        self
     }
 
     /// The table's header, if it is due.

@@ -61,6 +61,10 @@ impl HostColumns {
 /// The per-host table.
 pub(super) fn hosts(text: &mut Text, hosts: &[Host], covered: Covered, out: &mut Vec<u8>) {
     let color = text.screen.color;
+    // Hosts that only sent SYNs, to whoever: not what was asked for.
+    let all = text.of_owners.is_empty();
+    let asked_for = |host: &Host| all || host.connections > 0 || host.handshakes_failed > 0;
+    let hosts: Vec<_> = hosts.iter().filter(|host| asked_for(host)).collect();
     let interval = Human(covered.length());
     let cell = &mut text.cell;
     cell.clear();
@@ -415,6 +419,9 @@ pub(super) fn end(text: &Text, end: &End, out: &mut Vec<u8>) {
     }
     if let Some(repeated @ 1..) = syns_repeated {
         cell!(totals, " ({repeated} repeated)");
+    }
+    if let (Some(name), Some(1..)) = (text.of_owners.first(), syns) {
+        cell!(totals, ", everybody's: --{name} can't apply to SYNs");
     }
     put(&totals, HEADER);
     for loss in losses(end) {

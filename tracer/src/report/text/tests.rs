@@ -255,6 +255,30 @@ fn nothing_happened() {
 }
 
 #[test]
+fn syns_have_no_owner_to_filter_by() {
+    let mut filters = Described::default();
+    filters.values("port", ["8080"]);
+    let shown = |filters: &Described| {
+        let mut text = text(Some(80), false).filtered(filters);
+        let (mut out, at) = (Vec::new(), samples::at(103 * S));
+        let [mut syns, mut died, others] = samples::hosts().try_into().expect("three");
+        (syns.connections, syns.handshakes_failed) = (0, 0);
+        (died.connections, died.handshakes_failed) = (0, 1);
+        text.hosts(&[syns, died, others], samples::covered(Scope::Run, at), &mut out);
+        text.end(&samples::end(), at, &mut out);
+        String::from_utf8(out).expect("text")
+    };
+    let all = shown(&filters);
+    assert!(all.contains("\n10.0.0.7 ") && !all.contains("everybody"), "{all}");
+    filters.values("comm", ["nginx"]);
+    let some = shown(&filters);
+    assert!(!some.contains("10.0.0.7"), "{some}");
+    assert!(some.contains("\n2001:db8:85a3:") && some.contains("\nothers "), "{some}");
+    let end = "seen (12 repeated), everybody's: --comm can't apply to SYNs\n";
+    assert!(some.ends_with(end), "{some}");
+}
+
+#[test]
 fn losses_are_said_loudly() {
     let end = End {
         connections: 1,
