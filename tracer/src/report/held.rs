@@ -42,6 +42,10 @@ impl Report for Held {
         self.report.end(end, at, out);
     }
 
+    fn head(&mut self, start: &Start) -> Vec<u8> {
+        self.report.head(start)
+    }
+
     fn resize(&mut self, width: usize) {
         self.report.resize(width);
     }

@@ -89,6 +89,12 @@ pub trait Report: Send {
     /// The run was over at `at`. Comes last, once.
     fn end(&mut self, end: &End, at: MonoNs, out: &mut Vec<u8>);
 
+    /// What a file begins with that takes the place of one that was moved away (SIGHUP). `start` is
+    /// what [`Self::start`] was told.
+    fn head(&mut self, _start: &Start) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// The terminal has `width` columns from now on.
     fn resize(&mut self, _width: usize) {}
 

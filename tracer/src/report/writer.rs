@@ -3,19 +3,20 @@
 //! A thread of its own does the writing, since a write to a pipe nobody reads blocks. What waits
 //! for it is bounded; beyond that records are dropped, and counted.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::{Notify, watch};
 
+mod target;
 #[cfg(test)]
 mod tests;
+
+use self::target::Target;
 
 /// Bytes that may wait for the reader, those being written included.
 pub const BOUND: usize = 8 << 20;
@@ -95,6 +96,8 @@ struct State {
     dropped: u64,
     bound: usize,
     reopen: bool,
+    /// What a file begins with that is made by reopening.
+    head: Vec<u8>,
     finish: bool,
 }
 
@@ -234,6 +237,11 @@ impl Writer {
         self.shared.work.notify_one();
     }
 
+    /// Has files that [`Self::reopen`] makes begin with this, one or more whole lines.
+    pub fn begin_files_with(&self, head: Vec<u8>) {
+        self.shared.lock().head = head;
+    }
+
     /// Waits until everything is written, at most until `deadline`.
     ///
     /// # Errors
@@ -348,9 +356,9 @@ fn run(shared: &Shared, mut target: Target) {
         state.in_flight = taken.len();
         drop(state);
         if reopen {
-            target.reopen();
+            begin_anew(shared, &mut target, &mut taken, 0);
         }
-        if let Err(why) = write_all(shared, &mut target, &taken) {
+        if let Err(why) = write_all(shared, &mut target, &mut taken) {
             shared.close(why);
             return;
         }
@@ -362,7 +370,23 @@ fn run(shared: &Shared, mut target: Target) {
     }
 }
 
-fn write_all(shared: &Shared, target: &mut Target, bytes: &[u8]) -> Result<(), Closed> {
+/// Opens the file anew. In a new one what has not been written of `bytes`, from `at` on, follows the
+/// head, and begins with a whole line. How much of `bytes` is written now.
+fn begin_anew(shared: &Shared, target: &mut Target, bytes: &mut Vec<u8>, at: usize) -> usize {
+    if !target.reopen() {
+        return at;
+    }
+    let at = line_start(bytes, at);
+    if !target.is_empty() {
+        return at;
+    }
+    let mut state = shared.lock();
+    bytes.splice(..at, state.head.iter().copied());
+    state.in_flight = bytes.len();
+    0
+}
+
+fn write_all(shared: &Shared, target: &mut Target, bytes: &mut Vec<u8>) -> Result<(), Closed> {
     let mut at = 0;
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         let piece = rest.get(..PIECE).unwrap_or(rest);
@@ -383,10 +407,7 @@ fn write_all(shared: &Shared, target: &mut Target, bytes: &[u8]) -> Result<(), C
                     let mut state = shared.wait(&shared.work, state, RETRY);
                     if std::mem::take(&mut state.reopen) {
                         drop(state);
-                        if target.reopen() {
-                            // The new file begins with a whole line.
-                            at = line_start(bytes, at);
-                        }
+                        at = begin_anew(shared, target, bytes, at);
                     }
                 }
                 _ => {
@@ -406,87 +427,4 @@ fn write_all(shared: &Shared, target: &mut Target, bytes: &[u8]) -> Result<(), C
 fn line_start(bytes: &[u8], at: usize) -> usize {
     let before = bytes.get(..at).unwrap_or(bytes);
     before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1)
-}
-
-/// Where it goes.
-struct Target {
-    file: File,
-    /// Of a file that can be reopened.
-    path: Option<PathBuf>,
-    /// It has been said that the disk is full.
-    complained: bool,
-}
-
-impl Target {
-    fn fd(fd: OwnedFd) -> Self {
-        Self { file: fd.into(), path: None, complained: false }
-    }
-
-    fn file(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: open(path)?, path: Some(path.to_owned()), complained: false })
-    }
-
-    /// Whether there is a new file now.
-    fn reopen(&mut self) -> bool {
-        let Some(path) = &self.path else {
-            return false;
-        };
-        match open(path) {
-            Ok(file) => {
-                self.file = file;
-                self.complained = false;
-                true
-            }
-            Err(error) => {
-                log::error!(
-                    "{} can't be reopened, writing goes on to the old file: {error}",
-                    path.display()
-                );
-                false
-            }
-        }
-    }
-
-    fn full(&mut self, error: &io::Error) {
-        if !self.complained {
-            self.complained = true;
-            let name = self.path.as_deref().map_or("stdout".into(), Path::to_string_lossy);
-            log::error!(
-                "{name} can't be written: {error}. Make room: up to {} MiB of records wait, what \
-                 comes beyond is dropped and counted",
-                BOUND >> 20
-            );
-        }
-    }
-
-    fn recovered(&mut self) {
-        if self.complained {
-            self.complained = false;
-            log::warn!("the output is written again");
-        }
-    }
-
-    fn wait_writable(&self) {
-        let mut fds = [PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)];
-        // Whatever it says, the next write tells.
-        let _ = poll(&mut fds, PollTimeout::from(1_000_u16));
-    }
-
-    /// Whether the reading end of a pipe or socket is closed.
-    fn reader_gone(&self) -> bool {
-        gone(self.file.as_fd())
-    }
-}
-
-fn gone(fd: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(fd, PollFlags::empty())];
-    let polled = poll(&mut fds, PollTimeout::ZERO);
-    let [fd] = fds;
-    // A pipe's writing end says POLLERR, a terminal that hung up and a socket POLLHUP (poll(2)).
-    let bad = PollFlags::POLLERR | PollFlags::POLLHUP;
-    polled.is_ok_and(|ready| ready > 0) && fd.revents().is_some_and(|e| e.intersects(bad))
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
 }

@@ -268,6 +268,30 @@ fn output_file_is_reopened_on_sighup() {
 }
 
 #[test]
+fn a_text_file_made_on_sighup_begins_with_the_names_of_the_columns() {
+    scenario(|lab| {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let (file, moved) = (dir.path().join("out.txt"), dir.path().join("old.txt"));
+        let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
+        let mut cmd = command(&lab.b, &["--netns", "self", "--output"]);
+        let tracer = Tracer::spawn(cmd.arg(&file));
+        wait_until("it traces", Duration::from_secs(10), || read(&file).ends_with('\n'));
+        let titles = read(&file);
+        assert!(titles.contains(" REMOTE ") && titles.lines().count() == 1, "{titles}");
+        std::fs::rename(&file, &moved).expect("rename");
+        tracer.signal(Signal::SIGHUP);
+        wait_until("a new file", Duration::from_secs(3), || read(&file) == titles);
+        let listener = lab.b.listen(lab.b4_port(8080));
+        connection(lab, &listener);
+        wait_until("a line", Duration::from_secs(3), || read(&file).lines().count() > 1);
+        let run = tracer.stop();
+        assert!(run.status.success(), "{}", run.dump());
+        assert_eq!(read(&moved), titles);
+        assert_eq!(read(&file).matches(" REMOTE ").count(), 1, "{}", read(&file));
+    });
+}
+
+#[test]
 fn text_names_what_a_person_looks_for() {
     scenario(|lab| {
         let prefix = lab.prefix4();

@@ -66,6 +66,7 @@ impl Pen {
     pub(super) fn start(&mut self, start: &Start) {
         if let Way::Here { report, out } = &mut self.way {
             report.start(start, out);
+            self.writer.begin_files_with(report.head(start));
         }
     }
 

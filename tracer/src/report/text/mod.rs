@@ -104,17 +104,22 @@ impl Text {
         if self.header_in == 0 {
             self.header_in = HEADER_EVERY;
             self.begun = true;
-            let mut line = Line::new(out, self.screen.color);
-            for slot in &self.layout.slots {
-                let title = slot.column.title();
-                if slot.right {
-                    line.right(slot.end(), title, HEADER);
-                } else if !title.is_empty() {
-                    line.left(slot.start, title, HEADER);
-                }
-            }
-            line.end();
+            self.titles(out);
         }
+    }
+
+    /// The names of the columns.
+    fn titles(&self, out: &mut Vec<u8>) {
+        let mut line = Line::new(out, self.screen.color);
+        for slot in &self.layout.slots {
+            let title = slot.column.title();
+            if slot.right {
+                line.right(slot.end(), title, HEADER);
+            } else if !title.is_empty() {
+                line.left(slot.start, title, HEADER);
+            }
+        }
+        line.end();
     }
 
     /// A blank line between tables; the stream's header comes again behind it.
@@ -126,6 +131,11 @@ impl Text {
         self.header_in = 0;
         self.group = None;
     }
+}
+
+/// Segments come without titles, in groups of their own.
+fn begins_with_titles(start: &Start) -> bool {
+    !start.capture.as_ref().is_some_and(|capture| capture.segments)
 }
 
 impl Report for Text {
@@ -141,9 +151,17 @@ impl Report for Text {
 
     fn start(&mut self, start: &Start, out: &mut Vec<u8>) {
         // What is attached is a notice, for stderr: `start_notice`.
-        if !start.capture.as_ref().is_some_and(|capture| capture.segments) {
+        if begins_with_titles(start) {
             self.header(out);
         }
+    }
+
+    fn head(&mut self, start: &Start) -> Vec<u8> {
+        let mut head = Vec::new();
+        if begins_with_titles(start) {
+            self.titles(&mut head);
+        }
+        head
     }
 
     fn record(&mut self, record: &Record, out: &mut Vec<u8>) {

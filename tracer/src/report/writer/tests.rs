@@ -2,6 +2,7 @@ use std::io::{BufRead, BufReader, PipeReader, Read};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
+use std::path::PathBuf;
 
 fn piped(bound: usize) -> (Writer, PipeReader) {
     let (reader, writer) = io::pipe().unwrap();
@@ -162,6 +163,7 @@ fn a_file_is_appended_to_and_reopened_under_its_name() {
     let (path, rotated) = (scratch.0.join("out"), scratch.0.join("out.1"));
     std::fs::write(&path, "before\n").unwrap();
     let writer = Writer::file(&path).unwrap();
+    writer.begin_files_with(b"head\n".to_vec());
     assert!(writer.push(b"one\n", 1));
     eventually("`one` was not written", || read(&path) == "before\none\n");
     std::fs::rename(&path, &rotated).unwrap();
@@ -169,10 +171,13 @@ fn a_file_is_appended_to_and_reopened_under_its_name() {
     eventually("`two` was not written", || read(&rotated) == "before\none\ntwo\n");
     writer.reopen();
     eventually("it was not reopened", || path.exists());
+    eventually("a new file has no head", || read(&path) == "head\n");
+    // Nothing was moved away: there is no new file.
+    writer.reopen();
     assert!(writer.push(b"three\n", 1));
     writer.finish(soon()).unwrap();
     assert_eq!(read(&rotated), "before\none\ntwo\n");
-    assert_eq!(read(&path), "three\n");
+    assert_eq!(read(&path), "head\nthree\n");
 }
 
 #[test]
@@ -194,6 +199,7 @@ fn a_full_disk_holds_records_back_until_there_is_room() {
     let (link, path) = (scratch.0.join("link"), scratch.0.join("out"));
     std::os::unix::fs::symlink("/dev/full", &link).unwrap();
     let writer = Writer::file(&link).unwrap();
+    writer.begin_files_with(b"head\n".to_vec());
     assert!(writer.push(b"one\n", 1));
     eventually("nobody tried to write", || writer.shared.lock().in_flight == 4);
     assert!(writer.push(b"two\n", 1));
@@ -201,7 +207,8 @@ fn a_full_disk_holds_records_back_until_there_is_room() {
     std::os::unix::fs::symlink(&path, &link).unwrap();
     writer.reopen();
     writer.finish(soon()).unwrap();
-    assert_eq!(read(&path), "one\ntwo\n");
+    // It begins with its head, whatever had been waiting to be written.
+    assert_eq!(read(&path), "head\none\ntwo\n");
 
     let full = Writer::file(Path::new("/dev/full")).unwrap();
     assert!(full.push(b"lost\n", 1));
