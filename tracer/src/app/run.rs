@@ -100,7 +100,7 @@ async fn trace(options: &Options) -> Result<()> {
     // A process apart, which must not inherit what is opened and attached from here on.
     let alerts = AlertRunner::new(options)?;
     let mut sinks = Sinks::open(options, captured)?;
-    let quit = sinks.quit();
+    let (quit, metrics) = (sinks.quit(), sinks.metrics());
     tokio::pin!(quit);
 
     let run_stats = setup::run_stats(options)?;
@@ -160,6 +160,7 @@ async fn trace(options: &Options) -> Result<()> {
     let mut pipeline = Pipeline::new(records, core, outlet, options.show.duration)?;
     pipeline.watch_floods(floods);
     let mut start = start_record(options, &running.release, &hooks, cannot, ring_size, started);
+    start.metrics = metrics;
     start.cannot.extend(pipeline.cgroup_problem().map(str::to_owned));
     let width =
         (options.output.format == Format::Text).then(|| terminal::width(std::io::stderr().as_fd()));

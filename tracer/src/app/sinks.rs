@@ -1,5 +1,6 @@
 //! Who is told besides the report.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ pub(super) struct Sinks {
     all: Vec<(Box<dyn Sink>, Instant)>,
     /// Capabilities that they need for as long as the run lasts.
     needed_later: CapsHashSet,
+    /// Where metrics are served.
+    metrics: Option<SocketAddr>,
     /// Where `--write` writes to, until that is at work.
     target: Option<Target>,
     /// Tells `--write` whose the packets are.
@@ -55,7 +58,9 @@ impl Sinks {
             sinks.add(Top::open(color, hosts, limit, captured, Arc::clone(&sinks.quit))?);
         }
         if let Some(addr) = options.metrics.listen {
-            sinks.add(Prometheus::open(addr, &options.metrics.config(&options.filters))?);
+            let served = Prometheus::open(addr, &options.metrics.config(&options.filters))?;
+            sinks.metrics = Some(served.addr());
+            sinks.add(served);
         }
         if let Some(path) = &options.output.report {
             let page = Page::open(path)?;
@@ -123,6 +128,11 @@ impl Sinks {
     /// What they need after the start, besides what all of tracer does.
     pub(super) fn needed_later(&self) -> &CapsHashSet {
         &self.needed_later
+    }
+
+    /// Where metrics are served, if they are.
+    pub(super) const fn metrics(&self) -> Option<SocketAddr> {
+        self.metrics
     }
 
     /// Waits until one of them wants the run to end.

@@ -25,6 +25,7 @@ pub(super) fn start_record(
         ring_size: Some(u64::from(ring_size)),
         limits: setup::limits(options),
         cannot,
+        metrics: None,
         capture: None,
     }
 }
@@ -40,23 +41,36 @@ pub(super) fn described(hook: &HookStatus) -> Hook {
     }
 }
 
+/// Why a hook of the whole host is not there.
+fn why_not(hooks: &[HookStatus], name: &str) -> String {
+    let hook = hooks.iter().find(|hook| hook.name == name);
+    let reason = hook.and_then(|hook| hook.reason.as_deref()).unwrap_or("it was not tried");
+    // Tracing programs were let in, so that it is no privilege that is missing.
+    if name == "inet_csk_accept" && reason.contains("Operation not permitted") {
+        return "this kernel was built or booted so that its functions can't be traced".to_owned();
+    }
+    reason.to_owned()
+}
+
 /// What can't be had here, in words.
 pub(super) fn cannot(hooks: &[HookStatus], snapshot: &Snapshot, options: &Options) -> Vec<String> {
     let mut cannot = Vec::new();
     let attached = |name: &str| hooks.iter().any(|hook| hook.name == name && hook.attached);
     if !attached("inet_csk_accept") {
+        let fexit = format!("fexit on inet_csk_accept ({})", why_not(hooks, "inet_csk_accept"));
         if attached("sys_exit_accept4") && attached("sys_exit_accept") {
-            cannot.push(
-                "no fexit here: accepted connections get their owner from the accept and accept4 \
-                 system calls, those accepted through io_uring when their owner first acts on them"
-                    .to_owned(),
-            );
+            cannot.push(format!(
+                "{fexit}: accepted connections get their owner from the accept and accept4 system \
+                 calls, those accepted through io_uring when their owner first acts on them"
+            ));
         } else {
-            cannot.push(
-                "accepted connections have no owner before that first acts on them, and no \
-                 accept_wait_us: neither fexit nor the accept tracepoints can be had"
-                    .to_owned(),
-            );
+            let tracepoints = ["sys_exit_accept4", "sys_exit_accept"]
+                .map(|name| format!("{name}: {}", why_not(hooks, name)))
+                .join("; ");
+            cannot.push(format!(
+                "{fexit}, nor the tracepoints of accept ({tracepoints}): accepted connections have \
+                 no owner before that first acts on them, and no accept_wait_us"
+            ));
         }
     }
     for (name, lost) in [
@@ -64,7 +78,8 @@ pub(super) fn cannot(hooks: &[HookStatus], snapshot: &Snapshot, options: &Option
         ("tcp_retransmit_synack", "requests that expire are not counted as failed handshakes"),
     ] {
         if !attached(name) {
-            cannot.push(format!("{lost}: this kernel does not let {name} be hooked"));
+            let why = why_not(hooks, name);
+            cannot.push(format!("{lost}: this kernel does not let {name} be hooked ({why})"));
         }
     }
     if !attached("syn") {

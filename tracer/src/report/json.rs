@@ -11,7 +11,7 @@ use serde_json::ser::{CompactFormatter, Formatter};
 use super::clock::WallClock;
 use super::escape::is_harmful;
 use super::printable::is_printable;
-use super::start::Start;
+use super::start::{Start, metrics_url};
 use super::units::{inode, micros};
 use super::{Covered, Report};
 use crate::core::event::MonoNs;
@@ -54,8 +54,18 @@ impl Json {
 
 impl Report for Json {
     fn start(&mut self, start: &Start, out: &mut Vec<u8>) {
-        let Start { time, version, kernel, hooks, filters, ring_size, limits, cannot, capture } =
-            start;
+        let Start {
+            time,
+            version,
+            kernel,
+            hooks,
+            filters,
+            ring_size,
+            limits,
+            cannot,
+            metrics,
+            capture,
+        } = start;
         let line = StartLine {
             kind: "start",
             time: self.clock.utc(*time),
@@ -66,6 +76,7 @@ impl Report for Json {
             ring_size: *ring_size,
             limits,
             cannot,
+            metrics: metrics.map(metrics_url),
             capture: capture.as_ref(),
         };
         write_line(&line, out);

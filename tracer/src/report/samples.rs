@@ -376,6 +376,7 @@ pub(crate) fn start() -> Start {
         ring_size: Some(4 << 20),
         limits: Limits { max_connections: 262_144, max_hosts: 8192, stuck_after: Vec::new() },
         cannot: vec!["server handshakes in other network namespaces come from srtt".to_owned()],
+        metrics: None,
         capture: None,
     }
 }

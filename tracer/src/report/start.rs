@@ -1,5 +1,6 @@
 //! The `start` record: what is attached, how, and what can't be had on this machine.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -24,15 +25,23 @@ pub struct Start {
     pub hooks: Vec<Hook>,
     /// The filters in force.
     pub filters: Described,
-    /// Size of the ring buffer, bytes; `None` with a capture.
+    /// Size of the buffers between kernel and tracer together, bytes; `None` with a capture.
     pub ring_size: Option<u64>,
     /// Operating limits.
     pub limits: Limits,
     /// What can't be had here, each a sentence without a full stop that says what the user
     /// misses, and why.
     pub cannot: Vec<String>,
+    /// Where metrics are served (`--metrics`), with the port that was got for port 0.
+    pub metrics: Option<SocketAddr>,
     /// What is read instead of traced.
     pub capture: Option<Capture>,
+}
+
+/// Where metrics are to be scraped from.
+#[must_use]
+pub fn metrics_url(addr: SocketAddr) -> String {
+    format!("http://{addr}/metrics")
 }
 
 /// A capture that is read, as far as it is known at its first frame.

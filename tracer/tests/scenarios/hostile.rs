@@ -37,7 +37,7 @@ fn lines_in_a_pipe_and_on_terminals() {
         let mut runs = widths.map(|columns| Program::start(command(&lab.b, &args), columns));
         for run in &runs {
             wait_until("it traces", Duration::from_secs(15), || {
-                run.notices.text().contains("ring buffer:")
+                run.notices.text().contains("buffers:")
             });
         }
         let _cgroup = connections(lab);

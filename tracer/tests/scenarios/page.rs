@@ -196,6 +196,7 @@ fn a_million(path: &Path) {
         capture: None,
         limits: Limits { max_connections: 262_144, max_hosts: 8192, stuck_after: Vec::new() },
         cannot: vec!["a sentence of some length that says what can't be had here".to_owned()],
+        metrics: None,
     };
     page.start(&start, &clock);
     let mut end = End { connections: 1_000_000, events_lost: 12, ..End::default() };

@@ -29,6 +29,7 @@ pub(super) fn start_record(
         ring_size: None,
         limits: setup::limits(options),
         cannot: cannot(),
+        metrics: None,
         capture: Some(Capture {
             file: name.to_owned(),
             link_types: link_types.into_iter().collect(),

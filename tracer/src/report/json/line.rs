@@ -22,6 +22,9 @@ pub(super) struct StartLine<'a> {
     pub(super) ring_size: Option<u64>,
     pub(super) limits: &'a Limits,
     pub(super) cannot: &'a [String],
+    /// Left out where none are served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) metrics: Option<String>,
     /// Left out where nothing is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) capture: Option<&'a Capture>,

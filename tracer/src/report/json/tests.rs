@@ -332,6 +332,13 @@ fn the_start() {
 }
 
 #[test]
+fn the_start_says_where_metrics_are_served() {
+    let metrics = Some("127.0.0.1:4711".parse().unwrap());
+    let line = rendered(|json, out| json.start(&Start { metrics, ..samples::start() }, out));
+    assert!(line.contains(r#","metrics":"http://127.0.0.1:4711/metrics"}"#), "{line}");
+}
+
+#[test]
 fn durations_are_rounded_and_times_are_cut() {
     let line = connection(Connection {
         handshake: Some(MS - 500),

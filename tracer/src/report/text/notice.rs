@@ -3,7 +3,7 @@
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::report::escape::{Blanks, escape};
-use crate::report::start::{Capture, Hook, Start};
+use crate::report::start::{Capture, Hook, Start, metrics_url};
 use crate::report::units::Bytes;
 
 const LEGEND: (&str, &str) = (
@@ -20,8 +20,18 @@ const CAPTURE_REST: &str = "who opened, and at the end who closed first or reset
 /// the table on a terminal uses.
 #[must_use]
 pub fn start_notice(start: &Start, width: usize, legend: bool) -> String {
-    let Start { time: _, version, kernel, hooks, filters, ring_size, limits: _, cannot, capture } =
-        start;
+    let Start {
+        time: _,
+        version,
+        kernel,
+        hooks,
+        filters,
+        ring_size,
+        limits: _,
+        cannot,
+        metrics,
+        capture,
+    } = start;
     let what =
         if filters.is_empty() { "every TCP connection".to_owned() } else { filters.to_string() };
     let mut lines = vec![match (capture, kernel) {
@@ -49,7 +59,11 @@ pub fn start_notice(start: &Start, width: usize, legend: bool) -> String {
             .collect();
         lines.push(format!("  SYNs: {}", modes.join("; ")));
     }
-    for hook in hooks.iter().filter(|hook| !hook.attached) {
+    // What is missed for want of a hook says why, too.
+    let said = |hook: &Hook| {
+        hook.interface.is_none() && cannot.iter().any(|what| what.contains(&hook.name))
+    };
+    for hook in hooks.iter().filter(|hook| !hook.attached && !said(hook)) {
         let place = match &hook.interface {
             Some(interface) => format!("{} on {interface}", hook.name),
             None => hook.name.clone(),
@@ -59,7 +73,13 @@ pub fn start_notice(start: &Start, width: usize, legend: bool) -> String {
     }
     lines.extend(cannot.iter().map(|what| format!("  not here: {what}")));
     if let Some(size) = ring_size {
-        lines.push(format!("  ring buffer: {}", Bytes(*size)));
+        lines.push(format!("  buffers: {}", Bytes(*size)));
+    }
+    if let Some(addr) = metrics {
+        // Anybody who can reach it is served without a password.
+        let whom =
+            if addr.ip().is_loopback() { "" } else { ", for whoever can reach that address" };
+        lines.push(format!("  metrics: {}{whom}", metrics_url(*addr)));
     }
     if legend {
         let (sides, rest) = if capture.is_some() { CAPTURE_LEGEND } else { LEGEND };

@@ -311,7 +311,10 @@ fn kernel_programs_say_what_they_cost_if_it_was_counted() {
     let last = shown.lines().last().unwrap();
     assert_eq!(last, "Kernel programs: 3.0ms in all; tracer_state 2000 × 1500ns");
     let end = End { program_runs: Some(Vec::new()), ..samples::end() };
-    assert!(rendered(None, |text, out| text.end(&end, samples::at(103 * S), out)).ends_with("none ran\n"));
+    assert!(
+        rendered(None, |text, out| text.end(&end, samples::at(103 * S), out))
+            .ends_with("none ran\n")
+    );
 }
 
 #[test]
@@ -338,15 +341,21 @@ fn the_notice_at_the_start() {
            not attached: accept: the kernel refuses fexit (EPERM)\n  \
            not attached: syn on wlan0: another XDP program is there\n  \
            not here: server handshakes in other network namespaces come from srtt\n  \
-           ring buffer: 4.0MB\n  \
+           buffers: 4.0MB\n  \
            → this host, ← the peer: who opened, and at the end who closed first or reset;\n    \
            - not known, > ≥ at least, ≤ at most, ~ about, ! events lost\n"
     );
-    let everything = Start {
-        filters: crate::filter::Described::default(),
-        hooks: Vec::new(),
-        ..samples::start()
-    };
+    // Said once where it says what is missed for want of it.
+    let fexit = "fexit (accept: the kernel refuses it): no owner before that acts".to_owned();
+    let addr = |text: &str| Some(text.parse().expect("an address"));
+    let start = Start { cannot: vec![fexit], ..samples::start() };
+    let shown = start_notice(&Start { metrics: addr("127.0.0.1:4711"), ..start }, 80, false);
+    assert!(!shown.contains("attached: accept") && shown.contains("attached: syn"), "{shown}");
+    assert!(shown.contains("  not here: fexit (accept: the kernel refuses it)"), "{shown}");
+    assert!(shown.ends_with("\n  metrics: http://127.0.0.1:4711/metrics\n"), "{shown}");
+    let shown = start_notice(&Start { metrics: addr("[::]:1"), ..samples::start() }, 80, false);
+    assert!(shown.ends_with("http://[::]:1/metrics, for whoever can reach that address\n"));
+    let everything = Start { filters: Described::default(), hooks: Vec::new(), ..samples::start() };
     let narrow = start_notice(&everything, 40, false);
     assert!(
         narrow.starts_with(

@@ -45,6 +45,12 @@ impl Prometheus {
         })
     }
 
+    /// Where it listens; the port is never 0.
+    #[must_use]
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     fn publish(&self) {
         self.shared.publish(self.metrics.families());
     }
@@ -76,12 +82,6 @@ impl Sink for Prometheus {
         match Server::start(listener, self.shared.clone()) {
             Ok(server) => {
                 self.server = Some(server);
-                let others = if self.addr.ip().is_loopback() {
-                    ""
-                } else {
-                    ": for everyone who can reach that address, without a password"
-                };
-                log::info!("metrics at http://{}/metrics{others}", self.addr);
             }
             Err(error) => log::error!("--metrics: {error:#}; nobody is served"),
         }

@@ -150,7 +150,7 @@ impl Shown {
             if piped {
                 std::fs::read_to_string(&seen).is_ok_and(|seen| seen.contains("\"start\""))
             } else {
-                shown.program.notices.text().contains("ring buffer:")
+                shown.program.notices.text().contains("buffers:")
             }
         });
         if piped {

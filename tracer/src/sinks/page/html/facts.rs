@@ -23,7 +23,7 @@ pub(super) fn section(run: &Run<'_>) -> Markup {
             @if let Some(programs) = &run.end.program_runs { (costs(programs)) }
             h3 { "Limits" }
             p {
-                @if let Some(size) = run.start.ring_size { "Ring buffer " (Bytes(size)) ", at" }
+                @if let Some(size) = run.start.ring_size { "Buffers of " (Bytes(size)) ", at" }
                 @else { "At" }
                 " most "
                 (grouped(u64::from(*max_connections))) " connections at a time and "
