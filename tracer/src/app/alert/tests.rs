@@ -192,6 +192,22 @@ fn how_it_failed_is_told() {
     assert!(outcome.last_failure.starts_with("could not be started: No such"), "{outcome:?}");
 }
 
+/// As the documentation says; the C library sees to it.
+#[test]
+fn a_script_that_does_not_say_what_runs_it_is_run_by_sh() {
+    let scratch = Scratch::new("plain");
+    let program = scratch.0.join("plain");
+    let text = format!("cat > {}/told\n", scratch.0.display());
+    let made = Command::new("/bin/sh")
+        .args(["-c", "printf %s \"$1\" > \"$2\" && chmod 755 \"$2\"", "sh", &text])
+        .arg(&program)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let _ = run(&program, BOUNDS, &[b"{}\n"]);
+    assert_eq!(scratch.read("told"), "{}\n");
+}
+
 #[test]
 fn what_can_not_be_run_is_refused_at_the_start_with_a_remedy() {
     let scratch = Scratch::new("refused");
