@@ -40,9 +40,6 @@ use line::Line;
 /// Lines between two headers, on a terminal.
 pub const HEADER_EVERY: u32 = 40;
 
-/// Filters that no SYN can be held against: nobody knows yet whose it is.
-const OF_OWNERS: [&str; 4] = ["role", "pid", "comm", "cgroup"];
-
 const PLAIN: Style = Style::new();
 const HEADER: Style = Style::new().bold();
 const BAD: Style = AnsiColor::Red.on_default();
@@ -61,7 +58,7 @@ pub struct Text {
     header_in: u32,
     /// Something has been printed.
     begun: bool,
-    /// The filters that go by a connection's owner or role, which no SYN has yet.
+    /// The filters in force that no SYN can be held against: nobody knows yet whose it is.
     of_owners: Vec<&'static str>,
     /// Segments are being printed, of this connection.
     group: Option<segment::Group>,
@@ -91,8 +88,13 @@ impl Text {
     /// The same, where `filters` are in force.
     #[must_use]
     pub fn filtered(mut self, filters: &Described) -> Self {
-        let names = filters.entries().iter().map(|(name, _)| *name);
-        self.of_owners = names.filter(|name| OF_OWNERS.contains(name)).collect();
+        let of_owner = |(name, values): &(&'static str, Vec<String>)| match *name {
+            "pid" | "comm" | "cgroup" => Some(*name),
+            // Every SYN that comes in is for a server.
+            "role" if values.iter().any(|role| role == "client") => Some("role client"),
+            _ => None,
+        };
+        self.of_owners = filters.entries().iter().filter_map(of_owner).collect();
         self
     }
 

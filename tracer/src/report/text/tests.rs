@@ -258,6 +258,7 @@ fn nothing_happened() {
 fn syns_have_no_owner_to_filter_by() {
     let mut filters = Described::default();
     filters.values("port", ["8080"]);
+    filters.values("role", ["server"]);
     let shown = |filters: &Described| {
         let mut text = text(Some(80), false).filtered(filters);
         let (mut out, at) = (Vec::new(), samples::at(103 * S));
@@ -276,6 +277,10 @@ fn syns_have_no_owner_to_filter_by() {
     assert!(some.contains("\n2001:db8:85a3:") && some.contains("\nothers "), "{some}");
     let end = "seen (12 repeated), everybody's: --comm can't apply to SYNs\n";
     assert!(some.ends_with(end), "{some}");
+    let mut filters = Described::default();
+    filters.values("role", ["client"]);
+    let some = shown(&filters);
+    assert!(some.contains("everybody's: --role client can't") && !some.contains("10.0.0.7"));
 }
 
 #[test]

@@ -16,6 +16,7 @@ use self::shared::Shared;
 use super::{Sink, Standing};
 use crate::core::record::Record;
 use crate::metrics::{Config, Metrics};
+use crate::report::start::metrics_url;
 use crate::report::{Start, WallClock};
 
 /// Counts, and hands the figures to a server on a thread of its own.
@@ -82,6 +83,12 @@ impl Sink for Prometheus {
         match Server::start(listener, self.shared.clone()) {
             Ok(server) => {
                 self.server = Some(server);
+                let others = if self.addr.ip().is_loopback() {
+                    ""
+                } else {
+                    ": for everyone who can reach that address, without a password"
+                };
+                log::info!("metrics at {}{others}", metrics_url(self.addr));
             }
             Err(error) => log::error!("--metrics: {error:#}; nobody is served"),
         }
