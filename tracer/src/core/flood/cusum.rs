@@ -30,10 +30,6 @@ impl Cusum {
         self.score <= 0.0
     }
 
-    pub(super) fn score(&self) -> f64 {
-        self.score
-    }
-
     /// End of the tick since which the score has been high.
     pub(super) fn over_since(&self) -> Option<MonoNs> {
         self.over_since

@@ -1,5 +1,9 @@
 //! One listener: what came in for it, and what is made of that.
 
+mod trace;
+
+use self::trace::Trace;
+use super::baseline::Baseline;
 use super::cusum::Cusum;
 use super::distinct::Union;
 use super::half_open::HalfOpen;
@@ -17,28 +21,6 @@ const MS: u64 = 1_000_000;
 const PERSIST: u64 = 750 * MS;
 /// After so long nothing of what came before is taken for part of what comes.
 const SILENCE: u64 = 1_000 * MS;
-/// The baseline forgets within about so long.
-const MEMORY: f64 = 10e9;
-
-/// What is usual, per second.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Baseline {
-    /// SYNs that come to nothing.
-    pub(super) uncompleted: f64,
-    /// Connections.
-    pub(super) completed: f64,
-    /// Connections whose SYN is not seen.
-    unseen: f64,
-    /// Nanoseconds it rests on.
-    pub(super) seen_ns: u64,
-}
-
-/// What the kernel has seen of the uncompleted SYNs.
-enum Trace {
-    Seen(Vec<Evidence>),
-    None(Vec<Evidence>),
-    NotAskedYet,
-}
 
 /// One listener.
 pub(super) struct Watch {
@@ -157,27 +139,19 @@ impl Watch {
         if self.flood.is_none() && calm.uncompleted() < (floor + self.baseline.uncompleted) {
             self.cusum.clear();
         }
-        if !self.suspicious() && (came || self.baseline.seen_ns > 0) {
-            let share = 1.0 - (-dt / MEMORY).exp();
-            let mix = |old: &mut f64, new: f64, seen: u64| {
-                let share = share.max(dt / (seen as f64 + dt)).min(1.0);
-                *old += (new - *old) * share;
-            };
-            let per = 1e9 / dt;
-            let seen = self.baseline.seen_ns;
-            mix(&mut self.baseline.uncompleted, flow.uncompleted() * per, seen);
-            self.baseline.uncompleted = self.baseline.uncompleted.min(floor);
-            if self.notices[0].is_none()
-                && crowd::look(&self.window.rate(now), &self.baseline, floor, false).is_none()
-            {
-                mix(&mut self.baseline.completed, flow.completed * per, seen);
-            } else {
-                // What lasts becomes usual, within minutes.
-                let slow = 1.0 - (-dt / (30.0 * MEMORY)).exp();
-                self.baseline.completed += (flow.completed * per - self.baseline.completed) * slow;
-            }
-            mix(&mut self.baseline.unseen, counts.completed_unseen as f64 * per, seen);
-            self.baseline.seen_ns = seen.saturating_add(dt as u64);
+        if !came && self.baseline.seen_ns == 0 {
+            return;
+        }
+        // Below the floor nothing is called a flood, so it may become usual while the sum is high.
+        let low = self.flood.is_none() && self.window.rate(now).uncompleted() < floor;
+        if low || !self.suspicious() {
+            self.baseline.learn_uncompleted(&flow, dt, floor);
+        }
+        if !self.suspicious() {
+            let crowd = self.notices[0].is_some()
+                || crowd::look(&self.window.rate(now), &self.baseline, floor, false).is_some();
+            let unseen = counts.completed_unseen as f64;
+            self.baseline.learn_completed(&flow, unseen, dt, crowd);
         }
     }
 
@@ -203,69 +177,13 @@ impl Watch {
         self.sum.firsts - young - completed - repeats - self.sources.under_way() as f64
     }
 
-    fn trace(&self, context: &Context<'_>, rate: &Flow) -> Trace {
-        let stack = context.stack;
-        let (delta, uncompleted) = (stack.delta(), rate.uncompleted());
-        let again = evidence("synack_retransmits", self.retransmits.round(), Some(3.0));
-        if !context.config.kernel {
-            let seen = self.retransmits >= 3.0;
-            return if seen { Trace::Seen(vec![again]) } else { Trace::NotAskedYet };
-        }
-        let span = stack.span() as f64 / 1e9;
-        let mut said = Vec::new();
-        let mut seen = false;
-        if let Some((_, queue)) = stack.queue(self.target) {
-            let under_way = rate.handshake_ns / 1e9;
-            let expected = self.sum.uncompleted().min(queue.limit as f64 / 2.0);
-            let threshold = 2.0 * under_way + (expected / 4.0).max(1.0);
-            seen |= queue.syn_queue as f64 > threshold;
-            said.push(evidence("syn_queue", queue.syn_queue as f64, Some(threshold)));
-        }
-        let drops = stack.drops(self.target).unwrap_or(if self.target == Target::Overflow {
-            delta.listen_drops
-        } else {
-            0
-        });
-        let threshold = (uncompleted * span * 0.1).max(1.0);
-        seen |= drops as f64 >= threshold;
-        said.push(evidence("listener_drops", drops as f64, Some(threshold)));
-        let threshold = (uncompleted * span * 0.3).max(1.0);
-        // The kernel counts cookies per namespace. Where it always sends them, others got one for
-        // each of their SYNs, and those that completed here did, counted between the same two
-        // moments; a fifth more, since the ticks are not cut at those. Else only a listener whose SYN
-        // queue is full sends them: another's cookies say nothing of this one.
-        let cookies = if stack.always_cookies() {
-            let (from, to) = stack.covered();
-            let here = self.window.between(from, to);
-            let others = (context.syns - here.syns).max(0.0);
-            (delta.syncookies_sent as f64 - 1.2 * (others + here.completed)).max(0.0)
-        } else if stack
-            .queue(self.target)
-            .is_none_or(|(_, queue)| queue.syn_queue >= queue.limit.max(1))
-        {
-            delta.syncookies_sent as f64
-        } else {
-            0.0
-        };
-        seen |= cookies >= threshold;
-        said.push(evidence("cookies_sent", cookies, Some(threshold)));
-        seen |= self.retransmits >= 3.0;
-        said.push(again);
-        if delta.ip_reverse_path_filter > 0 {
-            said.push(evidence("reverse_path_filter", delta.ip_reverse_path_filter as f64, None));
-        }
-        let Some(over) = self.cusum.over_since().or(self.flood.as_ref().map(|flood| flood.since))
-        else {
-            return Trace::NotAskedYet;
-        };
-        let asked = stack.queues_at().is_some_and(|at| at.since(over) >= 700 * MS)
-            // One sample of the counters says nothing of what was counted since.
-            && stack.span() > 0;
-        match (seen, asked) {
-            (true, _) => Trace::Seen(said),
-            (false, true) => Trace::None(said),
-            (false, false) => Trace::NotAskedYet,
-        }
+    /// Uncompleted SYNs per second that keep an incident open, or start one.
+    fn threshold(&self, rate: &Flow, floor: f64) -> f64 {
+        // Chance alone moves the difference of two large numbers. What does not keep an incident open
+        // must not start one.
+        let noise = 2.0 * rate.completed.max(0.0).sqrt();
+        let stays = floor / 2.0 + self.baseline.uncompleted + noise;
+        if self.flood.is_some() { stays } else { stays.max(floor) }
     }
 
     /// Whether it is flooded.
@@ -273,14 +191,10 @@ impl Watch {
         let now = context.now;
         let rate = self.window.rate(now);
         let uncompleted = rate.uncompleted();
-        // Chance alone moves the difference of two large numbers. What does not keep an incident open
-        // must not start one.
-        let noise = 2.0 * rate.completed.max(0.0).sqrt();
-        let stays = floor / 2.0 + self.baseline.uncompleted + noise;
+        if uncompleted < self.threshold(&rate, floor) {
+            return None;
+        }
         if let Some(open) = &self.flood {
-            if uncompleted < stays {
-                return None;
-            }
             return Some(match self.trace(context, &rate) {
                 Trace::Seen(said) => self.flooded(context, &rate, floor, Some(said)),
                 Trace::None(said)
@@ -293,8 +207,7 @@ impl Watch {
             });
         }
         let over = self.cusum.over_since()?;
-        if now.since(over) < PERSIST - MS || uncompleted < floor.min(self.cusum.score()).max(stays)
-        {
+        if now.since(over) < PERSIST - MS {
             return None;
         }
         if let Some((at, queue)) = context.stack.queue(self.target)
@@ -356,7 +269,7 @@ impl Watch {
         let mut told = vec![evidence(
             "uncompleted_syns_per_second",
             rate.uncompleted(),
-            Some(floor + self.baseline.uncompleted),
+            Some(self.threshold(rate, floor)),
         )];
         told.extend(said.unwrap_or_default());
         let repeats = self.sources.honest_repeats();

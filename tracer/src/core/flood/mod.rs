@@ -1,6 +1,7 @@
 //! Is it a flood, of what kind, and with what evidence. Sans-IO: ticks, samples and events in,
 //! records out. How it works: `docs/flood-detection.md`.
 
+mod baseline;
 mod cusum;
 mod distinct;
 pub mod half_open;

@@ -1,7 +1,7 @@
 //! Flash crowd: many more connections than before, and they complete.
 
+use crate::core::flood::baseline::Baseline;
 use crate::core::flood::incident::{Finding, evidence};
-use crate::core::flood::listener::Baseline;
 use crate::core::flood::window::Flow;
 use crate::core::record::Verdict;
 

@@ -35,6 +35,55 @@ fn random_sources() {
     }
 }
 
+/// Nothing is usual at a listener that was idle: the flood is not its own measure.
+#[test]
+fn little_more_than_the_floor_is_a_flood_of_an_idle_listener() {
+    for (attack, limit) in [(110, 4_096), (125, 128), (150, 4_096), (195, 4_096)] {
+        let mut sim = Sim::new(250 * MS);
+        sim.limit = limit;
+        sim.run(Load { attack, ..QUIET }, 15 * SECOND);
+        let alerts = sim.alerts();
+        let first = alerts.first().expect("an alert");
+        assert_eq!((first.event, first.verdict), (AlertEvent::Start, Verdict::Spoofed), "{attack}");
+        assert!(first.at.since(MonoNs(START)) <= 4 * SECOND, "{attack}: {first:#?}");
+        assert!(alerts.iter().any(|alert| alert.severity == Some(Severity::Confirmed)));
+    }
+}
+
+#[test]
+fn less_than_the_floor_is_none() {
+    for attack in [40, 60, 80, 95] {
+        for honest in [0, 200] {
+            let mut sim = Sim::new(250 * MS);
+            sim.limit = 4_096;
+            sim.run(Load { attack, honest, ..QUIET }, 30 * SECOND);
+            let alerts = sim.alerts();
+            assert!(alerts.iter().all(|alert| !alert.verdict.is_flood()), "{attack} {alerts:#?}");
+        }
+    }
+}
+
+/// What is told of beside a verdict is what it was held against.
+#[test]
+fn evidence_of_a_flood_is_above_its_threshold() {
+    for (usual, attack) in [(0, 150), (60, 180), (90, 250), (90, 5_000)] {
+        let mut sim = Sim::new(250 * MS);
+        sim.limit = 65_536;
+        let load = Load { honest: 100, ..QUIET };
+        sim.run(Load { attack: usual, ..load }, 40 * SECOND);
+        sim.run(Load { attack, ..load }, 10 * SECOND).run(load, 9 * SECOND);
+        let alerts = sim.alerts();
+        let floods: Vec<_> =
+            alerts.iter().filter(|alert| alert.verdict.is_flood()).copied().collect();
+        assert!(floods.len() >= 2, "{usual} {attack}");
+        for alert in floods {
+            let rate = alert.evidence.first().expect("evidence");
+            assert_eq!(rate.metric, "uncompleted_syns_per_second");
+            assert!(Some(rate.value) >= rate.threshold, "{rate:?}");
+        }
+    }
+}
+
 #[test]
 fn random_sources_beside_honest_clients() {
     for attack in [1_000, 10_000] {
@@ -68,10 +117,13 @@ fn fifty_sources() {
 
 #[test]
 fn what_never_reaches_the_listener_is_filtered() {
-    let mut sim = Sim::new(250 * MS);
-    sim.run(Load { attack: 1_000, filtered: true, ..QUIET }, 10 * SECOND);
-    let verdicts: Vec<_> = sim.alerts().iter().map(|alert| alert.verdict).collect();
-    assert!(!verdicts.is_empty() && verdicts.iter().all(|verdict| *verdict == Verdict::Filtered));
+    for attack in [150, 1_000] {
+        let mut sim = Sim::new(250 * MS);
+        sim.run(Load { attack, filtered: true, ..QUIET }, 10 * SECOND);
+        let verdicts: Vec<_> = sim.alerts().iter().map(|alert| alert.verdict).collect();
+        assert!(!verdicts.is_empty(), "{attack}");
+        assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Filtered), "{verdicts:?}");
+    }
 }
 
 #[test]
