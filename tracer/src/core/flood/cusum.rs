@@ -7,12 +7,17 @@ use crate::core::event::MonoNs;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cusum {
     score: f64,
+    /// Begin of the tick in which the score left zero.
+    rises_since: MonoNs,
     over_since: Option<MonoNs>,
 }
 
 impl Cusum {
-    /// Adds a tick's excess; `limit` is where the score is called high.
-    pub(super) fn add(&mut self, excess: f64, limit: f64, now: MonoNs) {
+    /// Adds the excess of a tick; `limit` is where the score is called high.
+    pub(super) fn add(&mut self, excess: f64, limit: f64, (from, now): (MonoNs, MonoNs)) {
+        if self.is_zero() {
+            self.rises_since = from;
+        }
         self.score = (self.score + excess).max(0.0);
         if self.score <= limit {
             self.over_since = None;
@@ -28,6 +33,11 @@ impl Cusum {
 
     pub(super) fn is_zero(&self) -> bool {
         self.score <= 0.0
+    }
+
+    /// How long the score has been above zero, nanoseconds.
+    pub(super) fn risen_for(&self, now: MonoNs) -> u64 {
+        if self.is_zero() { 0 } else { now.since(self.rises_since) }
     }
 
     /// End of the tick since which the score has been high.

@@ -21,6 +21,8 @@ const MS: u64 = 1_000_000;
 const PERSIST: u64 = 750 * MS;
 /// After so long nothing of what came before is taken for part of what comes.
 const SILENCE: u64 = 1_000 * MS;
+/// A sum that rose over few SYNs within so long is no rise.
+const CALM: u64 = 3_000 * MS;
 
 /// One listener.
 pub(super) struct Watch {
@@ -134,9 +136,13 @@ impl Watch {
             self.distinct.merge(sketch);
         }
         let allowance = (floor / 2.0 + self.baseline.uncompleted) * dt / 1e9;
-        self.cusum.add(flow.firsts - flow.completed - allowance, floor / 2.0, now);
-        let calm = self.window.last(now, 3_000 * MS);
-        if self.flood.is_none() && calm.uncompleted() < (floor + self.baseline.uncompleted) {
+        // Over a handful of SYNs the sum is not called high. It goes on all the same, since it dates
+        // the onset, until it has risen for as long as is looked back: such a rise is over.
+        let calm = self.window.last(now, CALM).uncompleted();
+        let few = self.flood.is_none() && calm < floor + self.baseline.uncompleted;
+        let limit = if few { f64::INFINITY } else { floor / 2.0 };
+        self.cusum.add(flow.firsts - flow.completed - allowance, limit, (from, now));
+        if few && self.cusum.risen_for(now) >= CALM {
             self.cusum.clear();
         }
         if !came && self.baseline.seen_ns == 0 {

@@ -105,6 +105,35 @@ fn every_syn_is_counted_wherever_in_a_tick_the_flood_begins() {
     }
 }
 
+/// The sum dates the onset: what came before it was high is of the flood, too.
+#[test]
+fn a_weak_flood_is_counted_from_its_begin() {
+    for attack in [105, 150, 195] {
+        for (honest, into_the_tick) in [(0, 60), (0, 200), (200, 240)] {
+            let mut sim = Sim::new(250 * MS);
+            sim.limit = 4_096;
+            let load = Load { honest, ..QUIET };
+            sim.run(load, 5 * SECOND + into_the_tick * MS);
+            let begin = sim.now;
+            sim.run(Load { attack, ..load }, 10 * SECOND).run(load, 15 * SECOND);
+            let told = format!("{attack} beside {honest}, {into_the_tick} ms into a tick");
+            let alerts = sim.alerts();
+            let end = alerts.last().expect(&told);
+            assert_eq!(end.event, AlertEvent::End, "{told}");
+            let since = end.since.0.abs_diff(begin);
+            assert!(since <= if honest == 0 { 20 * MS } else { 500 * MS }, "{told}: {since}");
+            if honest == 0 {
+                assert_eq!(end.syn_count, attack * 10, "{told}");
+            } else {
+                // Of the tick in which it begins the sum may not tell, and it may end within one.
+                let all = (attack * 10 + honest * 20) as f64;
+                let count = end.syn_count as f64;
+                assert!(all * 0.95 <= count && count <= all * 1.1, "{told}: {count} of {all}");
+            }
+        }
+    }
+}
+
 #[test]
 fn one_source() {
     flood(Load { attack: 10_000, attackers: 1, ..QUIET }, Verdict::SingleSource);
