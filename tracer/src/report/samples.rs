@@ -267,6 +267,7 @@ pub(crate) fn flood() -> Alert {
             evidence("syncookies_sent_rate", 9_600.04, None),
         ],
         since: at(42 * S + 250 * MS),
+        until: at(44 * S + 15_678_901),
     }
 }
 

@@ -91,5 +91,6 @@ fn sample(at: MonoNs) -> Alert {
             Evidence { metric: "uncompleted_syn_rate", value: 9_980.0, threshold: Some(100.0) },
         ],
         since: MonoNs(at.0.saturating_sub(1_500_000_000)),
+        until: at,
     }
 }

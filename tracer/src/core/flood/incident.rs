@@ -42,12 +42,8 @@ pub(super) struct Context<'a> {
 
 impl Context<'_> {
     /// An alert with what is common filled in.
-    pub(super) fn blank(
-        &self,
-        listener: Option<SocketAddr>,
-        finding: &Finding,
-        since: MonoNs,
-    ) -> Alert {
+    pub(super) fn blank(&self, listener: Option<SocketAddr>, incident: &Incident) -> Alert {
+        let Incident { since, finding, active_at, .. } = incident;
         Alert {
             at: self.now,
             event: AlertEvent::Update,
@@ -65,7 +61,8 @@ impl Context<'_> {
             queue: None,
             cookies_sent_rate: None,
             evidence: finding.evidence.clone(),
-            since,
+            since: *since,
+            until: *active_at,
         }
     }
 }

@@ -36,6 +36,12 @@ pub(super) struct Watch {
     /// Since the first SYN of what may become an incident.
     sum: Flow,
     since: MonoNs,
+    /// The sum as it was when the incident last went on.
+    counted: Flow,
+    /// End of the last tick that had more uncompleted SYNs than are allowed for.
+    until: MonoNs,
+    /// The last tick had.
+    exceeds: bool,
     pub(super) half: HalfOpen,
     /// SYN-ACKs sent again: of late, by exponential decay per tick.
     retransmits: f64,
@@ -63,6 +69,9 @@ impl Watch {
             distinct: Union::default(),
             sum: Flow::default(),
             since: MonoNs(0),
+            counted: Flow::default(),
+            until: MonoNs(0),
+            exceeds: false,
             begins: false,
             half: HalfOpen::default(),
             retransmits: 0.0,
@@ -141,7 +150,9 @@ impl Watch {
         let calm = self.window.last(now, CALM).uncompleted();
         let few = self.flood.is_none() && calm < floor + self.baseline.uncompleted;
         let limit = if few { f64::INFINITY } else { floor / 2.0 };
-        self.cusum.add(flow.firsts - flow.completed - allowance, limit, (from, now));
+        let excess = flow.firsts - flow.completed - allowance;
+        self.exceeds = excess > 0.0;
+        self.cusum.add(excess, limit, (from, now));
         if few && self.cusum.risen_for(now) >= CALM {
             self.cusum.clear();
         }
@@ -304,6 +315,13 @@ impl Watch {
     pub(super) fn judge(&mut self, floor: f64, context: &Context<'_>, out: &mut Vec<Record>) {
         let now = context.now;
         let found = self.look(floor, context);
+        // What comes while it is quiet is not of the incident, unless that comes back.
+        if self.flood.is_none() || found.is_some() {
+            self.counted = self.sum;
+            if self.exceeds {
+                self.until = now;
+            }
+        }
         let mut slot = self.flood.take();
         let was_open = slot.is_some();
         let begin = (self.since, 0);
@@ -374,7 +392,7 @@ impl Watch {
             Target::Listener(addr) => Some(addr),
             _ => None,
         };
-        let mut alert = context.blank(listener, &incident.finding, incident.since);
+        let mut alert = context.blank(listener, incident);
         alert.syn_rate = rate.syns;
         alert.half_open = Some(self.half.count());
         alert.queue = context
@@ -388,9 +406,10 @@ impl Watch {
             || matches!(incident.finding.verdict, Verdict::Filtered | Verdict::Forwarded);
         if deficit {
             let senders = self.senders(now);
-            alert.syn_count = self.sum.syns as u64;
-            alert.completed_ratio =
-                (self.sum.firsts >= 1.0).then(|| (self.sum.completed / self.sum.firsts).min(1.0));
+            alert.until = self.until.max(incident.since);
+            alert.syn_count = self.counted.syns as u64;
+            alert.completed_ratio = (self.counted.firsts >= 1.0)
+                .then(|| (self.counted.completed / self.counted.firsts).min(1.0));
             alert.sources_estimate = senders.distinct;
             alert.top_sources = senders.top(alert.syn_count);
         } else {

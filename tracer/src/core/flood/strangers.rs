@@ -89,7 +89,7 @@ impl Stream {
             distinct: self.distinct.estimate(),
             seconds: now.since(self.since) as f64 / 1e9,
         };
-        let mut alert = context.blank(None, &incident.finding, incident.since);
+        let mut alert = context.blank(None, incident);
         alert.syn_rate = self.window.rate(now).syns;
         alert.syn_count = self.sum.syns as u64;
         alert.sources_estimate = senders.distinct;

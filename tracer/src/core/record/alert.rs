@@ -201,6 +201,8 @@ pub struct Alert {
     pub cookies_sent_rate: Option<f64>,
     /// What speaks for the verdict.
     pub evidence: Vec<Evidence>,
-    /// The first SYN of the incident.
+    /// The first SYN of the incident, as far as it can be told.
     pub since: MonoNs,
+    /// End of the last tick in which it went on; never before `since`.
+    pub until: MonoNs,
 }

@@ -29,6 +29,7 @@ pub(super) struct AlertLine<'a> {
     cookies_sent_rate: Option<f64>,
     evidence: Vec<EvidenceLine>,
     since: Utc,
+    until: Utc,
 }
 
 #[derive(Serialize)]
@@ -77,6 +78,7 @@ impl<'a> AlertLine<'a> {
             cookies_sent_rate,
             evidence,
             since,
+            until,
         } = alert;
         Self {
             kind: if verdict.is_flood() { "flood" } else { "notice" },
@@ -97,6 +99,7 @@ impl<'a> AlertLine<'a> {
             cookies_sent_rate: cookies_sent_rate.and_then(rate),
             evidence: evidence.iter().map(EvidenceLine::from).collect(),
             since: clock.utc(*since),
+            until: clock.utc(*until),
         }
     }
 }

@@ -199,7 +199,7 @@ fn a_flood() {
             {"metric":"uncompleted_syn_rate","value":9754.31,"threshold":100.0},
             {"metric":"syn_queue_share","value":1.0,"threshold":0.9},
             {"metric":"syncookies_sent_rate","value":9600.04,"threshold":null}],
-            "since":"2026-11-22T03:12:42.250000Z"}"#
+            "since":"2026-11-22T03:12:42.250000Z","until":"2026-11-22T03:12:44.015678Z"}"#
         )
     );
 }
@@ -214,7 +214,7 @@ fn a_notice_has_every_key_and_null_where_it_means_nothing() {
             "verdict":"port_scan","severity":null,"syn_count":200,"syn_rate":100.0,
             "completed_ratio":null,"half_open":null,"sources_estimate":1,"top_sources":[],
             "queue":null,"cookies_sent_rate":null,"evidence":[],
-            "since":"2026-11-22T03:12:42.250000Z"}"#
+            "since":"2026-11-22T03:12:42.250000Z","until":"2026-11-22T03:12:44.015678Z"}"#
         )
     );
 }

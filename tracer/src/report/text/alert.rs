@@ -86,6 +86,7 @@ impl Text {
             cookies_sent_rate,
             evidence,
             since,
+            until,
         } = alert;
         let mut sentences = Vec::new();
         sentences.push(match severity {
@@ -96,15 +97,16 @@ impl Text {
             if *verdict == Verdict::Backscatter { "SYN-ACK" } else { "SYN" },
             self.clock.time_of_day(*since),
         );
-        let lasted = Human(at.since(*since));
+        let lasted = Human(until.since(*since));
         let mut figures = match event {
             AlertEvent::End => format!(
-                "over: it lasted {lasted}, from {since_when:.0}; {syn_count} {what}s in all, {}/s \
-                 now",
+                "over: it lasted {lasted}, from {since_when:.0}, and it has been quiet for {}; \
+                 {syn_count} {what}s in all, {}/s now",
+                Human(at.since(*until)),
                 number(*syn_rate)
             ),
             // Some begin when they are told: there is no time yet in which to count.
-            AlertEvent::Start if at == since => {
+            AlertEvent::Start if until == since => {
                 format!("{} {what}/s, since {since_when:.0}", number(*syn_rate))
             }
             AlertEvent::Start | AlertEvent::Update => format!(
@@ -294,13 +296,15 @@ mod tests {
         let end = Alert {
             event: AlertEvent::End,
             at: samples::at(102 * S),
+            until: samples::at(92 * S),
             syn_count: 500_000,
             syn_rate: 0.0,
             ..samples::flood()
         };
         let shown = shown(Some(80), false, end);
         assert!(shown.starts_with("03:13:42 FLOOD end on 192.168.1.10:8080: spoofed, "), "{shown}");
-        let over = "over: it lasted 59.8s, from 03:12:42; 500000 SYNs in all, 0/s now; 1.2%\n";
+        let over = "over: it lasted 49.8s, from 03:12:42, and it has been quiet for 10.0s;\n\
+                    \x20   500000 SYNs in all, 0/s now; 1.2% completed";
         assert!(shown.contains(over), "{shown}");
     }
 
@@ -321,7 +325,7 @@ mod tests {
     #[test]
     fn what_begins_now_has_no_count_yet() {
         let notice = samples::notice();
-        let now = Alert { since: notice.at, syn_count: 0, ..notice };
+        let now = Alert { since: notice.until, syn_count: 0, ..notice };
         let shown = shown(Some(80), false, now);
         assert!(shown.contains("\n    100 SYN/s, since 03:12:44\n"), "{shown}");
     }

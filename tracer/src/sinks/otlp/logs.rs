@@ -139,6 +139,7 @@ impl Item {
             cookies_sent_rate,
             evidence,
             since,
+            until,
         } = alert;
         let mut all = Attributes::with_capacity(24);
         all.add("tracer.alert.event", event.name());
@@ -147,6 +148,7 @@ impl Item {
         // The same in all records of an incident: it tells one from another.
         let clock = WallClock::new(MonoNs(0), self.clock, TimeZone::UTC);
         all.add("tracer.alert.since", clock.utc(*since).to_string());
+        all.add("tracer.alert.until", clock.utc(*until).to_string());
         all.add("tracer.netns", inode(*netns));
         all.add("tracer.interfaces", interfaces.clone());
         if let Some(listener) = listener {

@@ -74,7 +74,7 @@ fn line(incident: &Incident, view: &View, width: usize, palette: Palette) -> Lin
     let since = view.clock.time_of_day(alert.since);
     if *over {
         text += &format!(": over, {} SYNs from {since:.0}", alert.syn_count);
-        text += &format!(" to {:.0}", view.clock.time_of_day(alert.at));
+        text += &format!(" to {:.0}", view.clock.time_of_day(alert.until));
     } else {
         text += &format!(": {} SYN/s since {since:.0}", number(alert.syn_rate));
     }

@@ -147,7 +147,9 @@ impl Run {
             assert_eq!(record["since"], starts[0]["since"], "{record}");
             let severity = record["severity"].as_str().unwrap_or("none");
             assert!(["suspected", "confirmed", "impact"].contains(&severity), "{record}");
-            assert!(record["evidence"].as_array().is_some_and(|e| !e.is_empty()), "{record}");
+            let rate = &record["evidence"][0];
+            assert_eq!(rate["metric"], "uncompleted_syns_per_second", "{record}");
+            assert!(rate["value"].as_f64() >= rate["threshold"].as_f64(), "{record}");
         }
         let (start, end) = (starts[0], ends[0]);
         let after = seconds(start, "time") - times.first;
@@ -158,6 +160,9 @@ impl Run {
         // made, a socket opened.
         let since = seconds(start, "since") - times.first;
         assert!((-0.3..=1.0).contains(&since), "since {since} s:\n{all}");
+        // It lasted as long as it was sent, and not until it was called over.
+        let until = seconds(end, "until") - times.last;
+        assert!((-0.5..=1.5).contains(&until), "until {until} s:\n{all}");
         Incident { end }
     }
 

@@ -126,12 +126,53 @@ fn a_weak_flood_is_counted_from_its_begin() {
                 assert_eq!(end.syn_count, attack * 10, "{told}");
             } else {
                 // Of the tick in which it begins the sum may not tell, and it may end within one.
-                let all = (attack * 10 + honest * 20) as f64;
+                let all = ((attack + honest) * 10) as f64;
                 let count = end.syn_count as f64;
                 assert!(all * 0.95 <= count && count <= all * 1.1, "{told}: {count} of {all}");
             }
         }
     }
+}
+
+#[test]
+fn it_lasts_as_long_as_the_syns_come_and_not_until_it_is_over() {
+    for attack in [150, 1_000, 10_000] {
+        for honest in [0, 2_000] {
+            let mut sim = Sim::new(250 * MS);
+            sim.limit = 4_096;
+            let load = Load { honest, ..QUIET };
+            sim.run(load, 5 * SECOND).run(Load { attack, ..load }, 6 * SECOND);
+            let ends = sim.now;
+            sim.run(load, 15 * SECOND);
+            let told = format!("{attack} beside {honest}");
+            let alerts = sim.alerts();
+            let end = alerts.last().expect(&told);
+            assert_eq!(end.event, AlertEvent::End, "{told}");
+            assert!(
+                end.until.0.abs_diff(ends) <= if honest == 0 { 250 } else { 1_250 } * MS,
+                "{told}"
+            );
+            assert!(end.at.since(end.until) >= 10 * SECOND, "{told}");
+            // Who comes while it is quiet is not of the flood.
+            assert!(end.syn_count <= attack * 6 + honest * 15 / 2, "{told}: {}", end.syn_count);
+            let first = alerts.first().expect(&told);
+            assert!(first.until <= first.at && first.until >= first.since, "{told}");
+        }
+    }
+}
+
+#[test]
+fn what_comes_back_is_counted_whole() {
+    let mut sim = Sim::new(250 * MS);
+    for _ in 0..3 {
+        sim.run(Load { attack: 2_000, ..QUIET }, 2 * SECOND).run(QUIET, 5 * SECOND);
+    }
+    let last = sim.now - 5 * SECOND;
+    sim.run(QUIET, 10 * SECOND);
+    let alerts = sim.alerts();
+    let end = alerts.last().expect("an alert");
+    assert_eq!((end.event, end.syn_count), (AlertEvent::End, 12_000));
+    assert!(end.until.0.abs_diff(last) <= 250 * MS, "{end:#?}");
 }
 
 #[test]

@@ -240,6 +240,7 @@ fn floods_say_what_their_json_says() {
             ("verdict", "tracer.alert.verdict"),
             ("severity", "tracer.alert.severity"),
             ("since", "tracer.alert.since"),
+            ("until", "tracer.alert.until"),
             ("netns", "tracer.netns"),
             ("interfaces", "tracer.interfaces"),
             ("syn_count", "tracer.syn.count"),

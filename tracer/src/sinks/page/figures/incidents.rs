@@ -11,7 +11,7 @@ pub(in crate::sinks::page) const MOST: usize = 100;
 pub(in crate::sinks::page) struct Incident {
     /// What was said of it last.
     pub(in crate::sinks::page) last: Alert,
-    /// When it was over; `None`: it was not when the run ended.
+    /// Until when it went on; `None`: it was not over when the run ended.
     pub(in crate::sinks::page) ended: Option<MonoNs>,
     /// The highest rate that was told, per second.
     pub(in crate::sinks::page) peak_rate: f64,
@@ -41,7 +41,7 @@ pub(in crate::sinks::page) struct Incidents {
 impl Incidents {
     /// Takes in what was told.
     pub(super) fn told(&mut self, alert: &Alert) {
-        let ended = (alert.event == AlertEvent::End).then_some(alert.at);
+        let ended = (alert.event == AlertEvent::End).then_some(alert.until);
         let known = self.going_on.take(alert);
         let is_new = known.is_none();
         let mut told = known.unwrap_or_else(|| {
@@ -128,7 +128,8 @@ mod tests {
     use crate::report::samples::{self, S};
 
     fn told(event: AlertEvent, at: u64, alert: &Alert) -> Alert {
-        Alert { event, at: samples::at(at * S), ..alert.clone() }
+        let until = samples::at(at.saturating_sub(2) * S);
+        Alert { event, at: samples::at(at * S), until, ..alert.clone() }
     }
 
     #[test]
@@ -141,7 +142,7 @@ mod tests {
         let over = Alert { syn_rate: 0.0, half_open: Some(0), evidence: Vec::new(), ..worse };
         incidents.told(&told(AlertEvent::End, 60, &over));
         let [one] = incidents.kept() else { panic!("{incidents:?}") };
-        assert_eq!(one.ended, Some(samples::at(60 * S)));
+        assert_eq!(one.ended, Some(samples::at(58 * S)));
         assert_eq!(one.last.verdict, Verdict::SingleSource);
         assert_eq!((one.peak_rate, one.peak_half_open), (20_000.0, Some(256)));
         assert_eq!(one.last.evidence, flood.evidence);
@@ -179,7 +180,7 @@ mod tests {
         }
         incidents.told(&told(AlertEvent::End, 60, &samples::flood()));
         let [one] = incidents.kept() else { panic!("{incidents:?}") };
-        assert_eq!((one.ended, one.last.verdict.is_flood()), (Some(samples::at(60 * S)), true));
+        assert_eq!((one.ended, one.last.verdict.is_flood()), (Some(samples::at(58 * S)), true));
         assert_eq!((incidents.floods(), incidents.notices(), incidents.left_out()), (1, 1, 0));
     }
 

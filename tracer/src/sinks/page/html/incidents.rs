@@ -55,6 +55,7 @@ fn article(run: &Run<'_>, incident: &Incident) -> Markup {
         cookies_sent_rate,
         evidence,
         since,
+        until: _,
     } = last;
     let what = if *verdict == Verdict::Backscatter { "SYN-ACK" } else { "SYN" };
     let kind = if verdict.is_flood() { "flood" } else { "notice" };
