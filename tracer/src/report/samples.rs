@@ -262,9 +262,9 @@ pub(crate) fn flood() -> Alert {
         queue: Some(Queue { length: 256, limit: 256 }),
         cookies_sent_rate: Some(9_600.04),
         evidence: vec![
-            evidence("uncompleted_syn_rate", 9_754.31, Some(100.0)),
-            evidence("syn_queue_share", 1.0, Some(0.9)),
-            evidence("syncookies_sent_rate", 9_600.04, None),
+            evidence(Evidence::UNCOMPLETED, 9_754.31, Some(100.0)),
+            evidence("syn_queue", 256.0, Some(33.5)),
+            evidence("reverse_path_filter", 12.0, None),
         ],
         since: at(42 * S + 250 * MS),
         until: at(44 * S + 15_678_901),

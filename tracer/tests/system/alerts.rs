@@ -29,6 +29,8 @@ fn a_sample_reaches_the_output_and_the_program() {
     let record: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&record["type"], &record["event"]), (&"flood".into(), &"start".into()));
     assert_eq!(record["evidence"][0]["metric"], "test_alert");
+    // As in a flood's own records.
+    assert_eq!(record["evidence"][1]["metric"], "uncompleted_syns_per_second");
     assert!(err.lines().any(|line| line == out.trim_end()), "{err}");
     assert!(err.contains("written to stdout"), "{err}");
     assert!(err.contains(", ended with status 0 after "), "{err}");

@@ -88,7 +88,7 @@ fn sample(at: MonoNs) -> Alert {
         cookies_sent_rate: Some(9_700.0),
         evidence: vec![
             Evidence { metric: "test_alert", value: 1.0, threshold: None },
-            Evidence { metric: "uncompleted_syn_rate", value: 9_980.0, threshold: Some(100.0) },
+            Evidence { metric: Evidence::UNCOMPLETED, value: 9_980.0, threshold: Some(100.0) },
         ],
         since: MonoNs(at.0.saturating_sub(1_500_000_000)),
         until: at,

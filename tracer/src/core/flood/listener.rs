@@ -284,7 +284,7 @@ impl Watch {
         let delta = context.stack.delta();
         let confirmed = said.is_some();
         let mut told = vec![evidence(
-            "uncompleted_syns_per_second",
+            Evidence::UNCOMPLETED,
             rate.uncompleted(),
             Some(self.threshold(rate, floor)),
         )];

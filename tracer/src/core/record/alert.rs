@@ -166,6 +166,11 @@ pub struct Evidence {
     pub threshold: Option<f64>,
 }
 
+impl Evidence {
+    /// The metric that comes first in a flood's: SYNs without a connection, per second.
+    pub const UNCOMPLETED: &'static str = "uncompleted_syns_per_second";
+}
+
 /// A `flood` or `notice` record.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Alert {

@@ -196,9 +196,9 @@ fn a_flood() {
             {"prefix":"198.51.100.7/32","syn_count":17,"share":0.001},
             {"prefix":"2001:db8:85a3:8d3::/64","syn_count":12,"share":0.001}],
             "queue":{"length":256,"limit":256},"cookies_sent_rate":9600.0,"evidence":[
-            {"metric":"uncompleted_syn_rate","value":9754.31,"threshold":100.0},
-            {"metric":"syn_queue_share","value":1.0,"threshold":0.9},
-            {"metric":"syncookies_sent_rate","value":9600.04,"threshold":null}],
+            {"metric":"uncompleted_syns_per_second","value":9754.31,"threshold":100.0},
+            {"metric":"syn_queue","value":256.0,"threshold":33.5},
+            {"metric":"reverse_path_filter","value":12.0,"threshold":null}],
             "since":"2026-11-22T03:12:42.250000Z","until":"2026-11-22T03:12:44.015678Z"}"#
         )
     );

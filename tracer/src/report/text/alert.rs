@@ -285,8 +285,8 @@ mod tests {
              \x20   9877 SYN/s, 17123 in 1.8s, since 03:12:42; 1.2% completed; 256 half-open\n\
              \x20   from about 16900 sources, most from 203.0.113.0/24 10.0% (1712)\n\
              \x20   SYN queue 256 of 256, SYN cookies 9600/s\n\
-             \x20   evidence: uncompleted_syn_rate 9754 (threshold 100), syn_queue_share 1\n\
-             \x20   (threshold 0.90), syncookies_sent_rate 9600\n\
+             \x20   evidence: uncompleted_syns_per_second 9754 (threshold 100), syn_queue 256\n\
+             \x20   (threshold 33.5), reverse_path_filter 12\n\
              \x20   seen on eth0, eth1 (netns 4026531840)\n"
         );
     }

@@ -104,7 +104,7 @@ fn everything_there_is_to_tell() {
     assert_eq!(all(&html, "#timeline-incidents rect.flood").len(), 1);
     assert_eq!(all(&html, "#method tbody tr").len(), samples::start().hooks.len());
     assert!(text(&html, "#method").contains("server handshakes in other network namespaces"));
-    assert!(text(&html, "#incidents").contains("uncompleted_syn_rate"));
+    assert!(text(&html, "#incidents").contains("uncompleted_syns_per_second"));
     assert!(text(&html, "header").contains("--port 8080 --failed"));
     assert!(!all(&html, "#slow-closes svg.phases rect.ph-close-wait").is_empty());
     assert!(all(&html, ".banner").iter().any(|banner| banner.html().contains("SYN flood")));
