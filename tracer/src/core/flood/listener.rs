@@ -356,7 +356,7 @@ impl Watch {
         let mut found = [None, None, None, None];
         found[0] = crowd::look(&rate, &self.baseline, floor, self.notices[0].is_some());
         if let Some((_, queue)) = fresh {
-            found[1] = queues::overload(&queue, delta, rate.firsts > rate.completed);
+            found[1] = queues::overload(&queue, delta, rate.uncompleted());
         }
         // A listener that is flooded is not told of again for what the flood does.
         if !flooded {

@@ -3,29 +3,34 @@
 
 use crate::core::flood::incident::{Finding, evidence};
 use crate::core::flood::sample::{ListenerQueues, StackCounters};
-use crate::core::record::Verdict;
+use crate::core::record::{Evidence, Verdict};
 
 /// The accept queue is full: the kernel drops SYNs and final ACKs then (`sk_acceptq_is_full`).
 pub(in crate::core::flood) fn accept_full(queue: &ListenerQueues) -> bool {
     queue.accept_queue > 0 && queue.accept_queue >= queue.limit
 }
 
-/// Accept queue overload.
+/// Accept queue overload; `uncompleted`: SYNs without a connection, per second.
 pub(in crate::core::flood) fn overload(
     queue: &ListenerQueues,
     delta: &StackCounters,
-    refused: bool,
+    uncompleted: f64,
 ) -> Option<Finding> {
-    (accept_full(queue) && (delta.listen_overflows > 0 || refused)).then(|| {
-        Finding::notice(
-            Verdict::AcceptQueueOverload,
-            vec![
-                evidence("accept_queue", queue.accept_queue as f64, Some(queue.limit as f64)),
-                evidence("listen_overflows", delta.listen_overflows as f64, Some(1.0)),
-                evidence("syn_queue", queue.syn_queue as f64, None),
-            ],
-        )
-    })
+    let overflows = delta.listen_overflows as f64;
+    if !accept_full(queue) || overflows.max(uncompleted) < 1.0 {
+        return None;
+    }
+    // Either is enough: the one that is not there is only told.
+    let either = |value: f64| (value >= 1.0).then_some(1.0);
+    Some(Finding::notice(
+        Verdict::AcceptQueueOverload,
+        vec![
+            evidence("accept_queue", queue.accept_queue as f64, Some(queue.limit as f64)),
+            evidence("listen_overflows", overflows, either(overflows)),
+            evidence(Evidence::UNCOMPLETED, uncompleted, either(uncompleted)),
+            evidence("syn_queue", queue.syn_queue as f64, None),
+        ],
+    ))
 }
 
 /// Queue pressure: three quarters of the SYN queue taken (half to keep it open), and half of it by

@@ -94,6 +94,37 @@ fn accept_stalled_is_no_flood() {
     assert_eq!(found, [Verdict::AcceptQueueOverload]);
 }
 
+/// An accept queue that is full overflows, or SYNs come to nothing: what did not happen is held against
+/// nothing.
+#[test]
+fn evidence_of_an_overload_is_above_its_threshold() {
+    for (overflows, syns, expected) in [(10, 0, true), (0, 10, true), (10, 10, true), (0, 0, false)]
+    {
+        let (mut detector, mut out) = (Detector::new(Config::default()), Vec::new());
+        for n in 0..20 {
+            let counts = Counts { syns: 1 + syns, completed: 1, ..Counts::default() };
+            detector.tick(&tick(n, Target::Listener(listener()), counts), &mut out);
+            let stack =
+                StackCounters { listen_overflows: n * overflows, ..StackCounters::default() };
+            detector.sample(&sample(n, stack, Some((0, 17))), &mut out);
+        }
+        let alerts: Vec<_> = out
+            .iter()
+            .filter_map(|record| match record {
+                Record::Alert(alert) => Some(alert),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(!alerts.is_empty(), expected, "{overflows} {syns}");
+        for alert in alerts {
+            assert_eq!(alert.verdict, Verdict::AcceptQueueOverload);
+            let held = alert.evidence.iter().filter(|said| said.threshold.is_some());
+            assert!(held.clone().count() >= 2, "{alert:#?}");
+            assert!(held.clone().all(|said| Some(said.value) >= said.threshold), "{alert:#?}");
+        }
+    }
+}
+
 /// 800 SYNs a second to a listener, beside 400 connections a second to another one, on a host that
 /// answers every SYN with a cookie. `reach`: they come to the listener.
 fn cookies_always(reach: bool) -> Vec<Verdict> {
