@@ -211,7 +211,7 @@ pub(crate) const fn meaning(verdict: Verdict) -> &'static str {
         Verdict::Forwarded => "SYNs pass through to somewhere else, and are not this host's",
         Verdict::LossyPath => "handshakes take many attempts because packets are lost on the way",
         Verdict::QueuePressure => {
-            "the SYN queue is nearly full, at a rate below what is called a flood"
+            "the SYN queue is nearly full, and half of what is in it has waited for over a second"
         }
     }
 }
