@@ -98,7 +98,7 @@ families! {
     STUCK "tracer_stuck_connections" Gauge NONE, ["state"],
         "Connections that have been in a state for longer than --stuck-after says";
     HALF_OPEN "tracer_half_open" Gauge NONE, [],
-        "Half-open connections that remote hosts leave now, where SYNs are seen";
+        "SYNs that have not completed and still may, answered with a cookie or not, where SYNs are seen";
     SYN "tracer_syn" Counter NONE, [],
         "SYNs that came in and matched, repeated ones too, where SYNs are seen";
     SYN_REPEATED "tracer_syn_repeated" Counter NONE, [],

@@ -194,7 +194,8 @@ pub struct Alert {
     pub syn_rate: f64,
     /// Connections completed per SYN (not repeated) since `since`; `None` where it means nothing.
     pub completed_ratio: Option<f64>,
-    /// Half-open connections now.
+    /// SYNs that have not completed and still may, those answered with a cookie included: tracer's own
+    /// count, not the length of the kernel's queue.
     pub half_open: Option<u64>,
     /// Different sources since `since`, an estimate.
     pub sources_estimate: Option<u64>,

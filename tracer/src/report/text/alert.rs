@@ -119,6 +119,10 @@ impl Text {
         }
         if let Some(half_open) = half_open {
             cell!(figures, "; {half_open} half-open");
+            // The kernel's own count stands below, and holds no SYN that got a cookie.
+            if queue.is_some() {
+                figures.push_str(" by tracer's count");
+            }
         }
         sentences.push(figures);
         if let Some(sources) = self.sources(*sources_estimate, top_sources) {
@@ -282,7 +286,8 @@ mod tests {
             "03:12:44 FLOOD start on 192.168.1.10:8080: spoofed, confirmed\n\
              \x20   SYN flood with forged sources: each sends a SYN or two and never comes back;\n\
              \x20   the kernel's figures say so, too\n\
-             \x20   9877 SYN/s, 17123 in 1.8s, since 03:12:42; 1.2% completed; 256 half-open\n\
+             \x20   9877 SYN/s, 17123 in 1.8s, since 03:12:42; 1.2% completed; 256 half-open by\n\
+             \x20   tracer's count\n\
              \x20   from about 16900 sources, most from 203.0.113.0/24 10.0% (1712)\n\
              \x20   SYN queue 256 of 256, SYN cookies 9600/s\n\
              \x20   evidence: uncompleted_syns_per_second 9754 (threshold 100), syn_queue 256\n\
