@@ -75,6 +75,11 @@ impl Floods {
         Ok(floods)
     }
 
+    /// Who knows of the incidents that go on.
+    pub(super) const fn detector(&self) -> &Detector {
+        &self.detector
+    }
+
     /// The interfaces that have the SYN hook.
     pub(super) fn interfaces(&mut self, names: Vec<String>) {
         self.detector.set_interfaces(names);

@@ -285,7 +285,7 @@ impl Outlet {
         let end = End { output_dropped: self.dropped(), ..end };
         self.pen.end(end.clone(), now);
         self.pen.flush_last(1, deadline);
-        let standing = Standing { at: now, totals: &end, hooks, core };
+        let standing = Standing { at: now, totals: &end, hooks, core, floods: None };
         let told = self.sinks.end(&standing, self.pen.clock(), deadline);
         if let Some(alerts) = self.alerts.take() {
             alerts.finish();

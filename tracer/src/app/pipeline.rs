@@ -101,7 +101,8 @@ impl Pipeline {
 
     /// Tells those whose time has come how things stand.
     pub(super) fn standing(&mut self, totals: &End, hooks: &[Hook]) {
-        let standing = Standing { at: self.handled, totals, hooks, core: &self.core };
+        let floods = self.floods.as_ref().map(Floods::detector);
+        let standing = Standing { at: self.handled, totals, hooks, core: &self.core, floods };
         self.outlet.standing(&standing);
     }
 

@@ -238,7 +238,8 @@ mod tests {
             sinks.add(Ends { hangs, given: Rc::clone(given) });
         }
         let (totals, core) = (End::default(), Core::new(Config::default()));
-        let standing = Standing { at: MonoNs(0), totals: &totals, hooks: &[], core: &core };
+        let standing =
+            Standing { at: MonoNs(0), totals: &totals, hooks: &[], core: &core, floods: None };
         let began = Instant::now();
         let patience = Duration::from_secs(2);
         sinks.end(&standing, &samples::clock(), began + patience).unwrap();

@@ -49,7 +49,7 @@ fn value(metrics: &Metrics, series: &str) -> Option<f64> {
 fn stand(metrics: &mut Metrics, at: u64, totals: &End, hooks: &[Hook]) {
     let core = Core::new(core::Config::default());
     let clock: WallClock = samples::clock();
-    let standing = Standing { at: MonoNs(at), totals, hooks, core: &core };
+    let standing = Standing { at: MonoNs(at), totals, hooks, core: &core, floods: None };
     metrics.standing(&standing, &clock);
 }
 

@@ -18,6 +18,7 @@ use anyhow::Result;
 
 use crate::core::Core;
 use crate::core::event::MonoNs;
+use crate::core::flood::Detector;
 use crate::core::record::{End, Record};
 use crate::report::{Hook, Start, WallClock};
 
@@ -31,6 +32,8 @@ pub struct Standing<'a> {
     pub hooks: &'a [Hook],
     /// Hosts, open connections, and what else it can be asked for.
     pub core: &'a Core,
+    /// Floods and notices that go on; `None` where SYNs are not seen, and at the end.
+    pub floods: Option<&'a Detector>,
 }
 
 /// Is told what happens. Called on the thread that reads the ring: whatever may wait (a socket, a

@@ -165,7 +165,10 @@ impl Counts {
     pub(super) fn view(&mut self, standing: &Standing<'_>, clock: &WallClock) -> View {
         self.history(standing);
         self.samples.forget(self.running);
-        let Standing { at, totals, hooks, core } = *standing;
+        let Standing { at, totals, hooks, core, floods } = *standing;
+        if let Some(floods) = floods {
+            self.incidents.refresh(floods.going_on());
+        }
         let (rows, more) = match self.wish.kind {
             Kind::Hosts => self.host_rows(core, at),
             Kind::Listeners => self.port_rows(),

@@ -33,6 +33,25 @@ impl Incidents {
         // The one that matters least makes room.
         self.all.truncate(MOST - 1);
         self.all.push(told);
+        self.sort();
+    }
+
+    /// Takes in how those that go on stand now: between two records figures change.
+    pub(super) fn refresh(&mut self, now: Vec<Alert>) {
+        for alert in now {
+            let going_on = self.all.iter().enumerate().filter(|(_, known)| !known.over);
+            let keys = going_on
+                .map(|(n, Incident { alert, .. })| (n, IncidentKey::of(alert), alert.verdict));
+            let known = IncidentKey::pick(&alert, keys).and_then(|n| self.all.get_mut(n));
+            if let Some(known) = known {
+                *known.alert = alert;
+            }
+        }
+        self.sort();
+    }
+
+    /// The worst first.
+    fn sort(&mut self) {
         self.all.sort_by(|a, b| {
             let rank = |incident: &Incident| {
                 (incident.over, !incident.alert.verdict.is_flood(), incident.alert.severity)
@@ -120,6 +139,31 @@ mod tests {
         let now = incidents.now(samples::at(89 * S));
         assert_eq!((now.len(), now[1].over), (2, true));
         assert_eq!(incidents.now(samples::at(90 * S)).len(), 1);
+    }
+
+    #[test]
+    fn figures_are_those_of_now_from_start_to_end() {
+        use AlertEvent::{End, Update};
+        let mut incidents = Incidents::default();
+        incidents.tell(&samples::flood());
+        let later = Alert {
+            event: Update,
+            at: samples::at(49 * S),
+            syn_rate: 0.0,
+            half_open: Some(7),
+            ..samples::flood()
+        };
+        // One that has not been told is none.
+        let other = Alert { since: samples::at(48 * S), ..later.clone() };
+        incidents.refresh(vec![later.clone(), other]);
+        let now = incidents.now(samples::at(50 * S));
+        assert_eq!(now.len(), 1);
+        assert_eq!((now[0].alert.syn_rate, now[0].alert.half_open), (0.0, Some(7)));
+        incidents.tell(&Alert { event: End, ..later.clone() });
+        // Nor is one that is over.
+        incidents.refresh(vec![Alert { syn_rate: 9.0, ..later }]);
+        let now = incidents.now(samples::at(50 * S));
+        assert_eq!((now[0].over, now[0].alert.syn_rate), (true, 0.0));
     }
 
     fn shown(incidents: &mut Incidents) -> Vec<(Verdict, bool)> {

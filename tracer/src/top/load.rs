@@ -37,7 +37,7 @@ fn end(n: u64) -> Record {
 
 fn view(counts: &mut Counts, core: &Core, at: MonoNs, connections: u64) -> View {
     let totals = End { connections, syns: Some(connections), duration: at.0, ..End::default() };
-    let standing = Standing { at, totals: &totals, hooks: &[], core };
+    let standing = Standing { at, totals: &totals, hooks: &[], core, floods: None };
     counts.view(&standing, &samples::clock())
 }
 

@@ -248,11 +248,15 @@ fn a_million(path: &Path) {
         if n % 1_000 == 0 {
             end.syns = Some(n * n / 1_000);
             let at = MonoNs(begun);
-            page.standing(&Standing { at, totals: &end, hooks: &[], core: &core }, &clock);
+            page.standing(
+                &Standing { at, totals: &end, hooks: &[], core: &core, floods: None },
+                &clock,
+            );
         }
     }
     end.duration = 86_400 * S;
-    let last = Standing { at: MonoNs(end.duration), totals: &end, hooks: &[], core: &core };
+    let last =
+        Standing { at: MonoNs(end.duration), totals: &end, hooks: &[], core: &core, floods: None };
     page.end(&last, &clock, Instant::now()).expect("the report");
 }
 

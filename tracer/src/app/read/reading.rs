@@ -241,7 +241,9 @@ impl Reading {
     /// Tells those whose time has come how things stand.
     pub(super) fn standing(&mut self) {
         let totals = self.totals();
-        let standing = Standing { at: self.now, totals: &totals, hooks: &[], core: &self.core };
+        let floods = Some(self.floods.detector());
+        let standing =
+            Standing { at: self.now, totals: &totals, hooks: &[], core: &self.core, floods };
         self.outlet.standing(&standing);
     }
 

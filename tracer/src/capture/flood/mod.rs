@@ -53,6 +53,12 @@ impl Floods {
         }
     }
 
+    /// Who knows of the incidents that go on.
+    #[must_use]
+    pub const fn detector(&self) -> &Detector {
+        &self.detector
+    }
+
     /// The interfaces that the capture was taken on, for the records.
     pub fn interfaces(&mut self, names: Vec<String>) {
         self.detector.set_interfaces(names);

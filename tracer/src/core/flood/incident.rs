@@ -41,7 +41,7 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// An alert with what is common filled in.
+    /// An update with what is common filled in.
     pub(super) fn blank(&self, listener: Option<SocketAddr>, incident: &Incident) -> Alert {
         let Incident { since, finding, active_at, .. } = incident;
         Alert {
@@ -133,11 +133,5 @@ impl Incident {
                 }
             }
         }
-    }
-
-    /// A last update: the run ends, the incident does not.
-    pub(super) fn last_update(mut alert: Alert, out: &mut Vec<Record>) {
-        alert.event = AlertEvent::Update;
-        out.push(Record::Alert(Box::new(alert)));
     }
 }

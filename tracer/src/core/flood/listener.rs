@@ -418,10 +418,9 @@ impl Watch {
         alert
     }
 
-    /// The run ends: what is open gets a last update.
-    pub(super) fn finish(&self, context: &Context<'_>, out: &mut Vec<Record>) {
-        for incident in self.flood.iter().chain(self.notices.iter().flatten()) {
-            Incident::last_update(self.alert(incident, context), out);
-        }
+    /// An update of each incident that goes on.
+    pub(super) fn going_on(&self, context: &Context<'_>) -> impl Iterator<Item = Alert> {
+        let incidents = self.flood.iter().chain(self.notices.iter().flatten());
+        incidents.map(|incident| self.alert(incident, context))
     }
 }

@@ -31,7 +31,7 @@ use self::stack::Stack;
 use self::strangers::Strangers;
 use self::tick::{Target, Tick};
 use super::event::{Event, MonoNs};
-use super::record::Record;
+use super::record::{Alert, Record};
 
 const SECOND: u64 = 1_000_000_000;
 /// The kernel is asked every second, at a tick: at the fourth after the last time, and not at the fifth
@@ -269,9 +269,9 @@ impl Detector {
             && self.traffic_at.is_none_or(|at| self.now.since(at) > 5 * SECOND)
     }
 
-    /// The run ends at `now`: what is open gets a last update, no end is made up.
-    pub fn finish(&mut self, now: MonoNs, out: &mut Vec<Record>) {
-        self.now = now.max(self.now);
+    /// How each incident that goes on stands since the last tick, as an update of it.
+    #[must_use]
+    pub fn going_on(&self) -> Vec<Alert> {
         let context = Context {
             config: &self.config,
             stack: &self.stack,
@@ -279,10 +279,14 @@ impl Detector {
             syns: 0.0,
             now: self.now,
         };
-        for watch in self.watches.values() {
-            watch.finish(&context, out);
-        }
-        self.strangers.finish(&context, out);
+        let watched = self.watches.values().flat_map(|watch| watch.going_on(&context));
+        watched.chain(self.strangers.going_on(&context)).collect()
+    }
+
+    /// The run ends at `now`: what is open gets a last update, no end is made up.
+    pub fn finish(&mut self, now: MonoNs, out: &mut Vec<Record>) {
+        self.now = now.max(self.now);
+        out.extend(self.going_on().into_iter().map(|alert| Record::Alert(Box::new(alert))));
     }
 }
 

@@ -231,17 +231,15 @@ impl Strangers {
         }
     }
 
-    /// The run ends: what is open gets a last update.
-    pub(super) fn finish(&self, context: &Context<'_>, out: &mut Vec<Record>) {
-        for (slot, stream) in [
+    /// An update of each incident that goes on.
+    pub(super) fn going_on(&self, context: &Context<'_>) -> impl Iterator<Item = Alert> {
+        let all = [
             (&self.scan, &self.closed),
             (&self.transit, &self.closed),
             (&self.forwarded, &self.foreign),
             (&self.backscatter, &self.answers),
-        ] {
-            if let Some(incident) = slot {
-                Incident::last_update(stream.alert(incident, context), out);
-            }
-        }
+        ];
+        let open = all.into_iter().filter_map(|(slot, stream)| Some((slot.as_ref()?, stream)));
+        open.map(|(incident, stream)| stream.alert(incident, context))
     }
 }

@@ -99,7 +99,7 @@ impl Sink for Page {
         let (Some(start), Some(target)) = (&self.start, self.target.take()) else {
             return Ok(());
         };
-        let Standing { at, totals, hooks, core } = standing;
+        let Standing { at, totals, hooks, core, floods: _ } = standing;
         let open = core.open(*at);
         self.figures.finish(&open);
         target.write(&html::page(&Run {

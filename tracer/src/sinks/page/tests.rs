@@ -14,7 +14,8 @@ fn run(page: &mut Page) -> Result<()> {
     page.start(&samples::start(), &clock);
     page.record(&Record::Connection(Box::new(samples::full())), true, &clock);
     let (totals, hooks) = (samples::end(), samples::start().hooks);
-    let standing = Standing { at: at(103 * S), totals: &totals, hooks: &hooks, core: &core };
+    let standing =
+        Standing { at: at(103 * S), totals: &totals, hooks: &hooks, core: &core, floods: None };
     page.standing(&standing, &clock);
     page.end(&standing, &clock, Instant::now())
 }

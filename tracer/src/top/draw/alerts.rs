@@ -10,6 +10,9 @@ use crate::report::text::{number, percent};
 use crate::report::{Report as _, Screen, Text};
 use crate::top::view::{Incident, View};
 
+/// What goes on and has been quiet for so long is said to be quiet, nanoseconds: a weak flood has gaps.
+const QUIET: u64 = 2_000_000_000;
+
 /// At most `most` lines, the worst first.
 pub(super) fn banner(
     view: &View,
@@ -75,6 +78,9 @@ fn line(incident: &Incident, view: &View, width: usize, palette: Palette) -> Lin
     if *over {
         text += &format!(": over, {} SYNs from {since:.0}", alert.syn_count);
         text += &format!(" to {:.0}", view.clock.time_of_day(alert.until));
+    } else if alert.at.since(alert.until) >= QUIET {
+        let until = view.clock.time_of_day(alert.until);
+        text += &format!(": quiet since {until:.0}");
     } else {
         text += &format!(": {} SYN/s since {since:.0}", number(alert.syn_rate));
     }

@@ -178,6 +178,18 @@ fn a_flood_stands_out() {
 }
 
 #[test]
+fn a_flood_that_has_stopped_is_said_to_be_quiet() {
+    let mut view = troubled();
+    view.incidents.truncate(1);
+    let flood = &mut view.incidents[0].alert;
+    (flood.at, flood.syn_rate) = (flood.until, 0.0);
+    flood.at.0 += 7 * S;
+    let shown = text(&screen(&app(view, false, ""), SMALL.0, SMALL.1));
+    let said = "confirmed: quiet since 03:12:44\n";
+    assert!(shown.contains(said), "{shown}");
+}
+
+#[test]
 fn each_pane_can_fill_the_screen() {
     for (name, keys) in [
         ("zoom_hosts", "z"),

@@ -162,6 +162,24 @@ fn it_lasts_as_long_as_the_syns_come_and_not_until_it_is_over() {
 }
 
 #[test]
+fn between_two_records_it_is_known_how_it_stands() {
+    let mut sim = Sim::new(250 * MS);
+    sim.limit = 4_096;
+    assert!(sim.detector.going_on().is_empty());
+    sim.run(Load { attack: 2_000, ..QUIET }, 5 * SECOND);
+    let ends = sim.now;
+    let records = sim.alerts().len();
+    sim.run(QUIET, 4 * SECOND);
+    assert_eq!(sim.alerts().len(), records, "nothing is told of the quiet");
+    let now = sim.detector.going_on();
+    let [alert] = now.as_slice() else { panic!("{now:#?}") };
+    assert_eq!((alert.event, alert.at.0), (AlertEvent::Update, sim.now));
+    assert_eq!((alert.syn_rate, alert.syn_count, alert.until.0), (0.0, 10_000, ends));
+    sim.run(QUIET, 10 * SECOND);
+    assert!(sim.detector.going_on().is_empty());
+}
+
+#[test]
 fn what_comes_back_is_counted_whole() {
     let mut sim = Sim::new(250 * MS);
     for _ in 0..3 {
