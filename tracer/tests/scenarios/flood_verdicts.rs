@@ -1,10 +1,10 @@
 //! Floods: each is told once, in time, with the right verdict and figures, and is over in time.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-use crate::support::alert::{CLEAR, Times, timed};
+use crate::support::alert::{CLEAR, Times, seconds, timed};
 use crate::support::counters::Counters;
 use crate::support::crowd::{Acceptor, Crowd};
 use crate::support::flood::{Flood, Sources, dropped_by, swallow_answers};
@@ -61,6 +61,52 @@ fn random(lab: &Lab, count: u32, rate: u32) {
     let flood = Flood::new(lab.b4_port(8080), count, rate);
     let Flooded { run, times, lost } = flooded(lab, lab.b4_port(8080), &flood);
     run.confirmed().one_flood(lab.b4_port(8080), "spoofed", times).counts(&flood, lost);
+}
+
+/// A listener with room for every half-open of a flood of little more than `--flood-min-rate`, at which
+/// nobody was before.
+fn idle(lab: &Lab) -> TcpListener {
+    swallow_answers(lab);
+    lab.b.sysctl("core/somaxconn", 4_096);
+    lab.b.sysctl("ipv4/tcp_max_syn_backlog", 4_096);
+    lab.b.listen_with(lab.b4_port(8080), 4_096, |_| ())
+}
+
+#[test]
+fn little_more_than_the_floor_at_an_idle_listener() {
+    scenario(|lab| {
+        let _listener = idle(lab);
+        let tracer = Tracer::start(lab, &CLEAR);
+        pause(500);
+        let flood = Flood::new(lab.b4_port(8080), 1_200, 150);
+        let (sent, times) = timed(|| flood.run(lab));
+        assert_eq!(sent.packets, flood.total());
+        tracer.let_floods_end();
+        let run = tracer.stop();
+        let incident = run.fine().confirmed().one_flood(lab.b4_port(8080), "spoofed", times);
+        incident.counts(&flood, 0);
+        // It is dated from its first SYN, too.
+        let since = seconds(incident.end, "since") - times.first;
+        assert!((0.0..=0.3).contains(&since), "since {since} s: {}", incident.end);
+    });
+}
+
+#[test]
+fn tracing_begins_amid_a_flood_of_little_more_than_the_floor() {
+    scenario(|lab| {
+        let _listener = idle(lab);
+        std::thread::scope(|scope| {
+            let flood = scope.spawn(|| Flood::new(lab.b4_port(8080), 1_500, 150).run(lab));
+            pause(2_000);
+            let tracer = Tracer::start(lab, &CLEAR);
+            let told = tracer.alert("flood", "start", Duration::from_secs(4));
+            assert!(told.is_some_and(|record| record["verdict"] == "spoofed"));
+            flood.join().expect("the flood");
+            tracer.let_floods_end();
+            let run = tracer.stop();
+            assert_eq!(run.fine().verdicts().into_iter().collect::<Vec<_>>(), ["spoofed"]);
+        });
+    });
 }
 
 #[test]

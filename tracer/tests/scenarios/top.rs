@@ -314,6 +314,8 @@ fn a_flood_is_shown_above_everything() {
         desk.tmux.say("a");
         desk.tmux.wait("all of it", |screen| screen.contains("one address sends most of it"));
         desk.tmux.press("Escape");
+        // Before it is over, which nothing tells of until then.
+        desk.tmux.wait("its end", |screen| screen.contains("confirmed: quiet since "));
         desk.tmux.say("q");
         let _ = desk.given_back(0);
     });
