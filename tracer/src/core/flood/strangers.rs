@@ -7,7 +7,8 @@ use rustc_hash::FxHashMap;
 
 use super::distinct::Union;
 use super::incident::{Context, Finding, Incident, evidence};
-use super::notices::{backscatter, closed};
+use super::notices::backscatter;
+use super::notices::closed::{self, Refusals};
 use super::prefix;
 use super::sources::Tallies;
 use super::tick::{Counts, SourceTick, Target, TargetTick, Tick};
@@ -195,7 +196,6 @@ impl Strangers {
     /// Tells what is new.
     pub(super) fn judge(&mut self, floor: f64, context: &Context<'_>, out: &mut Vec<Record>) {
         let now = context.now;
-        let resets = context.stack.rate(context.stack.delta().out_rsts);
         let steady = self.closed.rate(now);
         let targets =
             self.targets.estimate().map(|targets| targets.saturating_sub(self.simultaneous));
@@ -204,7 +204,10 @@ impl Strangers {
         let least = if self.scan.is_some() { 1.25 } else { 0.5 };
         let scan = closed::scan(targets, firsts).filter(|_| steady >= least);
         let transit = (scan.is_none() && self.closed.over(now, TRANSIT_AFTER))
-            .then(|| closed::transit(steady, floor, resets, self.closed.sources.elsewhere()))
+            .then(|| {
+                let refusals = self.refusals(context);
+                closed::transit(steady, floor, refusals, self.closed.sources.elsewhere())
+            })
             .flatten();
         let through = self.foreign.rate(now);
         let forwarded = self.foreign.over(now, FOREIGN_AFTER).then(|| {
@@ -229,6 +232,16 @@ impl Strangers {
             let alert = |incident: &Incident| stream.alert(incident, context);
             Incident::step(slot, found, begin, context, alert, out);
         }
+    }
+
+    /// What the host did about SYNs for closed ports when its counters were last looked at. Of what has
+    /// just ended they may tell the SYNs and not the RSTs, or the other way round.
+    fn refusals(&self, context: &Context<'_>) -> Option<Refusals> {
+        let (from, to) = context.stack.covered();
+        let came = context.stack.rate(self.closed.window.between(from, to).firsts as u64)?;
+        let sent = context.stack.rate(context.stack.delta().out_rsts)?;
+        let goes_on = self.closed.window.last(context.now, SECOND / 2).firsts > 0.0;
+        goes_on.then_some(Refusals { came, sent })
     }
 
     /// An update of each incident that goes on.

@@ -24,12 +24,21 @@ pub(in crate::core::flood) fn scan(targets: Option<u64>, firsts: f64) -> Option<
 /// Answers in other namespaces to those who sent SYNs here that show where the SYNs went.
 const ELSEWHERE: u64 = 3;
 
+/// What the host did about traffic for closed ports, counted between the same two moments.
+#[derive(Clone, Copy)]
+pub(in crate::core::flood) struct Refusals {
+    /// SYNs per second.
+    pub came: f64,
+    /// RSTs per second.
+    pub sent: f64,
+}
+
 /// Traffic for closed ports that the host does not refuse: translated to another namespace, which
 /// answers it (`elsewhere`: how often its senders were answered there), or filtered.
 pub(in crate::core::flood) fn transit(
     rate: f64,
     floor: f64,
-    resets_per_second: Option<f64>,
+    refusals: Option<Refusals>,
     elsewhere: u64,
 ) -> Option<Finding> {
     if rate < floor {
@@ -40,9 +49,10 @@ pub(in crate::core::flood) fn transit(
         let answered = evidence("answered_elsewhere", elsewhere as f64, Some(ELSEWHERE as f64));
         return Some(Finding::notice(Verdict::Forwarded, vec![syns, answered]));
     }
-    let sent = resets_per_second?;
-    (sent < rate * 0.2).then(|| {
-        let resets = evidence("resets_sent_per_second", sent, Some(rate * 0.2));
+    let Refusals { came, sent } = refusals.filter(|refusals| refusals.came >= floor)?;
+    let threshold = came * 0.2;
+    (sent < threshold).then(|| {
+        let resets = evidence("resets_sent_per_second", sent, Some(threshold));
         Finding::notice(Verdict::Filtered, vec![syns, resets])
     })
 }

@@ -172,6 +172,33 @@ fn nor_do_they_when_all_ends() {
     assert_eq!(told, [Verdict::Filtered]);
 }
 
+/// 16 SYNs a millisecond for a closed port, each answered with a RST if `refused`, for `lasts`
+/// milliseconds; the kernel's counters come every 600 ms, first `phase` milliseconds after the start.
+fn closed_port(refused: bool, lasts: u64, phase: u64) -> Vec<Verdict> {
+    run(40, |n| {
+        let sent = |ms: u64| ms.min(lasts) * 16;
+        let (from, to) = (n * 250, (n + 1) * 250);
+        let counts = Counts { syns: sent(to) - sent(from), ..Counts::default() };
+        // After this tick and before the next one.
+        let asked = (to..to + 250).find(|ms| ms % 600 == phase).map(|ms| {
+            let out_rsts = if refused { sent(ms) } else { 0 };
+            let stack = StackCounters { out_rsts, ..StackCounters::default() };
+            Sample { at: MonoNs(START + ms * MS), ..sample(n, stack, None) }
+        });
+        (tick(n, Target::Closed, counts), asked)
+    })
+}
+
+#[test]
+fn a_closed_port_that_refuses_is_not_filtered_and_one_that_does_not_is() {
+    for phase in (0..600).step_by(20) {
+        for lasts in [4_000, 4_130, 10_000] {
+            assert_eq!(closed_port(true, lasts, phase), [], "{lasts} ms, asked at {phase}");
+        }
+        assert_eq!(closed_port(false, 10_000, phase), [Verdict::Filtered], "asked at {phase}");
+    }
+}
+
 #[test]
 fn low_and_slow_is_pressure() {
     let found = run(40, |n| {
