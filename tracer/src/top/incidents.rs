@@ -21,10 +21,7 @@ impl Incidents {
     pub(super) fn tell(&mut self, alert: &Alert) {
         let over = alert.event == AlertEvent::End;
         let told = Incident { alert: Box::new(alert.clone()), over };
-        let going_on = self.all.iter().enumerate().filter(|(_, known)| !known.over);
-        let keys =
-            going_on.map(|(n, Incident { alert, .. })| (n, IncidentKey::of(alert), alert.verdict));
-        if let Some(known) = IncidentKey::pick(alert, keys) {
+        if let Some(known) = self.going_on(alert) {
             self.all.remove(known);
         }
         // What was at its place before is over, and of no more interest.
@@ -39,15 +36,19 @@ impl Incidents {
     /// Takes in how those that go on stand now: between two records figures change.
     pub(super) fn refresh(&mut self, now: Vec<Alert>) {
         for alert in now {
-            let going_on = self.all.iter().enumerate().filter(|(_, known)| !known.over);
-            let keys = going_on
-                .map(|(n, Incident { alert, .. })| (n, IncidentKey::of(alert), alert.verdict));
-            let known = IncidentKey::pick(&alert, keys).and_then(|n| self.all.get_mut(n));
-            if let Some(known) = known {
+            if let Some(known) = self.going_on(&alert).and_then(|n| self.all.get_mut(n)) {
                 *known.alert = alert;
             }
         }
         self.sort();
+    }
+
+    /// Where the one is that goes on and that an alert tells of.
+    fn going_on(&self, alert: &Alert) -> Option<usize> {
+        let going_on = self.all.iter().enumerate().filter(|(_, known)| !known.over);
+        let keys =
+            going_on.map(|(n, Incident { alert, .. })| (n, IncidentKey::of(alert), alert.verdict));
+        IncidentKey::pick(alert, keys)
     }
 
     /// The worst first.
