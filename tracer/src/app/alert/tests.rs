@@ -22,12 +22,16 @@ impl Scratch {
 
     /// A shell script; `$D` in it is the directory.
     fn script(&self, lines: &str) -> PathBuf {
-        let path = self.0.join("script");
-        // Written under another name: one that is open for writing, by a process forked meanwhile
+        self.program("script", &format!("#!/bin/sh\nD={}\n{lines}\n", self.0.display()))
+    }
+
+    /// A file of that text that may be executed.
+    fn program(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        // Written by another process: a file that is open for writing, by a process forked meanwhile
         // too, can't be executed.
-        let text = format!("#!/bin/sh\nD={}\n{lines}\n", self.0.display());
         let made = Command::new("/bin/sh")
-            .args(["-c", "printf %s \"$1\" > \"$2\" && chmod 755 \"$2\"", "sh", &text])
+            .args(["-c", "printf %s \"$1\" > \"$2\" && chmod 755 \"$2\"", "sh", text])
             .arg(&path)
             .status()
             .unwrap();
@@ -196,14 +200,7 @@ fn how_it_failed_is_told() {
 #[test]
 fn a_script_that_does_not_say_what_runs_it_is_run_by_sh() {
     let scratch = Scratch::new("plain");
-    let program = scratch.0.join("plain");
-    let text = format!("cat > {}/told\n", scratch.0.display());
-    let made = Command::new("/bin/sh")
-        .args(["-c", "printf %s \"$1\" > \"$2\" && chmod 755 \"$2\"", "sh", &text])
-        .arg(&program)
-        .status()
-        .unwrap();
-    assert!(made.success());
+    let program = scratch.program("plain", &format!("cat > {}/told\n", scratch.0.display()));
     let _ = run(&program, BOUNDS, &[b"{}\n"]);
     assert_eq!(scratch.read("told"), "{}\n");
 }
