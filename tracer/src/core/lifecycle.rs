@@ -81,6 +81,7 @@ impl Core {
             self.tell_states(id, folded, change(event), out);
         }
         if state == TcpState::Close {
+            self.note_end(event.cookie);
             self.end(id);
         } else {
             self.table.touch(id);
@@ -199,9 +200,6 @@ impl Core {
     }
 
     fn end(&mut self, id: Id) {
-        if let Some(conn) = self.table.get(id) {
-            self.note_end(conn.cookie);
-        }
         self.unwatch(id);
         self.table.end(id);
     }
