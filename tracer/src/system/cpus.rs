@@ -33,7 +33,10 @@ mod tests {
     #[test]
     fn the_highest_cpu_of_a_list() {
         assert_eq!(highest("0\n"), Some(0));
+        assert_eq!(highest("0-1\n"), Some(1));
         assert_eq!(highest("0-3\n"), Some(3));
+        assert_eq!(highest("0-3,8-11\n"), Some(11));
+        assert_eq!(highest("0,2,7\n"), Some(7));
         assert_eq!(highest("0-3,8,10-11\n"), Some(11));
         assert_eq!(highest(""), None);
         assert!((1..=possible()).contains(&online()));
