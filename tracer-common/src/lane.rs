@@ -58,8 +58,6 @@ pub struct Sizes {
     pub cpus: u32,
     /// Records that each of these has, a power of two.
     pub records: u32,
-    /// Zero.
-    pub reserved: u32,
 }
 
 impl Sizes {
@@ -73,7 +71,7 @@ impl Sizes {
         // The nearest power of two.
         let records = 1 << (room + room / 3).ilog2();
         let spares = if possible < cpus { cpus } else { possible };
-        Self { spares, cpus, records, reserved: 0 }
+        Self { spares, cpus, records }
     }
 
     /// Elements of the array that holds all records.
@@ -124,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_lane_is_full_when_what_comes_at_once_does_not_fit() {
-        let sizes = Sizes { spares: 4, cpus: 2, records: 16, reserved: 0 };
+        let sizes = Sizes { spares: 4, cpus: 2, records: 16 };
         assert_eq!(sizes.full(0, 0, 0), 0);
         assert_eq!(sizes.full(1, 13, 0), 0);
         assert_eq!(sizes.full(1, 14, 0), u64::MAX);
@@ -148,7 +146,7 @@ mod tests {
 
     #[test]
     fn positions_go_round_behind_the_spares() {
-        let sizes = Sizes { spares: 8, cpus: 4, records: 16, reserved: 0 };
+        let sizes = Sizes { spares: 8, cpus: 4, records: 16 };
         assert_eq!(sizes.index(0, 0, 0), 8);
         assert_eq!(sizes.index(0, 17, 0), 9);
         assert_eq!(sizes.index(0, 17, u64::MAX), 0);

@@ -50,10 +50,8 @@ pub struct Settings {
     pub netns: u32,
     /// Network namespace (inode) whose devices carry the SYN hook.
     pub hook_netns: u32,
-    /// Zero.
-    pub reserved: u32,
     /// How large the lanes' arrays are.
     pub lanes: lane::Sizes,
 }
 
-const _: () = assert!(size_of::<Settings>() == 168);
+const _: () = assert!(size_of::<Settings>() == 160);

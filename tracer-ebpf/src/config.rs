@@ -15,8 +15,7 @@ pub(crate) static SETTINGS: Settings = Settings {
     filters: 0,
     netns: 0,
     hook_netns: 0,
-    reserved: 0,
-    lanes: Sizes { spares: 0, cpus: 0, records: 0, reserved: 0 },
+    lanes: Sizes { spares: 0, cpus: 0, records: 0 },
 };
 
 /// Set by the user side before loading.
@@ -60,6 +59,5 @@ pub(crate) fn lanes() -> Sizes {
         spares: setting!(lanes.spares),
         cpus: setting!(lanes.cpus),
         records: setting!(lanes.records),
-        reserved: 0,
     }
 }

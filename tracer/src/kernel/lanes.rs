@@ -162,7 +162,7 @@ mod tests {
 
     impl Played {
         fn new(cpus: u32, records: u32) -> Self {
-            let sizes = Sizes { spares: cpus + 1, cpus, records, reserved: 0 };
+            let sizes = Sizes { spares: cpus + 1, cpus, records };
             let positions = Mmap::private(sizes.spares as usize * size_of::<Lane>()).unwrap();
             let size = sizes.elements() as usize * size_of::<SocketRecord>();
             let lanes = Lanes::new(positions, Mmap::private(size).unwrap(), sizes);
