@@ -5,14 +5,17 @@
 //! two. The first is the connection's tag and the SYN's number, masked by the second, so that a slot
 //! torn between two writers belongs to nobody (the lockless-hashing trick of chess programs: Hyatt
 //! and Mann, "A lock-less transposition table implementation"). An overwritten slot means that the
-//! time is unknown, never that it is wrong.
+//! time is unknown, never that it is wrong. A SYN takes the place of the oldest of its line.
 //!
 //! In a flood from random sources every slot is in memory that no cache holds, and reading it takes
 //! as long as all the rest of a SYN. Writing does not wait. So a busy CPU leaves a SYN in the
 //! [`Line::inbox`] of its line unseen, and settles it in its slot when the next SYN comes and the
-//! line has arrived. Whoever looks for a SYN looks in both places.
+//! line has arrived. It goes to a way of its own then, unless the SYN there is young and one of the
+//! others is older: were the oldest looked for each time, nothing could be written before the line
+//! has come. Whoever looks for a SYN looks in all places.
 
 use crate::addr::Addr;
+use crate::flood::slot;
 use crate::hash::{self, Key};
 
 /// Cache lines in the table; a power of two.
@@ -51,8 +54,8 @@ pub struct Slot {
     /// [`mask`] of `detail`.
     pub check: u64,
     /// Arrival of the first SYN (high 40 bits: nanoseconds of `CLOCK_MONOTONIC` modulo 2^40, which
-    /// is 18 minutes), device (18 bits), repeats (6 bits). 0: empty; in an inbox also
-    /// [`TAKEN_REPEATED`] and [`TAKEN_OTHER_DEVICE`].
+    /// is 18 minutes), whether its destination was no listener (1 bit), device (17 bits), repeats
+    /// (6 bits). 0: empty; in an inbox also [`TAKEN_REPEATED`] and [`TAKEN_OTHER_DEVICE`].
     pub detail: u64,
 }
 
@@ -81,6 +84,8 @@ pub struct Arrival {
     pub isn: u32,
     /// How often it was repeated; 63 means so often or more.
     pub repeats: u32,
+    /// Not 0: it was not held against a listener ([`slot::is_stranger`]).
+    pub stranger: u32,
     device: u32,
 }
 
@@ -88,8 +93,47 @@ pub struct Arrival {
 const TIME_SHIFT: u32 = 24;
 const TIME_MASK: u64 = (1 << 40) - 1;
 const DEVICE_SHIFT: u32 = 6;
-const DEVICE_MASK: u32 = (1 << 18) - 1;
+const DEVICE_MASK: u32 = (1 << 17) - 1;
+const STRANGER_SHIFT: u32 = 23;
 const REPEATS_MASK: u32 = (1 << DEVICE_SHIFT) - 1;
+
+/// Within this most handshakes complete. In a flood of 100,000 SYNs a second one in twenty of a line's
+/// ways is as young: were it a quarter, the processor could not guess what is next, which costs as much
+/// as always looking for the oldest.
+const YOUNG_NS: u64 = 100_000_000;
+
+/// How far the clocks of two CPUs are apart at most.
+const LATER_NS: u64 = 1_000_000;
+
+/// The way of a line that is given up for a SYN: the oldest, so that one waiting for its final ACK outlasts
+/// as many newcomers as there are ways.
+///
+/// Calculated without branches: nobody can guess them, and the verifier would look at all that follows
+/// for each outcome.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Oldest(u64);
+
+/// Bits of [`Oldest`] that say which way.
+const WAY_MASK: u64 = 3;
+
+impl Oldest {
+    /// This one or that way's slot, whichever is older.
+    #[inline(always)]
+    #[must_use]
+    pub const fn or(self, slot: &Slot, way: u32, now_ns: u64) -> Self {
+        // Of 63 bits, so that their difference is a number with a sign.
+        let other = slot.age(now_ns) >> 1 & !WAY_MASK | way as u64;
+        let apart = self.0.wrapping_sub(other);
+        Self(self.0.wrapping_sub(apart & (apart as i64 >> 63) as u64))
+    }
+
+    /// Which way.
+    #[inline(always)]
+    #[must_use]
+    pub const fn way(self) -> u32 {
+        (self.0 & WAY_MASK) as u32
+    }
+}
 
 /// Spreads the lower bits of `detail`, in which two SYNs are sure to differ, over the tag's.
 #[inline(always)]
@@ -182,10 +226,17 @@ impl Tag {
         Self(hash::pair_with(key, share, tuple.local_addr, [ports, tuple.netns]))
     }
 
-    /// What the slot keeps of it: the bits that choose neither line nor slot.
+    /// What the slot keeps of it: bits that do not choose the line.
     #[inline(always)]
     const fn check(self) -> u32 {
         self.0 as u32
+    }
+
+    /// The way that is its own in a flood.
+    #[inline(always)]
+    #[must_use]
+    pub const fn way(self) -> u32 {
+        (((self.0 >> 32) as u32 & 0xffff) * WAYS) >> 16
     }
 
     /// The line where the connection's SYN is kept.
@@ -194,22 +245,16 @@ impl Tag {
     pub const fn line(self) -> u32 {
         (self.0 >> (64 - LINES.trailing_zeros())) as u32
     }
-
-    /// Its slot in the line.
-    #[inline(always)]
-    #[must_use]
-    pub const fn way(self) -> u32 {
-        (((self.0 >> 32) as u32 & 0xffff) * WAYS) >> 16
-    }
 }
 
 impl Slot {
-    /// A slot for a SYN just seen.
+    /// A slot for a SYN just seen. `to`: its destination's slot.
     #[inline(always)]
     #[must_use]
-    pub fn new(tag: Tag, ts_ns: u64, isn: u32, ifindex: u32) -> Self {
+    pub fn new(tag: Tag, ts_ns: u64, isn: u32, ifindex: u32, to: u32) -> Self {
         let device = ((ifindex & DEVICE_MASK) << DEVICE_SHIFT) as u64;
-        Self::sealed(tag, isn, (ts_ns << TIME_SHIFT) | device)
+        let stranger = slot::is_stranger(to) << STRANGER_SHIFT;
+        Self::sealed(tag, isn, (ts_ns << TIME_SHIFT) | stranger | device)
     }
 
     #[inline(always)]
@@ -222,6 +267,30 @@ impl Slot {
     #[must_use]
     pub const fn bears(&self, tag: Tag) -> bool {
         ((self.check ^ mask(self.detail)) >> 32) as u32 == tag.check()
+    }
+
+    /// [`Self::bears`] as a mask: all bits or none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bears_mask(&self, tag: Tag) -> u64 {
+        let differs = ((self.check ^ mask(self.detail)) >> 32) ^ tag.check() as u64;
+        (differs.wrapping_sub(1) as i64 >> 63) as u64
+    }
+
+    /// Whether it holds a SYN that may wait for its final ACK still: then another one is given up for a
+    /// newcomer.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_young(&self, now_ns: u64) -> bool {
+        self.age(now_ns) < (YOUNG_NS + LATER_NS) << TIME_SHIFT
+    }
+
+    /// For [`Oldest`]: what of it was written how long before `now_ns`. An empty one passes for one of the
+    /// time when the clock's bits began anew, nearly always long ago.
+    #[inline(always)]
+    const fn age(&self, now_ns: u64) -> u64 {
+        // Another CPU's may be of a moment later.
+        (now_ns.wrapping_add(LATER_NS) << TIME_SHIFT).wrapping_sub(self.detail)
     }
 
     /// The SYN of the connection, if this slot holds one, whole and young enough.
@@ -240,11 +309,12 @@ impl Slot {
             ts_ns: now_ns.wrapping_sub(age),
             isn: open as u32,
             repeats: self.detail as u32 & REPEATS_MASK,
+            stranger: (self.detail >> STRANGER_SHIFT) as u32 & 1,
             device: (self.detail >> DEVICE_SHIFT) as u32 & DEVICE_MASK,
         })
     }
 
-    /// What to do with a SYN that hashes here and came in at `came_ns`, not after `now_ns`: what it
+    /// What to do with a SYN whose slot this is ([`Self::bears`]) and that came in at `came_ns`, not after `now_ns`: what it
     /// is, and the slot's new content if that changes. `fresh`: [`Self::new`] of it.
     #[inline(always)]
     #[must_use]
@@ -340,6 +410,11 @@ mod tests {
         )
     }
 
+    /// For a listener.
+    fn new(tag: Tag, ts_ns: u64, isn: u32, ifindex: u32) -> Slot {
+        Slot::new(tag, ts_ns, isn, ifindex, 7)
+    }
+
     fn meet(
         slot: &Slot,
         tag: Tag,
@@ -348,7 +423,7 @@ mod tests {
         isn: u32,
         ifindex: u32,
     ) -> (Seen, Option<Slot>) {
-        slot.meet(tag, now_ns, came_ns, isn, ifindex, Slot::new(tag, came_ns, isn, ifindex))
+        slot.meet(tag, now_ns, came_ns, isn, ifindex, new(tag, came_ns, isn, ifindex))
     }
 
     fn held(slot: &Slot, tag: Tag, now_ns: u64) -> bool {
@@ -359,7 +434,7 @@ mod tests {
     fn times_outlast_the_bits_that_are_kept() {
         let tag = tag(1000, 1);
         for boot in [1, TIME_MASK - 5, TIME_MASK, TIME_MASK + 1, 5 * TIME_MASK + 17] {
-            let slot = Slot::new(tag, boot, 42, 3);
+            let slot = new(tag, boot, 42, 3);
             let later = boot + 100 * SECOND;
             assert_eq!(slot.arrival(tag, later).expect("held").ts_ns, boot);
             assert!(!held(&slot, tag, boot + MAX_AGE_NS));
@@ -370,8 +445,8 @@ mod tests {
     #[test]
     fn no_torn_slot_passes_however_close_the_two_are() {
         for remote_port in 1..1000 {
-            let a = Slot::new(tag(remote_port, 1), SECOND, 42, 3);
-            let b = Slot::new(tag(remote_port + 1, 1), SECOND + u64::from(remote_port), 42, 3);
+            let a = new(tag(remote_port, 1), SECOND, 42, 3);
+            let b = new(tag(remote_port + 1, 1), SECOND + u64::from(remote_port), 42, 3);
             for torn in [Slot { check: a.check, ..b }, Slot { detail: a.detail, ..b }] {
                 assert!(!held(&torn, tag(remote_port, 1), 2 * SECOND));
                 assert!(!held(&torn, tag(remote_port + 1, 1), 2 * SECOND));
@@ -381,7 +456,7 @@ mod tests {
 
     #[test]
     fn a_syn_is_found_again_by_its_connection_only() {
-        let slot = Slot::new(tag(1000, 1), SECOND, 42, 3);
+        let slot = new(tag(1000, 1), SECOND, 42, 3);
         assert!(held(&slot, tag(1000, 1), 2 * SECOND));
         assert!(!held(&slot, tag(1001, 1), 2 * SECOND));
         assert!(!held(&slot, tag(1000, 2), 2 * SECOND));
@@ -392,7 +467,7 @@ mod tests {
 
     #[test]
     fn a_slot_bears_the_tag_of_its_syn_only() {
-        let slot = Slot::new(tag(1000, 1), SECOND, 42, 3);
+        let slot = new(tag(1000, 1), SECOND, 42, 3);
         assert!(slot.bears(tag(1000, 1)));
         assert!(!slot.bears(tag(1001, 1)) && !Slot::default().bears(tag(1000, 1)));
         // However old: what is to be done with it is decided by what it holds.
@@ -402,8 +477,8 @@ mod tests {
 
     #[test]
     fn a_torn_slot_belongs_to_nobody() {
-        let a = Slot::new(tag(1000, 1), SECOND, 42, 3);
-        let b = Slot::new(tag(2000, 1), 2 * SECOND, 43, 4);
+        let a = new(tag(1000, 1), SECOND, 42, 3);
+        let b = new(tag(2000, 1), 2 * SECOND, 43, 4);
         for torn in [Slot { check: a.check, ..b }, Slot { detail: a.detail, ..b }] {
             assert!(!held(&torn, tag(1000, 1), 3 * SECOND));
             assert!(!held(&torn, tag(2000, 1), 3 * SECOND));
@@ -425,14 +500,14 @@ mod tests {
     #[test]
     fn the_same_syn_on_another_device_is_no_retransmission() {
         let tag = tag(1000, 1);
-        let slot = Slot::new(tag, SECOND, 42, 3);
+        let slot = new(tag, SECOND, 42, 3);
         assert_eq!(meet(&slot, tag, SECOND + 10, SECOND + 10, 42, 4), (Seen::OtherDevice, None));
     }
 
     #[test]
     fn a_new_sequence_number_or_an_old_entry_begins_anew() {
         let tag = tag(1000, 1);
-        let slot = Slot::new(tag, SECOND, 42, 3);
+        let slot = new(tag, SECOND, 42, 3);
         assert_eq!(meet(&slot, tag, 2 * SECOND, 2 * SECOND, 43, 3).0, Seen::First);
         assert_eq!(
             meet(&slot, tag, 2 * SECOND + MAX_AGE_NS, 2 * SECOND + MAX_AGE_NS, 42, 3).0,
@@ -443,7 +518,7 @@ mod tests {
     #[test]
     fn repeats_saturate() {
         let tag = tag(1000, 1);
-        let mut slot = Slot::new(tag, SECOND, 42, 3);
+        let mut slot = new(tag, SECOND, 42, 3);
         for _ in 0..300 {
             if let (_, Some(next)) = meet(&slot, tag, SECOND, SECOND, 42, 3) {
                 slot = next;
@@ -456,7 +531,7 @@ mod tests {
     #[test]
     fn settled_after_its_repetition_it_is_still_the_first() {
         let tag = tag(1000, 1);
-        let repetition = Slot::new(tag, 2 * SECOND, 42, 3);
+        let repetition = new(tag, 2 * SECOND, 42, 3);
         let (seen, slot) = meet(&repetition, tag, 3 * SECOND, SECOND, 42, 3);
         let arrival = slot.expect("changed").arrival(tag, 4 * SECOND).expect("held");
         assert_eq!((seen, arrival.ts_ns, arrival.repeats), (Seen::Repeated, SECOND, 1));
@@ -466,8 +541,7 @@ mod tests {
     #[test]
     fn slot_and_inbox_together_give_the_first_arrival() {
         let tag = tag(1000, 1);
-        let at =
-            |ts, device| Slot::new(tag, ts, 42, device).arrival(tag, 5 * SECOND).expect("held");
+        let at = |ts, device| new(tag, ts, 42, device).arrival(tag, 5 * SECOND).expect("held");
         let (both, mark) = at(2 * SECOND, 3).with(at(SECOND, 3));
         assert_eq!((both.ts_ns, both.repeats, mark), (SECOND, 1, TAKEN_REPEATED));
         let (both, mark) = at(SECOND, 3).with(at(SECOND, 3));
@@ -492,8 +566,8 @@ mod tests {
 
     #[test]
     fn what_became_of_a_posted_syn() {
-        let mine = Slot::new(tag(1000, 1), SECOND, 42, 3);
-        let other = Slot::new(tag(2000, 1), SECOND, 42, 3);
+        let mine = new(tag(1000, 1), SECOND, 42, 3);
+        let other = new(tag(2000, 1), SECOND, 42, 3);
         assert_eq!(other.posted(&mine), Posted::Displaced);
         assert_eq!(Slot::default().posted(&mine), Posted::Displaced);
         for (detail, seen) in [
@@ -508,16 +582,58 @@ mod tests {
     }
 
     #[test]
-    fn lines_and_ways_are_chosen_evenly() {
+    fn lines_are_chosen_evenly() {
         let mut lines = [0u32; 16];
-        let mut ways = [0u32; WAYS as usize];
         for port in 1..=48_000u16 {
-            let tag = tag(port, 1);
-            lines[(tag.line() / (LINES / 16)) as usize] += 1;
-            ways[tag.way() as usize] += 1;
+            lines[(tag(port, 1).line() / (LINES / 16)) as usize] += 1;
         }
-        // 3,000 and 16,000 are expected: six standard deviations.
+        // 3,000 are expected: six standard deviations.
         assert!(lines.iter().all(|hits| hits.abs_diff(3_000) < 330), "{lines:?}");
-        assert!(ways.iter().all(|hits| hits.abs_diff(16_000) < 620), "{ways:?}");
+    }
+
+    fn oldest(slots: &[Slot], now_ns: u64) -> u32 {
+        let look = |oldest: Oldest, (way, slot)| oldest.or(slot, way, now_ns);
+        (0..WAYS).zip(slots).fold(Oldest::default(), look).way()
+    }
+
+    #[test]
+    fn the_oldest_of_a_line_is_given_up_or_what_is_empty() {
+        let at = |seconds| new(tag(1000, 1), seconds * SECOND, 42, 3);
+        for boot in [1_200, TIME_MASK / SECOND, TIME_MASK / SECOND + 100, 1_000_000] {
+            let (old, older, oldest_of_all) = (at(boot + 3), at(boot + 2), at(boot + 1));
+            let now = (boot + 4) * SECOND;
+            assert_eq!(oldest(&[old, older, oldest_of_all], now), 2);
+            assert_eq!(oldest(&[oldest_of_all, old, older], now), 0);
+            assert_eq!(oldest(&[old, oldest_of_all, older], now), 1);
+        }
+        let now = 600 * SECOND;
+        assert_eq!(oldest(&[at(599), Slot::default(), at(598)], now), 1);
+        assert_eq!(oldest(&[Slot::default(); 3], now), 2);
+        // What another CPU has just written is not older than all.
+        let later = new(tag(1000, 1), now + 500, 42, 3);
+        assert_eq!(oldest(&[at(599), later, later], now), 0);
+    }
+
+    #[test]
+    fn a_mask_says_the_same_as_a_comparison() {
+        let slot = new(tag(1000, 1), SECOND, 42, 3);
+        assert_eq!(slot.bears_mask(tag(1000, 1)), u64::MAX);
+        for other in 1001..2000 {
+            assert_eq!(slot.bears_mask(tag(other, 1)), 0);
+        }
+    }
+
+    #[test]
+    fn whether_it_was_held_against_a_listener_outlasts_its_repetition() {
+        let tag = tag(1000, 1);
+        for (to, stranger) in [(slot::CLOSED, 1), (slot::FOREIGN, 1), (slot::OVERFLOW, 0), (9, 0)] {
+            let first = Slot::new(tag, SECOND, 42, 3, to);
+            let fresh = Slot::new(tag, 2 * SECOND, 42, 3, 9);
+            let (_, again) = first.meet(tag, 2 * SECOND, 2 * SECOND, 42, 3, fresh);
+            for slot in [first, again.expect("counted")] {
+                let arrival = slot.arrival(tag, 3 * SECOND).expect("held");
+                assert_eq!((arrival.stranger, arrival.device), (stranger, 3));
+            }
+        }
     }
 }

@@ -7,8 +7,8 @@ use tracer_common::{
     addr::Addr,
     hash::{self, Key},
     syn_table::{
-        Arrival, BUSY_AFTER, LINES, LastSyn, Line, Posted, Seen, Slot, TAKEN_FIRST, Table, Tag,
-        Tuple, WAYS,
+        Arrival, BUSY_AFTER, LINES, LastSyn, Line, Oldest, Posted, Seen, Slot, TAKEN_FIRST, Table,
+        Tag, Tuple, WAYS,
     },
 };
 
@@ -77,10 +77,21 @@ impl Place {
     }
 
     #[inline(always)]
+    fn way(&self, way: u32) -> *mut Slot {
+        // The mask is what shows the verifier that it is within the line.
+        // SAFETY: within the line.
+        unsafe { self.line.cast::<Slot>().add((way & 3) as usize) }
+    }
+
+    /// The slot that bears the tag, else any.
+    #[inline(always)]
     fn slot(&self) -> *mut Slot {
-        let way = self.tag.way() as usize;
-        // SAFETY: less than WAYS, within the line.
-        unsafe { self.line.cast::<Slot>().add(if way < WAYS as usize { way } else { 0 }) }
+        let mut at = 0;
+        for way in 1..WAYS {
+            // SAFETY: a map value.
+            at |= unsafe { read(self.way(way)) }.bears_mask(self.tag) as u32 & way;
+        }
+        self.way(at)
     }
 
     #[inline(always)]
@@ -89,25 +100,68 @@ impl Place {
         unsafe { &raw mut (*self.line).inbox }
     }
 
-    /// Remembers a SYN that came in on `ifindex` just now.
+    /// Remembers a SYN that came in on `ifindex` just now. `to`: its destination's slot.
     #[inline(always)]
-    pub(crate) fn store(&self, now_ns: u64, isn: u32, ifindex: u32) -> Seen {
-        self.put(now_ns, now_ns, isn, ifindex, Slot::new(self.tag, now_ns, isn, ifindex))
+    pub(crate) fn store(&self, now_ns: u64, isn: u32, ifindex: u32, to: u32) -> Seen {
+        self.store_slot(now_ns, isn, ifindex, Slot::new(self.tag, now_ns, isn, ifindex, to))
     }
 
-    /// Remembers a SYN that came in some time ago.
+    #[inline(always)]
+    fn store_slot(&self, now_ns: u64, isn: u32, ifindex: u32, fresh: Slot) -> Seen {
+        self.put(now_ns, now_ns, isn, ifindex, fresh, || self.oldest(now_ns))
+    }
+
+    /// Remembers a SYN that came in some time ago, in a flood.
     #[inline(always)]
     fn store_late(&self, now_ns: u64, last: &LastSyn) -> Seen {
-        self.put(now_ns, last.ts_ns, last.isn, last.ifindex, last.fresh)
+        let give_up = || self.own_or_oldest(now_ns);
+        self.put(now_ns, last.ts_ns, last.isn, last.ifindex, last.fresh, give_up)
+    }
+
+    /// Its own way, unless what is there is young.
+    #[inline(always)]
+    fn own_or_oldest(&self, now_ns: u64) -> u32 {
+        let own = self.tag.way();
+        // SAFETY: a map value.
+        if unsafe { read(self.way(own)) }.is_young(now_ns) {
+            cold_path();
+            return self.oldest(now_ns);
+        }
+        own
     }
 
     #[inline(always)]
-    fn put(&self, now_ns: u64, came_ns: u64, isn: u32, ifindex: u32, fresh: Slot) -> Seen {
-        let slot = self.slot();
-        // SAFETY: a map value.
-        let before = unsafe { read(slot) };
-        if before.bears(self.tag) {
+    fn oldest(&self, now_ns: u64) -> u32 {
+        let mut oldest = Oldest::default();
+        for way in 0..WAYS {
+            // SAFETY: a map value.
+            oldest = oldest.or(&unsafe { read(self.way(way)) }, way, now_ns);
+        }
+        oldest.way()
+    }
+
+    #[inline(always)]
+    fn put(
+        &self,
+        now_ns: u64,
+        came_ns: u64,
+        isn: u32,
+        ifindex: u32,
+        fresh: Slot,
+        give_up: impl FnOnce() -> u32,
+    ) -> Seen {
+        let mut known = WAYS;
+        for way in 0..WAYS {
+            // SAFETY: a map value.
+            if unsafe { read(self.way(way)) }.bears(self.tag) {
+                known = way;
+            }
+        }
+        if known != WAYS {
             cold_path();
+            let slot = self.way(known);
+            // SAFETY: as above.
+            let before = unsafe { read(slot) };
             let (seen, next) = before.meet(self.tag, now_ns, came_ns, isn, ifindex, fresh);
             if let Some(next) = next {
                 // SAFETY: as above.
@@ -115,8 +169,9 @@ impl Place {
             }
             return seen;
         }
+        let way = give_up();
         // SAFETY: as above.
-        unsafe { slot.write_volatile(fresh) };
+        unsafe { self.way(way).write_volatile(fresh) };
         Seen::First
     }
 }
@@ -189,7 +244,7 @@ impl Behind {
         // Perhaps on its way through a second device: the one before was settled, so its slot knows.
         let again = last.tag == place.tag && last.isn == isn;
         let post = streak == BUSY_AFTER && !again;
-        let fresh = Slot::new(place.tag, now_ns, isn, ifindex);
+        let fresh = Slot::new(place.tag, now_ns, isn, ifindex, slot);
         let tag = place.tag;
         // SAFETY: as above. Volatile and field by field, or it is put together on the stack.
         unsafe {
@@ -205,7 +260,7 @@ impl Behind {
         }
         if !post {
             cold_path();
-            return Met::Certain(place.store(now_ns, isn, ifindex));
+            return Met::Certain(place.store_slot(now_ns, isn, ifindex, fresh));
         }
         // SAFETY: a map value.
         unsafe { place.inbox().write_volatile(fresh) };

@@ -33,6 +33,13 @@ pub mod slot {
     pub const FIRST_LISTENER: u32 = 3;
     /// In [`super::sources`] only: the sources of SYN-ACKs to this namespace's own addresses.
     pub const SYN_ACKS: u32 = super::SLOTS;
+
+    /// 1 for [`CLOSED`] and [`FOREIGN`], 0 for every other: without a branch.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_stranger(slot: u32) -> u64 {
+        (slot.wrapping_sub(CLOSED) as u64).wrapping_sub((FIRST_LISTENER - CLOSED) as u64) >> 63
+    }
 }
 
 /// Words of the set of ports on which somebody listens, at whatever address: a port's bit is `port % 64`

@@ -152,7 +152,7 @@ pub(crate) fn amend(slot: u32, source: Addr, seen: Seen) {
     sources::amend(&here, slot, source, seen);
 }
 
-/// Counts a RST. `matched`: it hit a SYN that was waiting for its final ACK.
+/// Counts a RST. `matched`: it hit a SYN of a listener's that was waiting for its final ACK.
 #[inline(always)]
 pub(crate) fn reset(subject: &Subject, matched: bool) {
     let Some(here) = Here::now() else { return };
@@ -180,15 +180,16 @@ pub(crate) fn syn_ack(subject: &Subject) {
 }
 
 /// Counts a request that became a connection, on behalf of the state program that saw it. `syn_ts`:
-/// arrival of its SYN, if that is known.
+/// arrival of its SYN, if that is known and was held against a listener, else 0.
 #[inline(always)]
-pub(crate) fn completion(program: Program, subject: &Subject, now: u64, syn_ts: Option<u64>) {
+pub(crate) fn completion(program: Program, subject: &Subject, now: u64, syn_ts: u64) {
     let Some(here) = Here::now() else { return };
     // The second state program runs while the first is interrupted: elements of its own.
     let writer = u32::from(!matches!(program, Program::State));
     let cache = if writer == 0 { Cache::State } else { Cache::Rescue };
     let slot = destination::slot(&here, cache, subject);
-    counts::completion(&here, writer, slot, syn_ts.map(|then| now.wrapping_sub(then)));
-    sources::completion(&here, slot, subject.remote_addr, syn_ts.is_some());
+    let held = syn_ts != 0;
+    counts::completion(&here, writer, slot, held.then(|| now.wrapping_sub(syn_ts)));
+    sources::completion(&here, slot, subject.remote_addr, held);
     activity::completion(&here, writer);
 }

@@ -154,9 +154,15 @@ pub(super) unsafe fn transition<S: Sender>(
         // Also even then: a SYN left in the table would make a request of this connection when a RST
         // ends it.
         let syn = if old == SYN_RECV { take_syn(tcp, &tuple, now) } else { None };
+        let seen = syn.is_some();
+        // Numbers: of an `Option` kept across a call parts may never have been written.
+        let (syn_ts_ns, syn_repeats, stranger) =
+            syn.map_or((0, 0, 0), |syn| (syn.ts_ns, syn.repeats, syn.stranger));
         // Also even then. A simultaneous open is no child of a listener's.
         if child_since != 0 && new != CLOSE && tuple.subject.netns == setting!(hook_netns) {
-            flood::completion(program, &tuple.subject, now, syn.map(|slot| slot.ts_ns));
+            // One with a listener that was not known yet is taken off no listener's SYNs.
+            let held = if stranger == 0 { syn_ts_ns } else { 0 };
+            flood::completion(program, &tuple.subject, now, held);
         }
         let Some(mut room) = to.reserve() else {
             count(program, |counters| counters.transitions_lost += 1);
@@ -169,10 +175,9 @@ pub(super) unsafe fn transition<S: Sender>(
         (*record).new_state = new;
         (*record).ts_ns = now;
         (*record).prev_ts_ns = child_since;
-        let (syn_ts_ns, syn_repeats) = syn.map_or((0, 0), |syn| (syn.ts_ns, syn.repeats));
         (*record).syn_ts_ns = syn_ts_ns;
         (*record).syn_repeats = syn_repeats;
-        if syn.is_some() {
+        if seen {
             (*record).flags |= flags::SYN_SEEN;
         }
         (*record).cookie = cookie;

@@ -13,6 +13,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use tracer_common::{
+    flood::slot,
     hash,
     packet::{self, Header, Link, Located, Packet, Reject, tcp_flags},
     record::{RecordKind, RequestRecord},
@@ -194,9 +195,9 @@ fn resetting(seq: u32, subject: &Subject) {
     let now = unsafe { bpf_ktime_get_ns() };
     // 0: none. An `Option` kept across a call may be stored half empty, which the verifier
     // takes for the reading of a register that was never written.
-    let syn_ts_ns = syn_table::take(subject, now, |isn| isn.wrapping_add(1) == seq)
-        .map_or(0, |slot| slot.ts_ns);
-    flood::reset(subject, syn_ts_ns != 0);
+    let (syn_ts_ns, held) = syn_table::take(subject, now, |isn| isn.wrapping_add(1) == seq)
+        .map_or((0, 0), |syn| (syn.ts_ns, syn.stranger ^ 1));
+    flood::reset(subject, held != 0);
     if syn_ts_ns != 0 {
         request_reset(seq, subject, now, syn_ts_ns);
     }
@@ -210,7 +211,7 @@ fn answering(seq: u32, subject: &Subject, ifindex: u32) {
     let Some(place) = syn_table::place(key(), &apart) else { return };
     // SAFETY: takes no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    if place.store(now, seq, ifindex) != Seen::OtherDevice {
+    if place.store(now, seq, ifindex, slot::FOREIGN) != Seen::OtherDevice {
         flood::syn_ack(subject);
     }
 }
@@ -272,7 +273,8 @@ fn uncounted(tag: Tag, isn: u32, ifindex: u32) {
     let place = syn_table::Place::of(table, tag);
     // SAFETY: takes no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    let seen = place.store(now, isn, ifindex);
+    // Nor held against a listener.
+    let seen = place.store(now, isn, ifindex, slot::FOREIGN);
     if seen != Seen::OtherDevice {
         count(Program::Syn, |counters| counters.syns += 1);
         late(seen);
