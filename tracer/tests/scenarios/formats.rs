@@ -5,6 +5,7 @@
 //! say.
 
 use std::collections::BTreeMap;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
 use nix::sys::signal::Signal;
@@ -37,8 +38,7 @@ const COUNTS: [&str; 8] = [
 const QUANTILES: [&str; 4] = ["p50", "p90", "p99", "max"];
 
 /// Both sides of the wire, in every way a connection can go that takes no minutes.
-fn traffic(lab: &Lab) -> Kept {
-    let listener = lab.b.listen(lab.b4_port(8080));
+fn traffic(lab: &Lab, [listener, silent]: [TcpListener; 2]) -> Kept {
     let mut kept = Kept::default();
     // Well.
     for _ in 0..6 {
@@ -68,7 +68,6 @@ fn traffic(lab: &Lab) -> Kept {
     }
     // Timed out: nobody has this address's packets.
     lab.a.drop_input("tcp sport 8082");
-    let silent = lab.b.listen(lab.b4_port(8082));
     let waits = |socket: &socket2::Socket| set_tcp_option(socket, libc::TCP_USER_TIMEOUT, 300);
     lab.a.try_connect(lab.b4_port(8082), waits).expect_err("nobody answers");
     // A name that means harm.
@@ -98,8 +97,8 @@ fn traffic(lab: &Lab) -> Kept {
 /// What must not be closed before the run ends.
 #[derive(Default)]
 struct Kept {
-    open: Vec<(std::net::TcpStream, std::net::TcpStream)>,
-    listeners: Vec<std::net::TcpListener>,
+    open: Vec<(TcpStream, TcpStream)>,
+    listeners: Vec<TcpListener>,
 }
 
 #[test]
@@ -109,6 +108,8 @@ fn every_format_shows_the_same_numbers() {
         let page = folder.path().join("run.html");
         let (prefix4, prefix6) = (lab.prefix4(), lab.prefix6());
         let filters = ["--host", &prefix4, "--host", &prefix6];
+        // Before both tracers: a listener's first SYNs may come before one of them knows it.
+        let listeners = [8080, 8082].map(|port| lab.b.listen(lab.b4_port(port)));
         let text = Tracer::spawn(&mut command(&lab.b, &filters));
         while !text.stderr().contains("tracing") {
             pause(20);
@@ -125,7 +126,7 @@ fn every_format_shows_the_same_numbers() {
         let json = Tracer::start(lab, &args);
         // Both have listed their sockets.
         pause(300);
-        let kept = traffic(lab);
+        let kept = traffic(lab, listeners);
         // The last samples of the half-open connections have been taken.
         pause(1_500);
         let scraped = scrape::scrape(&lab.b);
