@@ -210,8 +210,8 @@ fn syns_that_come_twice() {
         let plan = Patient::new(lab.b4_port(8080), 2_000, 500, (ms(20), ms(60)));
         let (run, done, _) = patient(lab, 1024, &plan.form(Form::Twice));
         assert_eq!((done.syns, done.completed), (4_000, 2_000));
-        // Two at once may share a slot of the table, and then each takes the other's for new.
-        let _ = Check::of(run.end()).within("syns_repeated", 1_990.0..=2_000.0);
+        // Two CPUs that take up the same SYN at the same moment may both take it for new.
+        let _ = Check::of(run.end()).within("syns_repeated", 1_998.0..=2_000.0);
         run.no_flood_but_perhaps(&["flash_crowd", "lossy_path"]);
     });
 }

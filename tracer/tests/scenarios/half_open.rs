@@ -160,7 +160,8 @@ fn none_are_left_when_they_have_expired() {
                 .eq("syn_count", 40)
                 .eq("half_open", 0)
                 .eq("half_open_peak", 40)
-                .eq("handshakes_failed", 40);
+                // Where a loaded machine sends many of the 200 in a burst, old SYNs give way to new ones.
+                .within("handshakes_failed", 38.0..=40.0);
         }
     });
 }

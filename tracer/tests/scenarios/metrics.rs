@@ -384,12 +384,13 @@ fn the_daemon_sets_capabilities_suffice() {
             .collect();
         assert!(names.len() >= 3, "{names:?}");
         let bounding = names.iter().fold("-all".to_owned(), |all, name| format!("{all},+{name}"));
-        let root = Tracer::start_in(&lab.b, &["--local-port", "8080"]);
+        let root = Tracer::start_in(&lab.b, &["--netns", "self", "--local-port", "8080"]);
         let mut command = lab.b.command("setpriv");
         command
             .args(["--bounding-set", &bounding, "--inh-caps=-all", "--no-new-privs", "--"])
             .arg(binary())
-            .args(["--format", "json", "--metrics", "9464", "--local-port", "8080"])
+            .args(["--format", "json", "--netns", "self", "--local-port", "8080"])
+            .args(["--metrics", "9464"])
             .stdin(Stdio::null());
         let tracer = Tracer::spawn(&mut command);
         tracer.wait_for(1, Duration::from_secs(15), |record| record["type"] == "start");
