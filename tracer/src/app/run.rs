@@ -30,6 +30,7 @@ use crate::report::{Hook, terminal};
 use crate::system::host::{self, ClockOffset};
 use crate::system::interfaces::Watch;
 use crate::system::netns::{self, Snapshot};
+use crate::system::owners;
 use crate::system::privileges;
 use crate::top::stderr::Captured;
 
@@ -138,6 +139,9 @@ async fn trace(options: &Options) -> Result<()> {
     unsafe {
         libc::malloc_trim(0);
     }
+    // While all processes can be seen.
+    let without_sockets: Vec<_> =
+        options.filters.pids.iter().filter_map(|pid| owners::why_nobody(*pid)).collect();
     // What is asked for from here on is asked for later as well, with what is kept.
     privileges::raise_priority();
     let needed_later = &output.needed_later() | sinks.needed_later();
@@ -165,6 +169,9 @@ async fn trace(options: &Options) -> Result<()> {
     let width =
         (options.output.format == Format::Text).then(|| terminal::width(std::io::stderr().as_fd()));
     pipeline.start(&start, width);
+    for why in without_sockets {
+        log::warn!("--pid: {why}");
+    }
     pipeline.snapshot(snapshot_at, &matching(snapshot, &filters).sockets);
 
     let mut logger = kernel.logger();

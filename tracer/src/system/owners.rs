@@ -114,6 +114,28 @@ pub fn find(sought: &HashMap<u64, Sought>) -> io::Result<Owners> {
     Ok(owners)
 }
 
+/// Inode of the pid namespace of the host (`PROC_PID_INIT_INO` of `linux/proc_ns.h`).
+const HOST_PIDS: &str = "pid:[4026531836]";
+
+/// Why no socket can belong to the process `pid`, pid as the host sees it; `None` if one can, or if this /proc
+/// does not tell.
+#[must_use]
+pub fn why_nobody(pid: u32) -> Option<String> {
+    if fs::read_link("/proc/self/ns/pid").ok()?.to_str() != Some(HOST_PIDS) {
+        return None;
+    }
+    let status = match fs::read_to_string(format!("/proc/{pid}/status")) {
+        Ok(status) => status,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Some(format!("there is no process {pid} now"));
+        }
+        Err(_) => return None,
+    };
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim();
+    let thread = process.parse() != Ok(pid);
+    thread.then(|| format!("{pid} is a thread of process {process}, and sockets are a process's"))
+}
+
 /// The processes that /proc shows, in no order.
 ///
 /// # Errors
@@ -172,6 +194,22 @@ mod tests {
 
     fn holder(pid: u32, started: u64, comm: &str) -> Holder {
         Holder { pid, started, comm: Comm::from_bytes(comm.as_bytes()) }
+    }
+
+    #[test]
+    fn pids_that_can_own_no_socket() {
+        assert_eq!(why_nobody(std::process::id()), None);
+        // Beyond PID_MAX_LIMIT.
+        let said = why_nobody(4_194_305);
+        assert_eq!(said.as_deref(), Some("there is no process 4194305 now"));
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let pid = nix::unistd::gettid().as_raw().cast_unsigned();
+                let process = format!("{pid} is a thread of process {}", std::process::id());
+                assert!(why_nobody(pid).is_some_and(|said| said.starts_with(&process)));
+            });
+            thread.join().expect("a thread");
+        });
     }
 
     #[test]
