@@ -102,11 +102,12 @@ const REPEATS_MASK: u32 = (1 << DEVICE_SHIFT) - 1;
 /// as always looking for the oldest.
 const YOUNG_NS: u64 = 100_000_000;
 
-/// How far the clocks of two CPUs are apart at most.
+/// What another CPU has written since the clock was looked at is young all the same. Where a virtual machine
+/// lost its processor in between for longer, a SYN loses its time.
 const LATER_NS: u64 = 1_000_000;
 
-/// The way of a line that is given up for a SYN: the oldest, so that one waiting for its final ACK outlasts
-/// as many newcomers as there are ways.
+/// The way of a line that is given up for a SYN: the oldest, so that one waiting for its final ACK is
+/// overwritten by no other than the third that comes after it.
 ///
 /// Calculated without branches: nobody can guess them, and the verifier would look at all that follows
 /// for each outcome.
@@ -289,7 +290,6 @@ impl Slot {
     /// time when the clock's bits began anew, nearly always long ago.
     #[inline(always)]
     const fn age(&self, now_ns: u64) -> u64 {
-        // Another CPU's may be of a moment later.
         (now_ns.wrapping_add(LATER_NS) << TIME_SHIFT).wrapping_sub(self.detail)
     }
 
@@ -615,6 +615,25 @@ mod tests {
     }
 
     #[test]
+    fn a_young_one_stays() {
+        let now = (TIME_MASK + 1) * 5 + 1;
+        let young = |ts_ns| new(tag(1000, 1), ts_ns, 42, 3).is_young(now);
+        assert!(young(now) && young(now - YOUNG_NS + 1) && young(now + LATER_NS - 1));
+        assert!(!young(now - YOUNG_NS - 1) && !young(now - MAX_AGE_NS));
+        assert!(!Slot::default().is_young(600 * SECOND));
+    }
+
+    #[test]
+    fn ways_are_chosen_evenly() {
+        let mut ways = [0u32; WAYS as usize];
+        for port in 1..=48_000u16 {
+            ways[tag(port, 1).way() as usize] += 1;
+        }
+        // 16,000 are expected: six standard deviations.
+        assert!(ways.iter().all(|hits| hits.abs_diff(16_000) < 620), "{ways:?}");
+    }
+
+    #[test]
     fn a_mask_says_the_same_as_a_comparison() {
         let slot = new(tag(1000, 1), SECOND, 42, 3);
         assert_eq!(slot.bears_mask(tag(1000, 1)), u64::MAX);
@@ -626,7 +645,9 @@ mod tests {
     #[test]
     fn whether_it_was_held_against_a_listener_outlasts_its_repetition() {
         let tag = tag(1000, 1);
-        for (to, stranger) in [(slot::CLOSED, 1), (slot::FOREIGN, 1), (slot::OVERFLOW, 0), (9, 0)] {
+        for (to, stranger) in
+            [(slot::CLOSED, 1), (slot::FOREIGN, 1), (slot::OVERFLOW, 0), (slot::FIRST_LISTENER, 0)]
+        {
             let first = Slot::new(tag, SECOND, 42, 3, to);
             let fresh = Slot::new(tag, 2 * SECOND, 42, 3, 9);
             let (_, again) = first.meet(tag, 2 * SECOND, 2 * SECOND, 42, 3, fresh);

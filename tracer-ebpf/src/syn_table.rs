@@ -1,6 +1,6 @@
 //! The shared table of SYN arrivals; its arithmetic is in `tracer_common::syn_table`.
 
-use core::hint::cold_path;
+use core::hint::{black_box, cold_path};
 
 use aya_ebpf::{macros::map, maps::Array};
 use tracer_common::{
@@ -91,7 +91,9 @@ impl Place {
             // SAFETY: a map value.
             at |= unsafe { read(self.way(way)) }.bears_mask(self.tag) as u32 & way;
         }
-        self.way(at)
+        // Two CPUs that took up the same SYN at once may have put it into both: the second. The compiler
+        // sees that this is a way and would leave the mask out by which the verifier sees it.
+        self.way(black_box(at & !(at >> 1)))
     }
 
     #[inline(always)]
@@ -273,11 +275,15 @@ impl Behind {
 #[inline(always)]
 pub(crate) fn take(subject: &Subject, now_ns: u64, fits: impl Fn(u32) -> bool) -> Option<Arrival> {
     let place = place(key(), subject)?;
-    let (slot, inbox) = (place.slot(), place.inbox());
+    let inbox = place.inbox();
+    // Before the slots are looked at: it is emptied after its SYN was settled in one of them.
+    // SAFETY: a map value.
+    let held = unsafe { read(inbox) };
+    let slot = place.slot();
     // SAFETY: map values. Once used a SYN must not serve a later connection with the same addresses
     // and ports.
     unsafe {
-        let posted = read(inbox).arrival(place.tag, now_ns).filter(|found| fits(found.isn));
+        let posted = held.arrival(place.tag, now_ns).filter(|found| fits(found.isn));
         let settled = read(slot).arrival(place.tag, now_ns).filter(|found| fits(found.isn));
         match (settled, posted) {
             (Some(settled), Some(posted)) => {

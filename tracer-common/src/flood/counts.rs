@@ -18,7 +18,7 @@ pub struct SynCounts {
     pub syns_other_device: u64,
     /// RSTs.
     pub resets: u64,
-    /// Of those, the ones that hit a SYN still waiting for its final ACK.
+    /// Of those, the ones that hit a listener's SYN still waiting for its final ACK.
     pub resets_matched: u64,
     /// SYN-ACKs.
     pub syn_acks: u64,
@@ -32,10 +32,10 @@ pub struct SynCounts {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Completions {
-    /// Those whose SYN was still in the SYN table.
+    /// Those whose SYN was still in the SYN table, and had been counted as a listener's.
     pub matched: u64,
-    /// Those whose SYN was not: it came before tracing did, by another way, or its slot was
-    /// overwritten.
+    /// Those whose SYN was not: it came before tracing did, by another way, before the user side knew
+    /// of the listener, or its slot was overwritten.
     pub unmatched: u64,
     /// Sum of the matched ones' handshake times, nanoseconds.
     pub handshake_ns: u64,

@@ -103,7 +103,7 @@ pub(super) fn reset(here: &Here, slot: u32, source: Addr) {
     unsafe { (*source_place(here, key.set)).reset(&key, here.epoch) };
 }
 
-/// Counts a connection. `matched`: its SYN had been seen.
+/// Counts a connection. `matched`: its SYN had been counted as a listener's.
 #[inline(always)]
 pub(super) fn completion(here: &Here, slot: u32, source: Addr, matched: bool) {
     let key = source_key(slot, source);

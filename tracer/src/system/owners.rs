@@ -17,6 +17,9 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use tracer_common::state::TcpState;
 
 use crate::core::event::{Comm, Owner};
@@ -126,7 +129,12 @@ pub fn why_nobody(pid: u32) -> Option<String> {
     }
     let status = match fs::read_to_string(format!("/proc/{pid}/status")) {
         Ok(status) => status,
+        // A /proc mounted with hidepid hides some that there are.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let there = kill(Pid::from_raw(pid.cast_signed()), None) != Err(Errno::ESRCH);
+            if there {
+                return None;
+            }
             return Some(format!("there is no process {pid} now"));
         }
         Err(_) => return None,
@@ -199,6 +207,11 @@ mod tests {
     #[test]
     fn pids_that_can_own_no_socket() {
         assert_eq!(why_nobody(std::process::id()), None);
+        if fs::read_link("/proc/self/ns/pid").expect("a link").as_os_str() != HOST_PIDS {
+            // Of another namespace's pids nothing is said.
+            assert_eq!(why_nobody(4_194_305), None);
+            return;
+        }
         // Beyond PID_MAX_LIMIT.
         let said = why_nobody(4_194_305);
         assert_eq!(said.as_deref(), Some("there is no process 4194305 now"));

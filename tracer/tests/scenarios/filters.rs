@@ -265,6 +265,16 @@ fn owner_filter(lab: &Lab, filter: impl FnOnce(u32) -> [String; 2]) {
 }
 
 #[test]
+fn pid_that_nobody_has_is_said() {
+    scenario(|lab| {
+        let run = Tracer::start(lab, &["--pid", "1,4194305", "--duration", "0.2"]).finish();
+        let said: Vec<_> = run.stderr.lines().filter(|line| line.contains("--pid")).collect();
+        let expected = "tracer: warn: --pid: there is no process 4194305 now";
+        assert_eq!(said, [expected], "{}", run.stderr);
+    });
+}
+
+#[test]
 fn pid() {
     scenario(|lab| owner_filter(lab, |pid| ["--pid".to_owned(), pid.to_string()]));
 }

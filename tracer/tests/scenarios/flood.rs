@@ -394,7 +394,6 @@ fn reset_all(lab: &Lab, n: u32, rate: u32, sources: Sources) -> Run {
 #[test]
 fn resets_of_half_opens_are_failed_handshakes_of_their_hosts() {
     scenario(|lab| {
-        // So few that two in one slot are met once in 300 runs.
         let four = Sources::Few([10, 200, 0, 1].into(), 4);
         let run = reset_all(lab, 40, 200, four);
         let _ = Check::of(run.fine().end())
@@ -415,11 +414,11 @@ fn resets_of_half_opens_are_failed_handshakes_of_their_hosts() {
 fn resets_beyond_the_budget_of_records_are_counted() {
     scenario(|lab| {
         let run = reset_all(lab, 2_000, 20_000, Sources::One([10, 200, 0, 1].into()));
-        // Four in a line of the table of SYNs, so that one is no longer known when its RST comes, are
-        // found in one of 400 runs.
+        // Where a loaded machine sends many of the 2,000 at once, some SYNs of more than 100 ms ago give way
+        // to new ones, and are no longer known when their RST comes: three of the mean at worst.
         let _ = Check::of(run.fine().end())
             .eq("syns", 2_000)
-            .within("handshakes_failed", 1_998.0..=2_000.0)
+            .within("handshakes_failed", 1_985.0..=2_000.0)
             .within("events", 0.0..=1_000.0)
             .eq("connections", 0);
         let host = run.one("host");

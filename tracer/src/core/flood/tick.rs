@@ -28,13 +28,13 @@ pub struct Counts {
     pub syns_repeated: u64,
     /// RSTs.
     pub resets: u64,
-    /// Of those, the ones that hit a half-open connection.
+    /// Of those, the ones that hit a listener's half-open connection.
     pub resets_matched: u64,
     /// SYN-ACKs.
     pub syn_acks: u64,
-    /// Requests that became connections and whose SYN was seen.
+    /// Requests that became connections and whose SYN was seen, and counted as a listener's.
     pub completed: u64,
-    /// Those whose SYN was not seen.
+    /// The others.
     pub completed_unseen: u64,
     /// Sum of the handshake times of `completed`, nanoseconds.
     pub handshake_ns: u64,
@@ -126,7 +126,8 @@ pub struct SourceTick {
     pub addr: IpAddr,
     /// SYNs, repeated ones included; among the completers: connections.
     pub syns: u64,
-    /// SYNs not seen before; among the completers: connections whose SYN was seen.
+    /// SYNs not seen before; among the completers: connections whose SYN
+    /// was, and counted as a listener's.
     pub firsts: u64,
     /// RSTs that hit one of its half-open connections.
     pub resets: u64,
