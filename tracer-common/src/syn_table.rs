@@ -114,8 +114,8 @@ const LATER_NS: u64 = 1_000_000;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Oldest(u64);
 
-/// Bits of [`Oldest`] that say which way.
-const WAY_MASK: u64 = 3;
+/// Bits that say which way of a line, its inbox being one more.
+pub const WAY_MASK: u32 = 3;
 
 impl Oldest {
     /// This one or that way's slot, whichever is older.
@@ -123,7 +123,7 @@ impl Oldest {
     #[must_use]
     pub const fn or(self, slot: &Slot, way: u32, now_ns: u64) -> Self {
         // Of 63 bits, so that their difference is a number with a sign.
-        let other = slot.age(now_ns) >> 1 & !WAY_MASK | way as u64;
+        let other = slot.age(now_ns) >> 1 & !(WAY_MASK as u64) | way as u64;
         let apart = self.0.wrapping_sub(other);
         Self(self.0.wrapping_sub(apart & (apart as i64 >> 63) as u64))
     }
@@ -132,7 +132,7 @@ impl Oldest {
     #[inline(always)]
     #[must_use]
     pub const fn way(self) -> u32 {
-        (self.0 & WAY_MASK) as u32
+        self.0 as u32 & WAY_MASK
     }
 }
 
@@ -233,18 +233,18 @@ impl Tag {
         self.0 as u32
     }
 
-    /// The way that is its own in a flood.
-    #[inline(always)]
-    #[must_use]
-    pub const fn way(self) -> u32 {
-        (((self.0 >> 32) as u32 & 0xffff) * WAYS) >> 16
-    }
-
     /// The line where the connection's SYN is kept.
     #[inline(always)]
     #[must_use]
     pub const fn line(self) -> u32 {
         (self.0 >> (64 - LINES.trailing_zeros())) as u32
+    }
+
+    /// The way that is its own in a flood.
+    #[inline(always)]
+    #[must_use]
+    pub const fn way(self) -> u32 {
+        (((self.0 >> 32) as u32 & 0xffff) * WAYS) >> 16
     }
 }
 
@@ -267,15 +267,20 @@ impl Slot {
     #[inline(always)]
     #[must_use]
     pub const fn bears(&self, tag: Tag) -> bool {
-        ((self.check ^ mask(self.detail)) >> 32) as u32 == tag.check()
+        self.differs(tag) == 0
     }
 
     /// [`Self::bears`] as a mask: all bits or none.
     #[inline(always)]
     #[must_use]
     pub const fn bears_mask(&self, tag: Tag) -> u64 {
-        let differs = ((self.check ^ mask(self.detail)) >> 32) ^ tag.check() as u64;
-        (differs.wrapping_sub(1) as i64 >> 63) as u64
+        (self.differs(tag).wrapping_sub(1) as i64 >> 63) as u64
+    }
+
+    /// In which of the 32 bits that are kept of a tag.
+    #[inline(always)]
+    const fn differs(&self, tag: Tag) -> u64 {
+        ((self.check ^ mask(self.detail)) >> 32) ^ tag.check() as u64
     }
 
     /// Whether it holds a SYN that may wait for its final ACK still: then another one is given up for a
@@ -314,8 +319,9 @@ impl Slot {
         })
     }
 
-    /// What to do with a SYN whose slot this is ([`Self::bears`]) and that came in at `came_ns`, not after `now_ns`: what it
-    /// is, and the slot's new content if that changes. `fresh`: [`Self::new`] of it.
+    /// What to do with a SYN whose slot this is ([`Self::bears`]) and that came in at `came_ns`, not
+    /// after `now_ns`: what it is, and the slot's new content if that changes. `fresh`: [`Self::new`]
+    /// of it.
     #[inline(always)]
     #[must_use]
     pub fn meet(
@@ -384,7 +390,7 @@ impl Arrival {
 
 const _: () = {
     assert!(size_of::<Slot>() == 16 && size_of::<Line>() == 64);
-    assert!(size_of::<LastSyn>() == 64);
+    assert!(WAYS == WAY_MASK && size_of::<LastSyn>() == 64);
     assert!(MAX_AGE_NS < TIME_MASK && LINES.is_power_of_two());
     // The largest element that older kernels allow an array (`KMALLOC_MAX_SIZE`).
     assert!(size_of::<Table>() <= 4 << 20);

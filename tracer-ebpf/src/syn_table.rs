@@ -8,7 +8,7 @@ use tracer_common::{
     hash::{self, Key},
     syn_table::{
         Arrival, BUSY_AFTER, LINES, LastSyn, Line, Oldest, Posted, Seen, Slot, TAKEN_FIRST, Table,
-        Tag, Tuple, WAYS,
+        Tag, Tuple, WAY_MASK, WAYS,
     },
 };
 
@@ -80,7 +80,7 @@ impl Place {
     fn way(&self, way: u32) -> *mut Slot {
         // The mask is what shows the verifier that it is within the line.
         // SAFETY: within the line.
-        unsafe { self.line.cast::<Slot>().add((way & 3) as usize) }
+        unsafe { self.line.cast::<Slot>().add((way & WAY_MASK) as usize) }
     }
 
     /// The slot that bears the tag, else any.
@@ -152,18 +152,11 @@ impl Place {
         fresh: Slot,
         give_up: impl FnOnce() -> u32,
     ) -> Seen {
-        let mut known = WAYS;
-        for way in 0..WAYS {
-            // SAFETY: a map value.
-            if unsafe { read(self.way(way)) }.bears(self.tag) {
-                known = way;
-            }
-        }
-        if known != WAYS {
+        let slot = self.slot();
+        // SAFETY: a map value.
+        let before = unsafe { read(slot) };
+        if before.bears(self.tag) {
             cold_path();
-            let slot = self.way(known);
-            // SAFETY: as above.
-            let before = unsafe { read(slot) };
             let (seen, next) = before.meet(self.tag, now_ns, came_ns, isn, ifindex, fresh);
             if let Some(next) = next {
                 // SAFETY: as above.

@@ -154,8 +154,7 @@ pub(super) unsafe fn transition<S: Sender>(
         // Also even then: a SYN left in the table would make a request of this connection when a RST
         // ends it.
         let syn = if old == SYN_RECV { take_syn(tcp, &tuple, now) } else { None };
-        let seen = syn.is_some();
-        // Numbers: of an `Option` kept across a call parts may never have been written.
+        // Numbers, 0 for none: of an `Option` kept across a call parts may never have been written.
         let (syn_ts_ns, syn_repeats, stranger) =
             syn.map_or((0, 0, 0), |syn| (syn.ts_ns, syn.repeats, syn.stranger));
         // Also even then. A simultaneous open is no child of a listener's.
@@ -177,7 +176,7 @@ pub(super) unsafe fn transition<S: Sender>(
         (*record).prev_ts_ns = child_since;
         (*record).syn_ts_ns = syn_ts_ns;
         (*record).syn_repeats = syn_repeats;
-        if seen {
+        if syn_ts_ns != 0 {
             (*record).flags |= flags::SYN_SEEN;
         }
         (*record).cookie = cookie;

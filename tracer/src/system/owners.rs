@@ -131,11 +131,8 @@ pub fn why_nobody(pid: u32) -> Option<String> {
         Ok(status) => status,
         // A /proc mounted with hidepid hides some that there are.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let there = kill(Pid::from_raw(pid.cast_signed()), None) != Err(Errno::ESRCH);
-            if there {
-                return None;
-            }
-            return Some(format!("there is no process {pid} now"));
+            let gone = kill(Pid::from_raw(pid.cast_signed()), None) == Err(Errno::ESRCH);
+            return gone.then(|| format!("there is no process {pid} now"));
         }
         Err(_) => return None,
     };

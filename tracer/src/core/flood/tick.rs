@@ -126,8 +126,8 @@ pub struct SourceTick {
     pub addr: IpAddr,
     /// SYNs, repeated ones included; among the completers: connections.
     pub syns: u64,
-    /// SYNs not seen before; among the completers: connections whose SYN
-    /// was, and counted as a listener's.
+    /// SYNs not seen before; among the completers: connections whose SYN was seen,
+    /// and counted as a listener's.
     pub firsts: u64,
     /// RSTs that hit one of its half-open connections.
     pub resets: u64,
