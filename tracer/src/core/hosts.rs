@@ -250,10 +250,10 @@ impl Hosts {
             *listed.entry(*host).or_default() += count;
         }
         for (host, figures) in &mut self.by_host {
-            figures.syns.half.reconcile(listed.remove(host).unwrap_or(0));
+            figures.syns.half.reconcile(listed.remove(host).unwrap_or(0), sample.at);
         }
         if let Some(others) = &mut self.others {
-            others.syns.half.reconcile(listed.values().sum());
+            others.syns.half.reconcile(listed.values().sum(), sample.at);
         }
     }
 

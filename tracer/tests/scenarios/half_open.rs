@@ -298,8 +298,9 @@ fn lost_records_leave_no_half_opens_behind() {
             listed(lab) == BTreeMap::from([(lab.raw4().to_string(), LEFT)])
         });
         pause(1_000);
-        drop(acceptor);
         let run = tracer.stop();
+        // Not before: the kernel gives up the requests of a listener that is closed.
+        drop(acceptor);
         let end = run.end();
         let passive = grown(lab, &before, "TcpPassiveOpens");
         assert_eq!(passive, i64::try_from(made.completed).expect("a count"));

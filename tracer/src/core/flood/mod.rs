@@ -183,7 +183,7 @@ impl Detector {
         if sample.queues.is_some() && self.stack.no_cookies() {
             for (target, watch) in &mut self.watches {
                 if let Some((_, queue)) = self.stack.queue(*target) {
-                    watch.half.reconcile(queue.syn_queue);
+                    watch.half.reconcile(queue.syn_queue, sample.at);
                 }
             }
         }

@@ -34,31 +34,24 @@ impl Totals {
         }
     }
 
-    /// Reads a CPU's totals and adds what they have grown by to `growth`, which has an element for
-    /// each slot. `epoch`: the one that is ending.
-    pub(super) fn read(
+    /// Reads a CPU's totals of what ends half-open connections, and adds what they have grown by to
+    /// `growth`, which has an element for each slot.
+    pub(super) fn read_ends(
         &mut self,
         elements: &Mmap,
         completions: &Mmap,
         cpu: u32,
-        epoch: u32,
         growth: &mut [Growth],
     ) {
         for (slot, growth) in (0..SLOTS).zip(growth) {
-            if let Some(before) = self.syn_counts.get_mut((cpu * SLOTS + slot) as usize) {
-                let mut now = read_syn_counts(elements, cpu::syn_counts(cpu, slot));
-                // Less those of a second device, of which one may be found out late: never less than
-                // was said before.
-                now.syns = now.syns.wrapping_sub(now.syns_other_device);
-                if now.syns.wrapping_sub(before.syns).cast_signed() < 0 {
-                    now.syns = before.syns;
-                }
-                add_syn_counts(&mut growth.counts, before, &now);
-                if now.syns != before.syns && now.epoch == u64::from(epoch) && now.first_ns != 0 {
-                    let first = MonoNs(now.first_ns);
-                    growth.first_syn = Some(growth.first_syn.map_or(first, |at| at.min(first)));
-                }
-                *before = now;
+            if let Some(seen) = self.syn_counts.get_mut((cpu * SLOTS + slot) as usize) {
+                let at = cpu::syn_counts(cpu, slot);
+                // Counted after the RSTs they are part of, and read before them: never more.
+                let matched = elements.u64(at + offset_of!(SynCounts, resets_matched));
+                let resets = elements.u64(at + offset_of!(SynCounts, resets));
+                growth.counts.resets_matched += matched.wrapping_sub(seen.resets_matched);
+                growth.counts.resets += resets.wrapping_sub(seen.resets);
+                (seen.resets_matched, seen.resets) = (matched, resets);
             }
             for writer in 0..COMPLETION_WRITERS {
                 let index = completion_index(cpu, writer, slot) as usize;
@@ -70,19 +63,41 @@ impl Totals {
             }
         }
     }
+
+    /// The same of what comes in. `epoch`: the one that is ending.
+    pub(super) fn read(&mut self, elements: &Mmap, cpu: u32, epoch: u32, growth: &mut [Growth]) {
+        for (slot, growth) in (0..SLOTS).zip(growth) {
+            let Some(before) = self.syn_counts.get_mut((cpu * SLOTS + slot) as usize) else {
+                continue;
+            };
+            let mut now = read_syn_counts(elements, cpu::syn_counts(cpu, slot), before);
+            // Less those of a second device, of which one may be found out late: never less than was
+            // said before.
+            now.syns = now.syns.wrapping_sub(now.syns_other_device);
+            if now.syns.wrapping_sub(before.syns).cast_signed() < 0 {
+                now.syns = before.syns;
+            }
+            add_syn_counts(&mut growth.counts, before, &now);
+            if now.syns != before.syns && now.epoch == u64::from(epoch) && now.first_ns != 0 {
+                let first = MonoNs(now.first_ns);
+                growth.first_syn = Some(growth.first_syn.map_or(first, |at| at.min(first)));
+            }
+            *before = now;
+        }
+    }
 }
 
-fn read_syn_counts(memory: &Mmap, offset: usize) -> SynCounts {
+/// All but RSTs, which stay those of `before`.
+fn read_syn_counts(memory: &Mmap, offset: usize, before: &SynCounts) -> SynCounts {
     let at = |field| memory.u64(offset + field);
     SynCounts {
-        // Repeated and matched ones are counted after the SYNs and RSTs they are part of, and read
-        // before them: they never look like more.
+        // Repeated ones and those of a second device are counted after the SYNs they are part of, and
+        // read before them: they never look like more.
         syns_repeated: at(offset_of!(SynCounts, syns_repeated)),
-        resets_matched: at(offset_of!(SynCounts, resets_matched)),
-        // Read before the SYNs they are part of, too.
         syns_other_device: at(offset_of!(SynCounts, syns_other_device)),
         syns: at(offset_of!(SynCounts, syns)),
-        resets: at(offset_of!(SynCounts, resets)),
+        resets: before.resets,
+        resets_matched: before.resets_matched,
         syn_acks: at(offset_of!(SynCounts, syn_acks)),
         // Written before `epoch`, so read after it: never an earlier epoch's.
         epoch: at(offset_of!(SynCounts, epoch)),
@@ -102,8 +117,6 @@ fn read_completions(memory: &Mmap, index: usize) -> Completions {
 fn add_syn_counts(sum: &mut Counts, before: &SynCounts, now: &SynCounts) {
     sum.syns += now.syns.wrapping_sub(before.syns);
     sum.syns_repeated += now.syns_repeated.wrapping_sub(before.syns_repeated);
-    sum.resets += now.resets.wrapping_sub(before.resets);
-    sum.resets_matched += now.resets_matched.wrapping_sub(before.resets_matched);
     sum.syn_acks += now.syn_acks.wrapping_sub(before.syn_acks);
 }
 

@@ -18,6 +18,14 @@ use super::{Arrays, FloodTables};
 use crate::core::event::MonoNs;
 use crate::core::flood::tick::{Counts, Growth, Sketch, SourceTick, Target, TargetTick, Tick};
 
+/// What ended half-open connections since the last tick.
+struct Ends {
+    /// CPUs where any did.
+    cpus: Vec<u32>,
+    growth: Vec<counts::Growth>,
+    completers: FxHashMap<ways::Key, Growth>,
+}
+
 /// Reads the arrays. Its memory is fixed by the number of CPUs.
 pub struct FloodReader {
     arrays: Arrays,
@@ -27,8 +35,10 @@ pub struct FloodReader {
     last: MonoNs,
     /// SYNs of sources that the totals did not have yet.
     ahead: u64,
-    /// What each CPU had counted then.
-    activity: Vec<[u64; 5]>,
+    /// What each CPU had counted then of what ends half-open connections.
+    ends: Vec<[u64; 3]>,
+    /// And of what comes in.
+    comes: Vec<[u64; 2]>,
     totals: Totals,
     sources: Ways,
     prefixes: Ways,
@@ -48,7 +58,8 @@ impl FloodReader {
             epoch: 1,
             last: MonoNs(0),
             ahead: 0,
-            activity: vec![[0; 5]; cpus as usize],
+            ends: vec![[0; 3]; cpus as usize],
+            comes: vec![[0; 2]; cpus as usize],
             totals: Totals::new(cpus),
             sources: of_cpus(offset_of!(Cpu, sources), SOURCE_SETS),
             prefixes: of_cpus(offset_of!(Cpu, prefixes), PREFIX_SETS),
@@ -75,10 +86,10 @@ impl FloodReader {
     /// whose the slots are.
     pub fn tick(&mut self, now: MonoNs, tables: &FloodTables) -> Option<Tick> {
         let from = std::mem::replace(&mut self.last, now);
-        let tick = if let active = self.active()
-            && (!active.is_empty() || self.pending.contains(&true))
-        {
-            self.read(&active, Tick { from, to: now, ..Tick::default() }, tables)
+        let ends = self.ends();
+        let active = self.active(&ends);
+        let tick = if !active.is_empty() || self.pending.contains(&true) {
+            self.read(ends, &active, Tick { from, to: now, ..Tick::default() }, tables)
         } else {
             self.turn();
             None
@@ -87,20 +98,41 @@ impl FloodReader {
         tick
     }
 
-    /// CPUs that have counted something.
-    fn active(&mut self) -> Vec<u32> {
-        let mut active = Vec::new();
-        for (cpu, before) in (0..self.cpus).zip(&mut self.activity) {
-            let word = |field| self.arrays.cpus.u64(cpu::offset(cpu) + field);
+    /// Reads of all CPUs what ends half-open connections: before the SYNs, or of a handshake that falls
+    /// in between the end would be told in this tick, where there is nothing to take it off, and the
+    /// SYN in the next.
+    fn ends(&mut self) -> Ends {
+        let mut ends = Ends {
+            cpus: Vec::new(),
+            growth: vec![counts::Growth::default(); SLOTS as usize],
+            completers: FxHashMap::default(),
+        };
+        let arrays = &self.arrays;
+        for (cpu, before) in (0..self.cpus).zip(&mut self.ends) {
+            let word = |field| arrays.cpus.u64(cpu::offset(cpu) + field);
             let now = [
                 word(offset_of!(Cpu, now.completions)),
                 word(offset_of!(Cpu, now.completions) + 8),
-                word(offset_of!(Cpu, now.syns)),
                 word(offset_of!(Cpu, now.resets)),
-                word(offset_of!(Cpu, now.syn_acks)),
             ];
-            if *before != now {
-                *before = now;
+            if std::mem::replace(before, now) == now {
+                continue;
+            }
+            ends.cpus.push(cpu);
+            self.totals.read_ends(&arrays.cpus, &arrays.completions, cpu, &mut ends.growth);
+            self.completers.read(&arrays.completers, cpu, self.epoch, &mut ends.completers);
+            self.sources.note_resets(&arrays.cpus, cpu, self.epoch);
+        }
+        ends
+    }
+
+    /// CPUs that have counted something.
+    fn active(&mut self, ends: &Ends) -> Vec<u32> {
+        let mut active = Vec::new();
+        for (cpu, before) in (0..self.cpus).zip(&mut self.comes) {
+            let word = |field| self.arrays.cpus.u64(cpu::offset(cpu) + field);
+            let now = [word(offset_of!(Cpu, now.syns)), word(offset_of!(Cpu, now.syn_acks))];
+            if std::mem::replace(before, now) != now || ends.cpus.contains(&cpu) {
                 active.push(cpu);
             }
         }
@@ -122,18 +154,22 @@ impl FloodReader {
         }
     }
 
-    fn read(&mut self, active: &[u32], mut tick: Tick, tables: &FloodTables) -> Option<Tick> {
+    fn read(
+        &mut self,
+        ends: Ends,
+        active: &[u32],
+        mut tick: Tick,
+        tables: &FloodTables,
+    ) -> Option<Tick> {
         let arrays = &self.arrays;
-        let mut growth = vec![counts::Growth::default(); SLOTS as usize];
+        let Ends { cpus: _, mut growth, completers } = ends;
         let (mut sources, mut prefixes) = (FxHashMap::default(), FxHashMap::default());
-        let mut completers = FxHashMap::default();
         for &cpu in active {
             let epoch = self.epoch;
             // The totals first: what the sources are ahead of them is made up by the next tick.
-            self.totals.read(&arrays.cpus, &arrays.completions, cpu, epoch, &mut growth);
+            self.totals.read(&arrays.cpus, cpu, epoch, &mut growth);
             self.sources.read(&arrays.cpus, cpu, epoch, &mut sources);
             self.prefixes.read(&arrays.cpus, cpu, epoch, &mut prefixes);
-            self.completers.read(&arrays.completers, cpu, epoch, &mut completers);
         }
         let over = self.turn();
         let targets = self.targets(over, &growth, tables);

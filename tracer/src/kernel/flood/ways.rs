@@ -36,6 +36,8 @@ pub(super) struct Whereabouts {
 pub(super) struct Ways {
     at: Whereabouts,
     seen: Vec<Seen>,
+    /// RSTs of each way, and its generation, as [`Ways::note_resets`] found them.
+    resets: Vec<(u32, u32)>,
 }
 
 /// A packet at work when the epoch turned may still stamp the one before: so many epochs back a set
@@ -44,7 +46,32 @@ const LATE: u32 = 2;
 
 impl Ways {
     pub(super) fn new(cpus: u32, at: Whereabouts) -> Self {
-        Self { at, seen: vec![Seen::default(); (cpus * at.sets) as usize * WAYS] }
+        let ways = (cpus * at.sets) as usize * WAYS;
+        Self { at, seen: vec![Seen::default(); ways], resets: vec![(0, 0); ways] }
+    }
+
+    /// Whether and where a set is that changed of late, and its first way.
+    fn changed(&self, memory: &Mmap, cpu: u32, set: usize, epoch: u32) -> Option<(usize, usize)> {
+        let Whereabouts { stride, first, sets } = self.at;
+        let at = cpu as usize * stride + first + set * size_of::<Set>();
+        let late = epoch.wrapping_sub(memory.u32(at + offset_of!(Set, epoch))) > LATE;
+        (!late).then_some((at, ((cpu * sets) as usize + set) * WAYS))
+    }
+
+    /// Notes a CPU's RSTs: the next [`Self::read`] tells of no others. Where that is not called,
+    /// none are counted.
+    pub(super) fn note_resets(&mut self, memory: &Mmap, cpu: u32, epoch: u32) {
+        for set in 0..self.at.sets as usize {
+            let Some((at, first)) = self.changed(memory, cpu, set, epoch) else { continue };
+            for way in 0..WAYS {
+                let at = at + offset_of!(Set, ways) + way * size_of::<Bucket>();
+                if let Some(noted) = self.resets.get_mut(first + way)
+                    && let Some((_, now)) = read_whole(memory, at)
+                {
+                    *noted = (now.generation, now.resets);
+                }
+            }
+        }
     }
 
     /// Reads a CPU's sets that changed of late and adds what their ways have grown by to `growth`.
@@ -55,17 +82,15 @@ impl Ways {
         epoch: u32,
         growth: &mut FxHashMap<Key, Growth>,
     ) {
-        let Whereabouts { stride, first, sets } = self.at;
-        for set in 0..sets as usize {
-            let at = cpu as usize * stride + first + set * size_of::<Set>();
-            let set = (cpu * sets) as usize + set;
-            if epoch.wrapping_sub(memory.u32(at + offset_of!(Set, epoch))) > LATE {
-                continue;
-            }
+        for set in 0..self.at.sets as usize {
+            let Some((at, first)) = self.changed(memory, cpu, set, epoch) else { continue };
             for way in 0..WAYS {
                 let at = at + offset_of!(Set, ways) + way * size_of::<Bucket>();
-                let Some(seen) = self.seen.get_mut(set * WAYS + way) else { continue };
-                let Some((bucket, now)) = read_whole(memory, at) else { continue };
+                let noted = self.resets.get(first + way);
+                let Some(seen) = self.seen.get_mut(first + way) else { continue };
+                let Some((bucket, mut now)) = read_whole(memory, at) else { continue };
+                now.resets =
+                    noted.filter(|noted| noted.0 == now.generation).map_or(0, |noted| noted.1);
                 // A CPU that orders stores weakly may show the new generation beside old counts.
                 let grew = now.syns.wrapping_sub(seen.syns) < 1 << 31;
                 let same = seen.generation == now.generation && grew;

@@ -262,7 +262,7 @@ proptest! {
                 0 => { half.add(MonoNs(now), count); came += count; }
                 1 => half.take(count),
                 2 => half.expire(MonoNs(now), 63 * SECOND),
-                _ => { half.reconcile(count); prop_assert!(half.count() <= count); }
+                _ => { half.reconcile(count, MonoNs(now)); prop_assert!(half.count() <= count); }
             }
             prop_assert!(half.count() <= came);
         }

@@ -53,7 +53,30 @@ impl Kernel for Mmap {
 impl FloodReader {
     fn count(&mut self, cpu: u32, slot: u32, field: usize, more: u64) {
         self.arrays.cpus.add(cpu::syn_counts(cpu, slot) + field, more);
-        self.arrays.cpus.add(cpu::offset(cpu) + offset_of!(Cpu, now.syns), more);
+        let activity = match field {
+            _ if field == offset_of!(SynCounts, syn_acks) => offset_of!(Cpu, now.syn_acks),
+            _ if field == offset_of!(SynCounts, resets) => offset_of!(Cpu, now.resets),
+            _ => offset_of!(Cpu, now.syns),
+        };
+        self.arrays.cpus.add(cpu::offset(cpu) + activity, more);
+    }
+
+    /// A request of a source's becomes a connection.
+    fn completion(&mut self, cpu: u32, set: u32, addr: [u64; 2]) {
+        let at = completion_index(cpu, 0, SLOT) as usize * size_of::<Completions>();
+        self.arrays.completions.add(at + offset_of!(Completions, matched), 1);
+        let at = (cpu * SOURCE_SETS + set) as usize * size_of::<Set>();
+        hit(&mut self.arrays.completers, at, addr, 1, self.epoch);
+        self.arrays.cpus.add(cpu::offset(cpu) + offset_of!(Cpu, now.completions), 1);
+    }
+
+    /// A RST hits a half-open connection of a source that is the first of its set.
+    fn reset(&mut self, cpu: u32, set: u32) {
+        let at = source_set(cpu, set) + offset_of!(Set, ways) + offset_of!(Bucket, resets);
+        let resets = self.arrays.cpus.u32(at);
+        self.arrays.cpus.set_u32(at, resets + 1);
+        self.count(cpu, SLOT, offset_of!(SynCounts, resets_matched), 1);
+        self.count(cpu, SLOT, offset_of!(SynCounts, resets), 1);
     }
 
     fn syns(&mut self, cpu: u32, slot: u32, more: u64, now: u64) {
@@ -73,28 +96,27 @@ impl FloodReader {
 
     /// Hits a source so often.
     fn source(&mut self, cpu: u32, set: u32, addr: [u64; 2], times: u32) {
-        let at = source_set(cpu, set);
-        let memory = &mut self.arrays.cpus;
-        let words: SetWords = std::array::from_fn(|word| memory.u32(at + 4 * word));
-        // SAFETY: a set is made of aligned words, all of whose values are valid.
-        let mut copy: Set = unsafe { std::mem::transmute(words) };
-        // Of the first four newcomers to this one, once it is full, the fourth is let in.
-        let set = 3;
-        // As good as a hash: no two of a test's sources have the same.
-        let tag = (addr[1] >> 32) as u32;
-        for _ in 0..times {
-            copy.hit(
-                &Hitter { tag, set, slot: SLOT, addr: Addr(addr) },
-                Come::one(true),
-                self.epoch,
-            );
-        }
-        // SAFETY: as above.
-        let words: SetWords = unsafe { std::mem::transmute(copy) };
-        for (word, value) in words.into_iter().enumerate() {
-            memory.set_u32(at + 4 * word, value);
-        }
+        hit(&mut self.arrays.cpus, source_set(cpu, set), addr, times, self.epoch);
         self.syns(cpu, SLOT, times.into(), 1);
+    }
+}
+
+/// A key of the set at `at` comes so often.
+fn hit(memory: &mut Mmap, at: usize, addr: [u64; 2], times: u32, epoch: u32) {
+    let words: SetWords = std::array::from_fn(|word| memory.u32(at + 4 * word));
+    // SAFETY: a set is made of aligned words, all of whose values are valid.
+    let mut copy: Set = unsafe { std::mem::transmute(words) };
+    // Of the first four newcomers to this one, once it is full, the fourth is let in.
+    let set = 3;
+    // As good as a hash: no two of a test's sources have the same.
+    let tag = (addr[1] >> 32) as u32;
+    for _ in 0..times {
+        copy.hit(&Hitter { tag, set, slot: SLOT, addr: Addr(addr) }, Come::one(true), epoch);
+    }
+    // SAFETY: as above.
+    let words: SetWords = unsafe { std::mem::transmute(copy) };
+    for (word, value) in words.into_iter().enumerate() {
+        memory.set_u32(at + 4 * word, value);
     }
 }
 
@@ -238,6 +260,41 @@ fn sources_are_merged_over_cpus_and_what_a_newcomer_takes_is_new() {
     // In vain: one of source 5 and its own first ones. Driven out: two of source 2.
     let bound = u64::from(1 + SAMPLE + 2);
     assert_eq!((tick.sources[0].addr, tick.sources[0].bound), ([10, 0, 0, 6].into(), bound));
+}
+
+/// What ends within a tick that began meanwhile is told by the next: never before its SYN.
+#[test]
+fn handshakes_that_come_while_a_tick_is_read_end_in_the_next() {
+    let (mut reader, tables) = reader();
+    let (before, between) = (v4([10, 0, 0, 1]), v4([10, 0, 0, 2]));
+    reader.source(0, 0, before, 2);
+    reader.completion(1, 0, before);
+    reader.reset(0, 0);
+    let ends = reader.ends();
+    // On CPUs of which the ends have been read, and on one where there were none.
+    for cpu in [0, 1] {
+        reader.source(cpu, 7, between, 3);
+        reader.completion(1 - cpu, 7, between);
+        reader.completion(1 - cpu, 7, between);
+        reader.reset(cpu, 7);
+    }
+    let active = reader.active(&ends);
+    let first = reader.read(ends, &active, Tick::default(), &tables).unwrap();
+    let told = |tick: &Tick| {
+        let of = |all: &[SourceTick], addr: [u64; 2]| {
+            let addr = IpAddr::from(Addr(addr));
+            let one = all.iter().find(|one| one.addr == addr);
+            one.map_or((0, 0), |one| (one.firsts, one.resets))
+        };
+        let hosts =
+            [before, between].map(|addr| (of(&tick.sources, addr), of(&tick.completers, addr).0));
+        let counts = tick.targets[0].counts;
+        (hosts, (counts.syns, counts.completed, counts.resets_matched, counts.resets))
+    };
+    assert_eq!(told(&first), ([((2, 1), 1), ((6, 0), 0)], (8, 1, 1, 1)));
+    let second = reader.tick(MonoNs(2), &tables).unwrap();
+    assert_eq!(told(&second), ([((0, 0), 0), ((0, 2), 4)], (0, 4, 2, 2)));
+    assert_eq!(reader.tick(MonoNs(3), &tables), None);
 }
 
 #[test]
