@@ -23,6 +23,10 @@ pub(crate) enum Kind {
     TracerJson,
     /// In a session of its own, which with autogroup gets its own share of the CPUs and no more.
     TracerApart,
+    /// With a filter that nothing passes: what is left are its hooks.
+    TracerFiltered,
+    /// The same without the SYN hook.
+    TracerFilteredNoSyn,
     /// A program that only reserves records and publishes them, and a thread that drops them.
     Reserve,
     Tcplife,
@@ -31,11 +35,13 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Nobody,
         Self::Tracer,
         Self::TracerJson,
         Self::TracerApart,
+        Self::TracerFiltered,
+        Self::TracerFilteredNoSyn,
         Self::Reserve,
         Self::Tcplife,
         Self::Tcpstates,
@@ -48,6 +54,8 @@ impl Kind {
             Self::Tracer => "tracer",
             Self::TracerJson => "tracer -f json",
             Self::TracerApart => "tracer -f json, in a session of its own",
+            Self::TracerFiltered => "tracer --port 1 (nothing passes)",
+            Self::TracerFilteredNoSyn => "tracer --port 1 --syn-hook off",
             Self::Reserve => "a program that only reserves and submits",
             Self::Tcplife => "tcplife",
             Self::Tcpstates => "tcpstates",
@@ -56,7 +64,10 @@ impl Kind {
     }
 
     const fn is_tracer(self) -> bool {
-        matches!(self, Self::Tracer | Self::TracerJson | Self::TracerApart)
+        !matches!(
+            self,
+            Self::Nobody | Self::Reserve | Self::Tcplife | Self::Tcpstates | Self::Tcpdump
+        )
     }
 
     fn words(self, file: &Path) -> Vec<String> {
@@ -65,6 +76,8 @@ impl Kind {
             Self::Nobody | Self::Reserve => Vec::new(),
             Self::Tracer => vec![&tracer],
             Self::TracerJson | Self::TracerApart => vec![&tracer, "-f", "json"],
+            Self::TracerFiltered => vec![&tracer, "--port", "1"],
+            Self::TracerFilteredNoSyn => vec![&tracer, "--port", "1", "--syn-hook", "off"],
             Self::Tcplife => return with_tracefs("tcplife"),
             Self::Tcpstates => return with_tracefs("tcpstates"),
             Self::Tcpdump => {
@@ -156,7 +169,7 @@ impl Watcher {
         };
         wait_until(self.kind.name(), Duration::from_secs(15), || match self.kind {
             Kind::TracerJson | Kind::TracerApart => said(&self.file, "\"type\":\"start\""),
-            Kind::Tracer => said(&self.errors, "racing"),
+            kind if kind.is_tracer() => said(&self.errors, "racing"),
             Kind::Tcpdump => said(&self.errors, "listening on"),
             _ => process::has_attached(pid),
         });
@@ -206,7 +219,7 @@ impl Watcher {
                 (end["events_lost"].as_u64(), end["output_dropped"].as_u64())
             }
             // "LOST n of m events" and "DROPPED n records" in the summary, if any.
-            Kind::Tracer => {
+            Kind::Tracer | Kind::TracerFiltered | Kind::TracerFilteredNoSyn => {
                 let text = String::from_utf8_lossy(text);
                 let sum = |word| Some(numbers(&text, |words| words[0] == word).sum());
                 (sum("LOST"), sum("DROPPED"))

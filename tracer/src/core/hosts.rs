@@ -202,15 +202,6 @@ impl Hosts {
                 figures.syns.half.take(source.resets);
             }
         }
-        for completer in &tick.completers {
-            // Who is not known has no half-open connection to take it off.
-            let known = self.by_host.get_mut(&completer.addr);
-            if let Some(figures) = known.or(self.others.as_deref_mut()) {
-                figures.syns.bound |= completer.bound > 0;
-                figures.syns.completes = true;
-                figures.syns.half.take(completer.firsts);
-            }
-        }
         if tick.unattributed > 0 {
             let firsts = |all: bool| -> u64 {
                 tick.targets
@@ -223,6 +214,15 @@ impl Hosts {
             let others = self.others.get_or_insert_default();
             others.syns.count = others.syns.count.saturating_add(tick.unattributed);
             others.syns.half.add(tick.to, (tick.unattributed as f64 * share) as u64);
+        }
+        for completer in &tick.completers {
+            // Who is not known has no half-open connection to take it off.
+            let known = self.by_host.get_mut(&completer.addr);
+            if let Some(figures) = known.or(self.others.as_deref_mut()) {
+                figures.syns.bound |= completer.bound > 0;
+                figures.syns.completes = true;
+                figures.syns.half.take(completer.firsts);
+            }
         }
         let lifetime = self.lifetime;
         for figures in self.by_host.values_mut().chain(self.others.as_deref_mut()) {

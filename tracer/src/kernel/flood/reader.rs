@@ -20,10 +20,22 @@ use crate::core::flood::tick::{Counts, Growth, Sketch, SourceTick, Target, Targe
 
 /// What ended half-open connections since the last tick.
 struct Ends {
-    /// CPUs where any did.
+    /// CPUs that have counted anything.
     cpus: Vec<u32>,
     growth: Vec<counts::Growth>,
     completers: FxHashMap<ways::Key, Growth>,
+}
+
+/// Words that tell whether a CPU has counted anything.
+fn activity(arrays: &Arrays, cpu: u32) -> [u64; 5] {
+    let word = |field| arrays.cpus.u64(cpu::offset(cpu) + field);
+    [
+        word(offset_of!(Cpu, now.completions)),
+        word(offset_of!(Cpu, now.completions) + 8),
+        word(offset_of!(Cpu, now.syns)),
+        word(offset_of!(Cpu, now.resets)),
+        word(offset_of!(Cpu, now.syn_acks)),
+    ]
 }
 
 /// Reads the arrays. Its memory is fixed by the number of CPUs.
@@ -35,10 +47,8 @@ pub struct FloodReader {
     last: MonoNs,
     /// SYNs of sources that the totals did not have yet.
     ahead: u64,
-    /// What each CPU had counted then of what ends half-open connections.
-    ends: Vec<[u64; 3]>,
-    /// And of what comes in.
-    comes: Vec<[u64; 2]>,
+    /// What each CPU had counted then.
+    activity: Vec<[u64; 5]>,
     totals: Totals,
     sources: Ways,
     prefixes: Ways,
@@ -58,8 +68,7 @@ impl FloodReader {
             epoch: 1,
             last: MonoNs(0),
             ahead: 0,
-            ends: vec![[0; 3]; cpus as usize],
-            comes: vec![[0; 2]; cpus as usize],
+            activity: vec![[0; 5]; cpus as usize],
             totals: Totals::new(cpus),
             sources: of_cpus(offset_of!(Cpu, sources), SOURCE_SETS),
             prefixes: of_cpus(offset_of!(Cpu, prefixes), PREFIX_SETS),
@@ -108,13 +117,8 @@ impl FloodReader {
             completers: FxHashMap::default(),
         };
         let arrays = &self.arrays;
-        for (cpu, before) in (0..self.cpus).zip(&mut self.ends) {
-            let word = |field| arrays.cpus.u64(cpu::offset(cpu) + field);
-            let now = [
-                word(offset_of!(Cpu, now.completions)),
-                word(offset_of!(Cpu, now.completions) + 8),
-                word(offset_of!(Cpu, now.resets)),
-            ];
+        for (cpu, before) in (0..self.cpus).zip(&mut self.activity) {
+            let now = activity(arrays, cpu);
             if std::mem::replace(before, now) == now {
                 continue;
             }
@@ -126,17 +130,12 @@ impl FloodReader {
         ends
     }
 
-    /// CPUs that have counted something.
-    fn active(&mut self, ends: &Ends) -> Vec<u32> {
-        let mut active = Vec::new();
-        for (cpu, before) in (0..self.cpus).zip(&mut self.comes) {
-            let word = |field| self.arrays.cpus.u64(cpu::offset(cpu) + field);
-            let now = [word(offset_of!(Cpu, now.syns)), word(offset_of!(Cpu, now.syn_acks))];
-            if std::mem::replace(before, now) != now || ends.cpus.contains(&cpu) {
-                active.push(cpu);
-            }
-        }
-        active
+    /// CPUs that have counted something since the last tick, or since their ends were read.
+    fn active(&self, ends: &Ends) -> Vec<u32> {
+        let seen = (0..self.cpus).zip(&self.activity);
+        seen.filter(|(cpu, seen)| ends.cpus.contains(cpu) || **seen != activity(&self.arrays, *cpu))
+            .map(|(cpu, _)| cpu)
+            .collect()
     }
 
     /// Turns to the next epoch and returns the one that is over.

@@ -36,7 +36,8 @@ pub(super) struct Sim {
     pub(super) now: u64,
     pub(super) limit: u64,
     tick: u64,
-    last: u64,
+    /// End of the last tick.
+    pub(super) last: u64,
     counts: Counts,
     first: Option<MonoNs>,
     sketch: Box<[u8]>,
@@ -44,6 +45,8 @@ pub(super) struct Sim {
     completers: BTreeMap<IpAddr, u64>,
     under_way: BTreeMap<u64, (u64, u64)>,
     half: u64,
+    /// What the kernel was asked and has not answered yet.
+    answer: Option<Sample>,
     stack: StackCounters,
     drops: u64,
     seed: u64,
@@ -70,6 +73,7 @@ impl Sim {
             completers: BTreeMap::new(),
             under_way: BTreeMap::new(),
             half: 0,
+            answer: None,
             stack: StackCounters::default(),
             drops: 0,
             seed: 7,
@@ -137,8 +141,14 @@ impl Sim {
                     *self.completers.entry(IpAddr::V4(Ipv4Addr::from(client))).or_default() += 1;
                 }
             }
-            if self.now - self.last >= self.tick {
+            if let Some(sample) = self.answer.take() {
+                if sample.queues.is_some() {
+                    self.flush();
+                }
+                self.detector.sample(&sample, &mut self.out);
+            } else if self.now - self.last >= self.tick {
                 self.flush();
+                self.ask();
             }
         }
         self
@@ -178,6 +188,10 @@ impl Sim {
         self.sources.clear();
         self.completers.clear();
         self.detector.tick(&tick, &mut self.out);
+    }
+
+    /// The kernel is asked after a tick. Its answer comes 10 ms later, and a tick before it.
+    fn ask(&mut self) {
         let want = self.detector.wants(MonoNs(self.now));
         if want == Want::Nothing {
             return;
@@ -198,7 +212,7 @@ impl Sim {
             request_lifetime_ns: 63 * SECOND,
             syncookies: 1,
         };
-        self.detector.sample(&sample, &mut self.out);
+        self.answer = Some(sample);
     }
 
     pub(super) fn alerts(&self) -> Vec<&Alert> {
