@@ -141,10 +141,21 @@ impl Floods {
         self.detector.tick(&tick, out);
     }
 
-    /// Takes in what the kernel said.
-    pub(super) fn sample(&mut self, sample: &Sample, core: &mut Core, out: &mut Vec<Record>) {
+    /// Takes in what the kernel said; `at`: now.
+    pub(super) fn sample(
+        &mut self,
+        sample: &Sample,
+        at: MonoNs,
+        core: &mut Core,
+        out: &mut Vec<Record>,
+    ) {
+        self.detector.sample(sample);
+        if sample.queues.is_some() {
+            // What is no longer in the queues may have completed since the last tick.
+            self.tick(at, core, out);
+            self.detector.reconcile();
+        }
         core.half_open_sample(sample);
-        self.detector.sample(sample, out);
     }
 
     /// What the detector would like to be told.

@@ -289,11 +289,7 @@ impl Pipeline {
     /// What the kernel said of its queues and counters.
     pub(super) fn flood_sample(&mut self, sample: &Sample) {
         if let Some(floods) = &mut self.floods {
-            if sample.queues.is_some() {
-                // What it no longer has may have completed since the last tick.
-                floods.tick(now(), &mut self.core, self.outlet.records());
-            }
-            floods.sample(sample, &mut self.core, self.outlet.records());
+            floods.sample(sample, now(), &mut self.core, self.outlet.records());
             self.outlet.render();
             self.outlet.flush();
         }

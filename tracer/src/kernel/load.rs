@@ -55,6 +55,10 @@ pub struct Kernel {
     hooks: Vec<HookStatus>,
     /// What holds the programs to their hooks; dropping one detaches it.
     links: Vec<Box<dyn Any + Send>>,
+    /// Events missed while not all programs were at their hooks yet.
+    missed_before: u64,
+    /// Events missed until they were taken off, perhaps one too many.
+    missed_until: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -140,6 +144,8 @@ impl Kernel {
             syns,
             hooks: Vec::new(),
             links: Vec::new(),
+            missed_before: 0,
+            missed_until: u64::MAX,
         };
         kernel.attach_enrichments(&btf, accept_parameters);
         // Last, so that the first transition finds the others at work.
@@ -149,6 +155,7 @@ impl Kernel {
             .and_then(|()| kernel.attach_tp_btf("tracer_rescue", STATE, &btf))
             .map_err(|error| explain(&error, "attach to inet_sock_set_state"))?;
         kernel.hooks.insert(0, HookStatus::attached(STATE, "tp_btf"));
+        kernel.missed_before = kernel.totals()?.1;
         Ok(kernel)
     }
 
@@ -239,6 +246,12 @@ impl Kernel {
     /// Takes the programs off the hooks of the whole host, and waits for those that are at work; what
     /// they have sent stays readable and the counters stand still.
     pub fn detach(&mut self) {
+        // What the first state program misses when the second is off its hook came after the end. In
+        // this order: what is being made up for may count as missed, and nothing hides what is.
+        self.missed_until = match self.counters() {
+            Ok(counters) => self.misses().missed(&counters),
+            Err(_) => u64::MAX,
+        };
         // The last one first: without the first state program the second would take everything for missed.
         while self.links.pop().is_some() {}
         // SAFETY: takes no pointers (membarrier(2)).
@@ -274,7 +287,8 @@ impl Kernel {
         flood::open(&self.ebpf)
     }
 
-    /// Totals over all CPUs and programs, and the events that no program was run for.
+    /// Totals over all CPUs and programs, and the events that no program was run for while all were at
+    /// their hooks.
     ///
     /// # Errors
     /// The map can't be read.
@@ -282,7 +296,8 @@ impl Kernel {
         // In this order: what is missed in between and made up for must not look lost.
         let misses = self.misses();
         let counters = self.counters()?;
-        Ok((counters, misses.missed(&counters)))
+        let missed = misses.missed(&counters).min(self.missed_until);
+        Ok((counters, missed.saturating_sub(self.missed_before)))
     }
 
     fn counters(&self) -> Result<Counters> {

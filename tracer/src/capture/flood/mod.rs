@@ -141,7 +141,7 @@ impl Floods {
         let due = self.sampled.is_none_or(|sampled| at.since(sampled) >= SAMPLE);
         if due && self.detector.wants(at) != Want::Nothing {
             self.sampled = Some(at);
-            self.detector.sample(&self.sample(at), out);
+            self.detector.sample(&self.sample(at));
         }
     }
 

@@ -172,18 +172,23 @@ impl Detector {
         self.watches.retain(|_, watch| !watch.quiet(now) || now.since(from) == 0);
     }
 
-    /// Takes in an answer of the kernel's.
-    pub fn sample(&mut self, sample: &Sample, _out: &mut Vec<Record>) {
+    /// Takes in an answer of the kernel's. Where it lists the queues, a tick follows, which tells what
+    /// had completed by then, and [`Self::reconcile`].
+    pub fn sample(&mut self, sample: &Sample) {
         // Asked earlier and answered later than the last.
         if self.stack.sampled_at().is_some_and(|at| sample.at <= at) {
             return;
         }
         self.stack.sample(sample);
         self.strangers.sampled(self.stack.delta().active_opens, self.stack.span());
-        if sample.queues.is_some() && self.stack.no_cookies() {
+    }
+
+    /// Holds the half-open connections against the queues of the last [`Self::sample`].
+    pub fn reconcile(&mut self) {
+        if self.stack.no_cookies() {
             for (target, watch) in &mut self.watches {
-                if let Some((_, queue)) = self.stack.queue(*target) {
-                    watch.half.reconcile(queue.syn_queue, sample.at);
+                if let Some((at, queue)) = self.stack.queue(*target) {
+                    watch.half.reconcile(queue.syn_queue, at);
                 }
             }
         }

@@ -40,9 +40,9 @@ pub(super) struct Ways {
     resets: Vec<(u32, u32)>,
 }
 
-/// A packet at work when the epoch turned may still stamp the one before: so many epochs back a set
-/// is looked at.
-const LATE: u32 = 2;
+/// A packet at work when the epoch turned may still stamp the one before, and a virtual CPU may be taken
+/// away meanwhile: so many epochs back a set is looked at.
+const LATE: u32 = 8;
 
 impl Ways {
     pub(super) fn new(cpus: u32, at: Whereabouts) -> Self {

@@ -142,10 +142,11 @@ impl Sim {
                 }
             }
             if let Some(sample) = self.answer.take() {
+                self.detector.sample(&sample);
                 if sample.queues.is_some() {
                     self.flush();
+                    self.detector.reconcile();
                 }
-                self.detector.sample(&sample, &mut self.out);
             } else if self.now - self.last >= self.tick {
                 self.flush();
                 self.ask();

@@ -48,7 +48,8 @@ fn run(turns: u64, mut each: impl FnMut(u64) -> (Tick, Option<Sample>)) -> Vec<V
         let (tick, sample) = each(n);
         detector.tick(&tick, &mut out);
         if let Some(sample) = sample {
-            detector.sample(&sample, &mut out);
+            detector.sample(&sample);
+            detector.reconcile();
         }
     }
     let mut verdicts = verdicts(&out);
@@ -106,7 +107,7 @@ fn evidence_of_an_overload_is_above_its_threshold() {
             detector.tick(&tick(n, Target::Listener(listener()), counts), &mut out);
             let stack =
                 StackCounters { listen_overflows: n * overflows, ..StackCounters::default() };
-            detector.sample(&sample(n, stack, Some((0, 17))), &mut out);
+            detector.sample(&sample(n, stack, Some((0, 17))));
         }
         let alerts: Vec<_> = out
             .iter()
@@ -239,7 +240,7 @@ proptest! {
             let tick =
                 Tick { from: MonoNs(from), to: MonoNs(to), targets: vec![row], ..Tick::default() };
             detector.tick(&tick, &mut out);
-            detector.sample(&sample(ns % 100, StackCounters::default(), Some((syns, from))), &mut out);
+            detector.sample(&sample(ns % 100, StackCounters::default(), Some((syns, from))));
             let _ = (detector.wants(MonoNs(to)), detector.idle());
         }
         detector.finish(MonoNs(u64::MAX), &mut out);
