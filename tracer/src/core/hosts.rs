@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use super::event::MonoNs;
 use super::flood::half_open::{DEFAULT_LIFETIME_NS, HalfOpen};
 use super::flood::sample::Sample;
-use super::flood::tick::{Counts, Target, Tick};
+use super::flood::tick::{Target, Tick};
 use super::quantiles::Durations;
 use super::record::{Connection, Host, ObservedFrom, Outcome, Role};
 
@@ -120,15 +120,6 @@ impl Figures {
     }
 }
 
-/// What a handshake took in a tick, in ticks; `None` where too little is known.
-fn handshake_time(tick: &Tick) -> Option<f64> {
-    const ENOUGH: u64 = 40_000_000;
-    let length = tick.to.since(tick.from);
-    let sum = |of: fn(&Counts) -> u64| tick.targets.iter().map(|target| of(&target.counts)).sum();
-    let (completed, time): (u64, u64) = (sum(|c| c.completed), sum(|c| c.handshake_ns));
-    (length >= ENOUGH && completed > 0).then(|| time as f64 / completed as f64 / length as f64)
-}
-
 /// Figures of a span of time, by host.
 pub(super) struct Hosts {
     by_host: HashMap<IpAddr, Figures>,
@@ -224,7 +215,6 @@ impl Hosts {
             others.syns.count = others.syns.count.saturating_add(tick.unattributed);
             others.syns.half.add(tick.to, (tick.unattributed as f64 * share) as u64);
         }
-        let took = handshake_time(tick);
         for completer in &tick.completers {
             // Who is not known has no half-open connection to take it off.
             let known = self.by_host.get_mut(&completer.addr);
@@ -232,10 +222,6 @@ impl Hosts {
                 figures.syns.bound |= completer.bound > 0;
                 figures.syns.completes = true;
                 figures.syns.half.take(completer.firsts);
-                if let Some(took) = took {
-                    let on_their_way = (completer.firsts as f64 * took) as u64;
-                    figures.syns.half.keep_young(tick.to, on_their_way);
-                }
             }
         }
         let lifetime = self.lifetime;

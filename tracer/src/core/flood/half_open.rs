@@ -2,10 +2,10 @@
 //! of one second, so that what never completes is forgotten when the kernel forgets it.
 //!
 //! A completion does not say which SYN it belongs to; it is taken off the newest cohort, because
-//! nearly all handshakes that complete do so within a second. That leaves those that are on their way
-//! when a second ends in its cohort, so that many are moved on ([`HalfOpen::keep_young`]), or they
-//! would be forgotten with it. What is taken off beyond the SYNs known (tracing began in mid-flow, a
-//! SYN came by another way) is ignored: never below zero.
+//! nearly all handshakes that complete do so within a second. Those that are on their way when a second
+//! ends stay in its cohort for that, and are forgotten with it although others have taken their place:
+//! where round trips are long, so many are missing from then on. What is taken off beyond the SYNs known
+//! (tracing began in mid-flow, a SYN came by another way) is ignored: never below zero.
 //!
 //! The kernel's own count is of another moment than the ticks are: what has come and ended since is
 //! added to it. Before it is held against them a tick tells what had completed when it was made, or
@@ -91,23 +91,6 @@ impl HalfOpen {
                 self.cohorts.pop_back();
             }
         }
-    }
-
-    /// So many are on their way: by Little's law handshakes per second times the time they take. They
-    /// are among the newest, though completions were taken off those. In a tick after [`Self::take`].
-    pub fn keep_young(&mut self, now: MonoNs, on_their_way: u64) {
-        let second = now.0 / SECOND;
-        let newest = self.cohorts.pop_back_if(|(newest, _)| *newest >= second);
-        let (second, own) = newest.unwrap_or((second, 0));
-        let all = self.total;
-        self.total -= own;
-        let older = self.total;
-        self.take_newest(on_their_way.saturating_sub(own));
-        let young = own + (older - self.total);
-        if young > 0 {
-            self.cohorts.push_back((second, young));
-        }
-        self.total = all;
     }
 
     /// Forgets what the kernel has given up by `now`.
@@ -238,34 +221,6 @@ mod tests {
                 tick(&mut half, n * 50, 5_000, 0);
                 half.reconcile(256, MonoNs((n * 50 - late) * MS));
                 assert!(half.count() <= 256 + 4 * 5_000, "{late} {n}: {}", half.count());
-            }
-        }
-    }
-
-    /// Steady traffic with round trips of all lengths, for longer than a request lives.
-    #[test]
-    fn who_is_on_the_way_is_not_forgotten() {
-        for (rate, trip) in [(1_000, 300), (5_000, 20), (200, 50), (400, 2_500)] {
-            let mut half = HalfOpen::default();
-            // Three that never complete.
-            tick(&mut half, 1, 3, 0);
-            let completed = |at: u64| at.saturating_sub(trip) * rate / 1_000;
-            for at in (250..200_000).step_by(250) {
-                let before = at - 250;
-                half.add(MonoNs(at * MS), (at * rate / 1_000) - (before * rate / 1_000));
-                let completed_now = completed(at) - completed(before);
-                half.take(completed_now);
-                half.keep_young(MonoNs(at * MS), completed_now * trip / 250);
-                half.expire(MonoNs(at * MS), DEFAULT_LIFETIME_NS);
-                let stay = if at < 64_000 { 3 } else { 0 };
-                let truth = (at * rate / 1_000) - completed(at) + stay;
-                assert_eq!(half.count(), truth, "{rate}/s, {trip} ms, at {at}");
-                let old = half.older_than(MonoNs(at * MS), trip.max(1_000) * MS);
-                assert_eq!(
-                    old,
-                    if at >= 1_000 + trip.max(1_000) { stay } else { 0 },
-                    "{rate}/s, {trip} ms, at {at}"
-                );
             }
         }
     }

@@ -131,7 +131,6 @@ impl Watch {
         self.half.add(now, flow.firsts as u64);
         // One whose SYN was not seen takes nothing off those that were.
         self.half.take(counts.completed.saturating_add(counts.resets_matched));
-        self.half.keep_young(now, (self.window.rate(now).handshake_ns / 1e9) as u64);
         self.half.expire(now, context.stack.lifetime());
         self.retransmits *= (-dt / 2e9).exp();
         if self.cusum.is_zero() && self.flood.is_none() && !self.begins {
