@@ -63,13 +63,6 @@ impl Kind {
         }
     }
 
-    const fn is_tracer(self) -> bool {
-        !matches!(
-            self,
-            Self::Nobody | Self::Reserve | Self::Tcplife | Self::Tcpstates | Self::Tcpdump
-        )
-    }
-
     fn words(self, file: &Path) -> Vec<String> {
         let tracer = binary().display().to_string();
         let words: Vec<&str> = match self {
@@ -169,7 +162,9 @@ impl Watcher {
         };
         wait_until(self.kind.name(), Duration::from_secs(15), || match self.kind {
             Kind::TracerJson | Kind::TracerApart => said(&self.file, "\"type\":\"start\""),
-            kind if kind.is_tracer() => said(&self.errors, "racing"),
+            Kind::Tracer | Kind::TracerFiltered | Kind::TracerFilteredNoSyn => {
+                said(&self.errors, "racing")
+            }
             Kind::Tcpdump => said(&self.errors, "listening on"),
             _ => process::has_attached(pid),
         });
