@@ -3,6 +3,7 @@
 //!
 //! - [`cpu`]: what a CPU's SYN hook counts in, the exact totals and the heavy hitters among it;
 //! - [`counts`]: exact totals per CPU and destination, monotone; nothing is ever reset.
+//! - [`cohort`]: by when their SYNs came they are counted.
 //! - [`sources`]: who sends most, per source and per prefix, in sets of few ways.
 //! - [`destination`]: what was found out about a destination, kept for its next SYN;
 //! - [`distinct`]: how many different sources, a HyperLogLog sketch per destination, double-buffered
@@ -11,6 +12,7 @@
 //! The user side draws the epochs ([`Control`]): it turns to the next one several times a second,
 //! and if it is late nothing is lost, the epoch is longer.
 
+pub mod cohort;
 pub mod counts;
 pub mod cpu;
 pub mod destination;

@@ -12,13 +12,14 @@
 
 use core::hint::{black_box, cold_path};
 
+use super::cohort::{PARTS, REST};
 use crate::addr::Addr;
 use crate::hash::Key;
 use crate::syn_table::Seen;
 
 /// Ways of a set.
 pub const WAYS: usize = 4;
-/// Sets a CPU has for sources, and for sources that complete.
+/// Sets a CPU has for sources, for those that complete, and for those that reset.
 pub const SOURCE_SETS: u32 = 512;
 /// Sets a CPU has for prefixes.
 pub const PREFIX_SETS: u32 = 256;
@@ -36,22 +37,20 @@ pub struct Bucket {
     pub addr: [u64; 2],
     /// Destination slot.
     pub slot: u32,
-    /// SYNs, repeated ones included; among the completers: connections.
+    /// SYNs, repeated ones included; among those that end half-open connections: how many.
     pub syns: u32,
-    /// SYNs not seen before; among the completers: connections whose SYN was seen.
-    pub firsts: u32,
-    /// RSTs that hit one of its half-open connections.
-    pub resets: u32,
+    /// Of these, by cohort, SYNs not seen before ([`super::cohort::part`]), and [`OTHER_DEVICE`]; or those ended
+    /// whose SYN was seen ([`super::cohort::part_of_end`]).
+    pub parts: [u32; PARTS],
     /// Grows when another key takes this way; odd while that is being done.
     pub generation: u32,
     /// SYNs that the set had lost sight of when this key took the way (`Set::evicted` then): the
     /// most by which `syns` may be too low. 0: exact, if it is a source.
     pub bound: u32,
-    /// SYNs among them that had come in by another device already.
-    pub other_device: u32,
-    /// Zero.
-    pub reserved: u32,
 }
+
+/// [`Bucket::parts`] of a source or prefix: SYNs among them that had come in by another device already.
+pub const OTHER_DEVICE: usize = REST as usize;
 
 /// Where a key is looked for: a cache line that tells whose the ways are, and the ways.
 #[repr(C, align(64))]
@@ -82,24 +81,27 @@ pub struct Set {
 /// What came of a key.
 #[derive(Clone, Copy)]
 pub struct Come {
-    /// SYNs.
+    /// SYNs, or what ended half-open connections.
     pub syns: u32,
-    /// They were not seen before.
-    pub first: bool,
+    /// Which of [`Bucket::parts`] they are of.
+    pub part: u32,
+    /// They are of that part, or else of none.
+    pub counted: bool,
 }
 
 impl Come {
-    /// One SYN.
+    /// One.
     #[inline(always)]
     #[must_use]
-    pub const fn one(first: bool) -> Self {
-        Self { syns: 1, first }
+    pub const fn one(part: u32, counted: bool) -> Self {
+        Self { syns: 1, part, counted }
     }
 
+    /// How many are of the part.
     #[inline(always)]
-    const fn firsts(self) -> u32 {
+    const fn of_part(self) -> u32 {
         // Without a branch.
-        self.syns * self.first as u32
+        self.syns * self.counted as u32
     }
 }
 
@@ -133,7 +135,7 @@ impl Hitter {
 }
 
 impl Set {
-    /// Counts SYNs (or connections, among the completers) of a key. Says how many SYNs this one stands
+    /// Counts SYNs (or what ended half-open connections) of a key. Says how many SYNs this one stands
     /// for where it is to be counted elsewhere as well: one that is turned away for none, one that is
     /// let in for [`SAMPLE`] where the set is full.
     ///
@@ -167,26 +169,21 @@ impl Set {
         come.syns + turned_away
     }
 
-    /// Counts a RST that hit a half-open connection of a key, if the key holds a way.
-    #[inline(always)]
-    pub fn reset(&mut self, key: &Hitter, epoch: u32) {
-        if let Some(bucket) = self.bucket_of(key) {
-            bucket.resets = bucket.resets.wrapping_add(1);
-            self.epoch = epoch;
-        }
-    }
-
     /// A SYN that was counted as a first one is something else, if the key still holds a way. One
     /// that began with that very SYN and gave it up in between is one first too low.
     #[inline(always)]
-    pub fn amend(&mut self, key: &Hitter, seen: Seen, epoch: u32) {
+    pub fn amend(&mut self, key: &Hitter, part: u32, seen: Seen, epoch: u32) {
         if let Some(bucket) = self.bucket_of(key) {
             match seen {
                 Seen::First => return,
                 Seen::Repeated => {}
-                Seen::OtherDevice => bucket.other_device = bucket.other_device.wrapping_add(1),
+                Seen::OtherDevice => {
+                    let others = &mut bucket.parts[OTHER_DEVICE];
+                    *others = others.wrapping_add(1);
+                }
             }
-            bucket.firsts = bucket.firsts.wrapping_sub(1);
+            let firsts = bucket.part(part);
+            *firsts = firsts.wrapping_sub(1);
             self.epoch = epoch;
         }
     }
@@ -237,16 +234,14 @@ impl Set {
         let way = way & (WAYS - 1);
         let bucket = &mut self.ways[way];
         if self.claims >> way & 1 != 0 {
-            bucket.take(key, come, self.evicted);
+            bucket.take(key, self.evicted);
             self.claims ^= 1 << way;
-        } else if bucket.belongs_to(key) {
-            bucket.syns = bucket.syns.wrapping_add(come.syns);
-            bucket.firsts = bucket.firsts.wrapping_add(come.firsts());
-        } else {
+        } else if !bucket.belongs_to(key) {
             // Another key with the same tag.
             self.evicted = self.evicted.wrapping_add(come.syns);
             return;
         }
+        bucket.count(come);
         self.strengths[way] = self.strengths[way].saturating_add(come.syns);
         self.epochs[way] = epoch;
     }
@@ -284,7 +279,9 @@ impl Set {
         self.epochs[way] = epoch;
         if standing == 0 {
             self.claims &= !(1 << way);
-            self.ways[way].take(key, come, self.evicted);
+            let bucket = &mut self.ways[way];
+            bucket.take(key, self.evicted);
+            bucket.count(come);
             return;
         }
         // The newcomer's own SYN is not counted for it.
@@ -310,18 +307,27 @@ impl Bucket {
     }
 
     #[inline(always)]
-    fn take(&mut self, key: &Hitter, come: Come, bound: u32) {
+    const fn part(&mut self, part: u32) -> &mut u32 {
+        // The mask is what shows the verifier that it is one.
+        &mut self.parts[part as usize & (PARTS - 1)]
+    }
+
+    #[inline(always)]
+    fn count(&mut self, come: Come) {
+        self.syns = self.syns.wrapping_add(come.syns);
+        let part = self.part(come.part);
+        *part = part.wrapping_add(come.of_part());
+    }
+
+    #[inline(always)]
+    fn take(&mut self, key: &Hitter, bound: u32) {
         let being_done = self.generation.wrapping_add(1);
         let next = Self {
             addr: key.addr.0,
             slot: key.slot,
-            syns: come.syns,
-            firsts: come.firsts(),
-            resets: 0,
             generation: being_done,
             bound,
-            other_device: 0,
-            reserved: 0,
+            ..Self::default()
         };
         let generation = &raw mut self.generation;
         let bucket: *mut Self = self;
@@ -404,8 +410,8 @@ pub(super) const fn mix(key: &Key, word: u64, number: u32) -> u64 {
 const _: () = {
     assert!(WAYS.is_power_of_two() && SOURCE_SETS.is_power_of_two());
     assert!(PREFIX_SETS.is_power_of_two() && SAMPLE.is_power_of_two());
-    assert!(size_of::<Bucket>() == 48);
-    assert!(size_of::<Set>() == 256 && core::mem::offset_of!(Set, ways) == 64);
+    assert!(size_of::<Bucket>() == 64);
+    assert!(size_of::<Set>() == 320 && core::mem::offset_of!(Set, ways) == 64);
 };
 
 #[cfg(test)]

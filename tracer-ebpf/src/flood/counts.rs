@@ -4,7 +4,8 @@ use aya_ebpf::{macros::map, maps::Array};
 use tracer_common::{
     flood::{
         SLOTS,
-        counts::{Completions, SynCounts, completion_index},
+        cohort::PARTS,
+        counts::{Ends, SynCounts, end_index},
     },
     syn_table::Seen,
 };
@@ -13,7 +14,7 @@ use super::{BPF_F_MMAPABLE, Here};
 
 /// Sized for the machine's CPUs at load.
 #[map]
-static COMPLETIONS: Array<Completions> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+static ENDS: Array<Ends> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// The element of a destination.
 pub(super) struct Place(*mut SynCounts);
@@ -34,7 +35,7 @@ fn change(here: &Here, slot: u32, change: impl FnOnce(&mut SynCounts)) {
 
 impl Place {
     #[inline(always)]
-    pub(super) fn syn(&self, here: &Here, seen: Seen, now: u64) {
+    pub(super) fn syn(&self, here: &Here, seen: Seen, part: u32, now: u64) {
         // SAFETY: a map value that only this CPU's SYN hook writes.
         let counts = unsafe { &mut *self.0 };
         // In a new epoch now, else as before: without a branch.
@@ -43,27 +44,22 @@ impl Place {
         counts.first_ns = (counts.first_ns & same) | (now & !same);
         counts.epoch = here.epoch as u64;
         counts.syns += 1;
-        counts.syns_repeated += (seen == Seen::Repeated) as u64;
+        // The mask is what shows the verifier that it is a part.
+        counts.firsts[part as usize & (PARTS - 1)] += (seen == Seen::First) as u64;
     }
 }
 
 /// A SYN that was counted as a first one was none.
 #[inline(always)]
-pub(super) fn amend(here: &Here, slot: u32, seen: Seen) {
-    change(here, slot, |counts| match seen {
-        Seen::First => {}
-        Seen::Repeated => counts.syns_repeated += 1,
-        Seen::OtherDevice => counts.syns_other_device += 1,
-    });
-}
-
-#[inline(always)]
-pub(super) fn reset(here: &Here, slot: u32, matched: bool) {
+pub(super) fn amend(here: &Here, slot: u32, part: u32, seen: Seen) {
     change(here, slot, |counts| {
-        counts.resets += 1;
-        if matched {
-            counts.resets_matched += 1;
+        match seen {
+            Seen::First => return,
+            Seen::Repeated => {}
+            Seen::OtherDevice => counts.syns_other_device += 1,
         }
+        let firsts = &mut counts.firsts[part as usize & (PARTS - 1)];
+        *firsts = firsts.wrapping_sub(1);
     });
 }
 
@@ -72,18 +68,19 @@ pub(super) fn syn_ack(here: &Here, slot: u32) {
     change(here, slot, |counts| counts.syn_acks += 1);
 }
 
+/// Counts a half-open connection that ended, or what would have ended one whose SYN is not known.
+/// `matched`: the part of its SYN and the time since, nanoseconds, if it is.
 #[inline(always)]
-pub(super) fn completion(here: &Here, writer: u32, slot: u32, handshake_ns: Option<u64>) {
-    let Some(counts) = COMPLETIONS.get_ptr_mut(completion_index(here.cpu, writer, slot)) else {
-        return;
-    };
+pub(super) fn end(here: &Here, writer: u32, slot: u32, matched: Option<(u32, u64)>) {
+    let Some(ends) = ENDS.get_ptr_mut(end_index(here.cpu, writer, slot)) else { return };
     // SAFETY: a map value that only this program writes on this CPU.
-    let counts = unsafe { &mut *counts };
-    match handshake_ns {
-        Some(handshake_ns) => {
-            counts.matched += 1;
-            counts.handshake_ns += handshake_ns;
+    let ends = unsafe { &mut *ends };
+    match matched {
+        Some((part, since_syn_ns)) => {
+            // The mask is what shows the verifier that it is a part.
+            ends.matched[part as usize & (PARTS - 1)] += 1;
+            ends.since_syn_ns += since_syn_ns;
         }
-        None => counts.unmatched += 1,
+        None => ends.unmatched += 1,
     }
 }

@@ -15,14 +15,15 @@ use core::hint::cold_path;
 
 use aya_ebpf::{helpers::generated::bpf_get_smp_processor_id, macros::map, maps::Array};
 use tracer_common::{
-    addr::Addr,
     flood::{
+        cohort,
+        counts::RESET_WRITER,
         cpu::{Cpu, Due},
         distinct::REGISTERS,
         slot,
     },
     hash,
-    syn_table::Seen,
+    syn_table::{LastSyn, Seen},
 };
 
 use self::destination::Cache;
@@ -123,8 +124,9 @@ impl Places {
     #[inline(always)]
     pub(crate) fn syn(&self, subject: &Subject, seen: Seen, now: u64) {
         let here = &self.here;
-        self.counts.syn(here, seen, now);
-        self.source.syn(here, seen == Seen::First);
+        let part = cohort::part(now);
+        self.counts.syn(here, seen, part, now);
+        self.source.syn(here, part, seen == Seen::First);
         self.register.note();
         if self.slot == slot::CLOSED {
             cold_path();
@@ -144,22 +146,27 @@ impl Places {
     }
 }
 
-/// A SYN that was counted as a first one was none.
+/// A SYN that was counted as a first one when it came in was none.
 #[inline(always)]
-pub(crate) fn amend(slot: u32, source: Addr, seen: Seen) {
+pub(crate) fn amend(last: &LastSyn, seen: Seen) {
     let Some(here) = Here::now() else { return };
-    counts::amend(&here, slot, seen);
-    sources::amend(&here, slot, source, seen);
+    let part = cohort::part(last.ts_ns);
+    counts::amend(&here, last.slot, part, seen);
+    sources::amend(&here, last.slot, last.source, part, seen);
 }
 
-/// Counts a RST. `matched`: it hit a SYN of a listener's that was waiting for its final ACK.
+/// Counts a RST. `syn_ts`: arrival of the listener's SYN that was waiting for its final ACK and that it
+/// hit, 0 for none.
 #[inline(always)]
-pub(crate) fn reset(subject: &Subject, matched: bool) {
+pub(crate) fn reset(subject: &Subject, now: u64, syn_ts: u64) {
     let Some(here) = Here::now() else { return };
     let slot = destination::slot(&here, Cache::Syn, subject);
-    counts::reset(&here, slot, matched);
-    if matched {
-        sources::reset(&here, slot, subject.remote_addr);
+    if syn_ts == 0 {
+        counts::end(&here, RESET_WRITER, slot, None);
+    } else {
+        let part = cohort::part_of_end(syn_ts, now);
+        counts::end(&here, RESET_WRITER, slot, Some((part, now.wrapping_sub(syn_ts))));
+        sources::reset(&here, slot, subject.remote_addr, part);
     }
     activity::reset(&here);
 }
@@ -173,7 +180,7 @@ pub(crate) fn syn_ack(subject: &Subject) {
     if slot != slot::FOREIGN {
         let hash = hash::single(key(), slot::SYN_ACKS, subject.remote_addr);
         let source = subject.remote_addr;
-        sources::place(&here, slot::SYN_ACKS, source, hash).syn(&here, true);
+        sources::place(&here, slot::SYN_ACKS, source, hash).syn(&here, 0, true);
         distinct::syn_ack_source(&here, hash);
     }
     activity::syn_ack(&here);
@@ -189,7 +196,8 @@ pub(crate) fn completion(program: Program, subject: &Subject, now: u64, syn_ts: 
     let cache = if writer == 0 { Cache::State } else { Cache::Rescue };
     let slot = destination::slot(&here, cache, subject);
     let held = syn_ts != 0;
-    counts::completion(&here, writer, slot, held.then(|| now.wrapping_sub(syn_ts)));
-    sources::completion(&here, slot, subject.remote_addr, held);
+    let part = cohort::part_of_end(syn_ts, now);
+    counts::end(&here, writer, slot, held.then(|| (part, now.wrapping_sub(syn_ts))));
+    sources::completion(&here, slot, subject.remote_addr, part, held);
     activity::completion(&here, writer);
 }

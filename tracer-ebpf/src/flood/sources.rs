@@ -18,6 +18,10 @@ use crate::{config::key, fetch::fetch};
 #[map]
 static COMPLETERS: Array<Set> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
+/// Sources that reset half-open connections. Sized for the machine's CPUs at load.
+#[map]
+static RESETTERS: Array<Set> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
 /// A CPU's set of sources.
 #[inline(always)]
 fn source_place(here: &Here, set: u32) -> *mut Set {
@@ -59,15 +63,16 @@ impl Place {
 
     /// Counts a SYN, and for its prefix what it stands for.
     #[inline(always)]
-    pub(super) fn syn(&self, here: &Here, first: bool) {
+    pub(super) fn syn(&self, here: &Here, part: u32, first: bool) {
+        let come = Come::one(part, first);
         // SAFETY: a map value that only this CPU writes.
-        let syns = unsafe { &mut *self.set }.hit(&self.key, Come::one(first), here.epoch);
+        let syns = unsafe { &mut *self.set }.hit(&self.key, come, here.epoch);
         if syns != 0 {
             cold_path();
             let of_prefix = prefix_key(self.key.slot, self.key.addr);
             // SAFETY: as above.
             let set = unsafe { &mut *prefix_place(here, of_prefix.set) };
-            set.hit(&of_prefix, Come { syns, first }, here.epoch);
+            set.hit(&of_prefix, Come { syns, ..come }, here.epoch);
         }
     }
 }
@@ -85,30 +90,33 @@ fn prefix_key(slot: u32, source: Addr) -> Hitter {
 
 /// A SYN that was counted as a first one was none.
 #[inline(always)]
-pub(super) fn amend(here: &Here, slot: u32, source: Addr, seen: Seen) {
+pub(super) fn amend(here: &Here, slot: u32, source: Addr, part: u32, seen: Seen) {
     let of_source = source_key(slot, source);
     let of_prefix = prefix_key(slot, source);
     // SAFETY: map values that only this CPU writes.
     unsafe {
-        (*source_place(here, of_source.set)).amend(&of_source, seen, here.epoch);
-        (*prefix_place(here, of_prefix.set)).amend(&of_prefix, seen, here.epoch);
+        (*source_place(here, of_source.set)).amend(&of_source, part, seen, here.epoch);
+        (*prefix_place(here, of_prefix.set)).amend(&of_prefix, part, seen, here.epoch);
     }
 }
 
-/// Counts a RST that hit a half-open connection.
+/// Counts a RST that hit a half-open connection. `part`: [`cohort::part_of_end`] of its SYN.
 #[inline(always)]
-pub(super) fn reset(here: &Here, slot: u32, source: Addr) {
-    let key = source_key(slot, source);
-    // SAFETY: a map value that only this CPU writes.
-    unsafe { (*source_place(here, key.set)).reset(&key, here.epoch) };
+pub(super) fn reset(here: &Here, slot: u32, source: Addr, part: u32) {
+    end(&RESETTERS, here, slot, source, Come::one(part, true));
 }
 
-/// Counts a connection. `matched`: its SYN had been counted as a listener's.
+/// Counts a connection. `part`: [`cohort::part_of_end`], if its SYN had been counted as a listener's.
 #[inline(always)]
-pub(super) fn completion(here: &Here, slot: u32, source: Addr, matched: bool) {
+pub(super) fn completion(here: &Here, slot: u32, source: Addr, part: u32, matched: bool) {
+    end(&COMPLETERS, here, slot, source, Come::one(part, matched));
+}
+
+#[inline(always)]
+fn end(sets: &Array<Set>, here: &Here, slot: u32, source: Addr, come: Come) {
     let key = source_key(slot, source);
-    if let Some(set) = COMPLETERS.get_ptr_mut(here.cpu * SOURCE_SETS + key.set) {
+    if let Some(set) = sets.get_ptr_mut(here.cpu * SOURCE_SETS + key.set) {
         // SAFETY: a map value that only this CPU writes.
-        unsafe { &mut *set }.hit(&key, Come::one(matched), here.epoch);
+        unsafe { &mut *set }.hit(&key, come, here.epoch);
     }
 }

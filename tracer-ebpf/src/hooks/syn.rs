@@ -195,9 +195,9 @@ fn resetting(seq: u32, subject: &Subject) {
     let now = unsafe { bpf_ktime_get_ns() };
     // 0: none. An `Option` kept across a call may be stored half empty, which the verifier
     // takes for the reading of a register that was never written.
-    let (syn_ts_ns, held) = syn_table::take(subject, now, |isn| isn.wrapping_add(1) == seq)
-        .map_or((0, 0), |syn| (syn.ts_ns, syn.stranger ^ 1));
-    flood::reset(subject, held != 0);
+    let (syn_ts_ns, stranger) = syn_table::take(subject, now, |isn| isn.wrapping_add(1) == seq)
+        .map_or((0, 0), |syn| (syn.ts_ns, syn.stranger));
+    flood::reset(subject, now, if stranger == 0 { syn_ts_ns } else { 0 });
     if syn_ts_ns != 0 {
         request_reset(seq, subject, now, syn_ts_ns);
     }
@@ -253,7 +253,7 @@ fn opening(segment: &packet::Segment, subject: &Subject, ifindex: u32) {
 #[inline(never)]
 fn amend(last: &LastSyn, seen: Seen) {
     late(seen);
-    flood::amend(last.slot, last.source, seen);
+    flood::amend(last, seen);
 }
 
 /// Counts what a SYN is that was, or is about to be, counted as one.

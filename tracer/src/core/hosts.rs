@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use super::event::MonoNs;
 use super::flood::half_open::{DEFAULT_LIFETIME_NS, HalfOpen};
 use super::flood::sample::Sample;
-use super::flood::tick::{Target, Tick};
+use super::flood::tick::Tick;
 use super::quantiles::Durations;
 use super::record::{Connection, Host, ObservedFrom, Outcome, Role};
 
@@ -190,38 +190,30 @@ impl Hosts {
         if !self.hook {
             return;
         }
-        let listens = |target| matches!(target, Target::Listener(_) | Target::Overflow);
+        let (at, cohort) = (tick.to, tick.cohort);
         for source in &tick.sources {
             let fresh = !self.by_host.contains_key(&source.addr);
             let late = fresh && self.others.is_some();
             let figures = self.sender(source.addr);
             figures.syns.count = figures.syns.count.saturating_add(source.syns);
             figures.syns.bound |= source.bound > 0 || late;
-            if listens(source.target) {
-                figures.syns.half.add(tick.to, source.firsts);
-                figures.syns.half.take(source.resets);
+            if source.target.listens() {
+                figures.syns.half.add(at, cohort, &source.firsts);
             }
         }
-        if tick.unattributed > 0 {
-            let firsts = |all: bool| -> u64 {
-                tick.targets
-                    .iter()
-                    .filter(|target| all || listens(target.target))
-                    .map(|target| target.counts.syns.saturating_sub(target.counts.syns_repeated))
-                    .sum()
-            };
-            let share = firsts(false) as f64 / firsts(true).max(1) as f64;
+        if tick.unattributed > 0 || tick.unattributed_firsts.sum() > 0 {
             let others = self.others.get_or_insert_default();
             others.syns.count = others.syns.count.saturating_add(tick.unattributed);
-            others.syns.half.add(tick.to, (tick.unattributed as f64 * share) as u64);
+            others.syns.half.add(at, cohort, &tick.unattributed_firsts);
         }
-        for completer in &tick.completers {
+        let completers = tick.completers.iter().map(|one| (one, true));
+        for (one, completes) in completers.chain(tick.resetters.iter().map(|one| (one, false))) {
             // Who is not known has no half-open connection to take it off.
-            let known = self.by_host.get_mut(&completer.addr);
+            let known = self.by_host.get_mut(&one.addr);
             if let Some(figures) = known.or(self.others.as_deref_mut()) {
-                figures.syns.bound |= completer.bound > 0;
-                figures.syns.completes = true;
-                figures.syns.half.take(completer.firsts);
+                figures.syns.bound |= one.bound > 0;
+                figures.syns.completes |= completes;
+                figures.syns.half.take(cohort, &one.firsts);
             }
         }
         let lifetime = self.lifetime;

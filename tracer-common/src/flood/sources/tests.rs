@@ -18,6 +18,11 @@ fn key(slot: u32, addr: Addr) -> Hitter {
     Hitter { set: SET, ..Hitter::source(hash::single(&hash_key(A), slot, addr), slot, addr) }
 }
 
+/// A SYN not seen before.
+fn first() -> Come {
+    Come::one(1, true)
+}
+
 /// One CPU's sets.
 struct Sets {
     key: Key,
@@ -36,7 +41,7 @@ impl Sets {
     fn hit(&mut self, addr: Addr, epoch: u32) {
         let set = self.set(addr);
         let key = Hitter::source(hash::single(&self.key, SLOT, addr), SLOT, addr);
-        self.sets[set].hit(&key, Come::one(true), epoch);
+        self.sets[set].hit(&key, first(), epoch);
     }
 
     fn bucket(&self, addr: Addr) -> Option<Bucket> {
@@ -94,7 +99,7 @@ fn fifty_equal_sources_are_exact() {
     }
     for source in 0..50 {
         let bucket = sets.bucket(v4(source)).unwrap();
-        assert_eq!((bucket.syns, bucket.firsts, bucket.bound), (1000, 1000, 0));
+        assert_eq!((bucket.syns, bucket.parts[1], bucket.bound), (1000, 1000, 0));
     }
 }
 
@@ -128,7 +133,7 @@ impl Sets {
 /// A stranger that is not turned away, after those that are: how many SYNs it stands for.
 fn stranger(set: &mut Set, number: u32, epoch: u32) -> u32 {
     (0..2 * SAMPLE)
-        .map(|nth| set.hit(&key(SLOT, v4(1000 * number + nth)), Come::one(true), epoch))
+        .map(|nth| set.hit(&key(SLOT, v4(1000 * number + nth)), first(), epoch))
         .find(|stands_for| *stands_for != 0)
         .expect("one of so many is let in")
 }
@@ -138,7 +143,7 @@ fn a_newcomer_wears_the_weakest_down_and_takes_its_way() {
     let mut set = Set::default();
     for (source, hits) in [(1, 5), (2, 3), (3, 9), (4, 9)] {
         for _ in 0..hits {
-            assert_eq!(set.hit(&key(SLOT, v4(source)), Come::one(true), 4), 1);
+            assert_eq!(set.hit(&key(SLOT, v4(source)), first(), 4), 1);
         }
     }
     let before = set.ways[1];
@@ -154,34 +159,34 @@ fn a_newcomer_wears_the_weakest_down_and_takes_its_way() {
     assert_eq!((set.evicted, set.claims, set.ways[1]), (12, 0b10, before), "9 + 3 of its own");
     // A claim gives way to the next one, and nobody holds the way meanwhile.
     assert_eq!(stranger(&mut set, 13, 8), SAMPLE);
-    set.reset(&key(SLOT, v4(2)), 8);
+    set.amend(&key(SLOT, v4(2)), 1, Seen::Repeated, 8);
     let stands_for = (0..2 * SAMPLE)
-        .map(|_| set.hit(&key(SLOT, v4(2)), Come::one(true), 8))
+        .map(|_| set.hit(&key(SLOT, v4(2)), first(), 8))
         .find(|stands_for| *stands_for != 0);
     assert_eq!(stands_for, Some(SAMPLE));
     assert_eq!((set.evicted, set.claims, set.ways[1]), (20, 0b10, before));
     // Who comes again takes it.
-    assert_eq!(set.hit(&key(SLOT, v4(2)), Come::one(false), 8), 1);
+    assert_eq!(set.hit(&key(SLOT, v4(2)), Come::one(1, false), 8), 1);
     let after = set.ways[1];
-    assert_eq!((after.addr, after.syns, after.firsts), (v4(2).0, 1, 0));
+    assert_eq!((after.addr, after.syns, after.parts), (v4(2).0, 1, [0; 8]));
     assert_eq!((after.bound, set.evicted, set.claims, set.epoch), (20, 20, 0, 8));
     assert_eq!((after.generation, set.strengths[1]), (before.generation + 2, 2));
-    set.hit(&key(SLOT, v4(2)), Come::one(true), 8);
-    assert_eq!((set.ways[1].syns, set.ways[1].firsts, set.evicted), (2, 1, 20));
+    set.hit(&key(SLOT, v4(2)), first(), 8);
+    assert_eq!((set.ways[1].syns, set.ways[1].parts[1], set.evicted), (2, 1, 20));
 }
 
 #[test]
 fn a_full_set_is_looked_at_again_when_a_way_may_be_stale() {
     let mut set = Set::default();
     for source in 1..=4 {
-        set.hit(&key(SLOT, v4(source)), Come { syns: 100, first: true }, source);
+        set.hit(&key(SLOT, v4(source)), Come { syns: 100, ..first() }, source);
     }
     assert_eq!(stranger(&mut set, 10, 5), 1);
     // No later than the first one's, and not by more than twice its age before.
     assert!((STALE_EPOCHS - 3..=STALE_EPOCHS + 2).contains(&set.full_until), "{}", set.full_until);
     let other = Hitter { set: SET + 1, ..key(SLOT, v4(20)) };
-    assert_eq!(set.hit(&other, Come::one(true), set.full_until - 1), 0);
-    assert_eq!(set.hit(&key(SLOT, v4(21)), Come::one(true), STALE_EPOCHS + 2), 1);
+    assert_eq!(set.hit(&other, first(), set.full_until - 1), 0);
+    assert_eq!(set.hit(&key(SLOT, v4(21)), first(), STALE_EPOCHS + 2), 1);
     assert_eq!(set.ways[0].addr, v4(21).0);
 }
 
@@ -194,7 +199,7 @@ fn what_stands_for_others_adds_up() {
     for number in 1..=100_000u32 {
         let addr = v4((random(&mut state) % 50_000) as u32);
         let key = Hitter::source(hash::single(&sets.key, SLOT, addr), SLOT, addr);
-        stood_for += sets.sets[key.set as usize].hit(&key, Come::one(true), 1 + number / 500);
+        stood_for += sets.sets[key.set as usize].hit(&key, first(), 1 + number / 500);
         if number % 10_000 == 0 {
             // 512 sets, each of them off by up to 3, and not all in the same direction.
             assert!(stood_for.abs_diff(number) < 150, "{stood_for} of {number}");
@@ -221,24 +226,40 @@ fn senders_that_take_turns_are_all_let_in() {
 fn a_first_syn_that_was_none_is_taken_back() {
     let mut set = Set::default();
     for _ in 0..5 {
-        set.hit(&key(SLOT, v4(1)), Come::one(true), 1);
+        set.hit(&key(SLOT, v4(1)), first(), 1);
     }
-    set.amend(&key(SLOT, v4(1)), Seen::Repeated, 2);
-    set.amend(&key(SLOT, v4(1)), Seen::OtherDevice, 3);
-    set.amend(&key(SLOT, v4(1)), Seen::First, 4);
-    set.amend(&key(SLOT, v4(9)), Seen::Repeated, 4);
+    set.amend(&key(SLOT, v4(1)), 1, Seen::Repeated, 2);
+    set.amend(&key(SLOT, v4(1)), 1, Seen::OtherDevice, 3);
+    set.amend(&key(SLOT, v4(1)), 1, Seen::First, 4);
+    set.amend(&key(SLOT, v4(9)), 1, Seen::Repeated, 4);
     let way = set.ways[0];
-    assert_eq!((way.syns, way.firsts, way.other_device, set.epoch), (5, 3, 1, 3));
+    assert_eq!((way.syns, way.parts, set.epoch), (5, [0, 3, 0, 0, 0, 0, 0, 1], 3));
+}
+
+#[test]
+fn each_part_is_counted_apart() {
+    let mut set = Set::default();
+    for (part, counted) in [(2, true), (0, true), (7, true), (2, true), (1, false)] {
+        set.hit(&key(SLOT, v4(1)), Come::one(part, counted), 1);
+    }
+    set.hit(&key(SLOT, v4(1)), Come { syns: 7, part: 1, counted: true }, 1);
+    assert_eq!((set.ways[0].syns, set.ways[0].parts), (12, [1, 7, 2, 0, 0, 0, 0, 1]));
+    for part in 0..8 {
+        let mut set = Set::default();
+        set.hit(&key(SLOT, v4(1)), Come::one(part, true), 1);
+        assert_eq!(set.ways[0].parts, [0, 1, 2, 3, 4, 5, 6, 7].map(|other| u32::from(other == part)));
+    }
 }
 
 #[test]
 fn the_same_tag_is_not_the_same_key() {
     let mut set = Set::default();
     let twin = Hitter { addr: v4(2), ..key(SLOT, v4(1)) };
-    set.hit(&key(SLOT, v4(1)), Come::one(true), 1);
-    set.hit(&twin, Come::one(true), 1);
-    set.reset(&twin, 1);
-    assert_eq!((set.ways[0].addr, set.ways[0].syns, set.ways[0].resets), (v4(1).0, 1, 0));
+    set.hit(&key(SLOT, v4(1)), first(), 1);
+    set.hit(&twin, first(), 1);
+    set.amend(&twin, 1, Seen::Repeated, 1);
+    let way = set.ways[0];
+    assert_eq!((way.addr, way.syns, way.parts), (v4(1).0, 1, [0, 1, 0, 0, 0, 0, 0, 0]));
     assert_eq!((set.evicted, set.strengths[0]), (1, 1));
 }
 
@@ -247,15 +268,15 @@ fn a_silent_way_is_free() {
     let mut set = Set::default();
     for source in 1..=4 {
         for _ in 0..100 {
-            set.hit(&key(SLOT, v4(source)), Come::one(true), 1);
+            set.hit(&key(SLOT, v4(source)), first(), 1);
         }
     }
     for source in 2..=4 {
-        set.hit(&key(SLOT, v4(source)), Come::one(true), 10);
+        set.hit(&key(SLOT, v4(source)), first(), 10);
     }
-    set.hit(&key(SLOT, v4(9)), Come::one(true), 1 + STALE_EPOCHS);
+    set.hit(&key(SLOT, v4(9)), first(), 1 + STALE_EPOCHS);
     assert_eq!(set.ways[0].addr, v4(1).0, "not yet stale");
-    set.hit(&key(SLOT, v4(9)), Come::one(true), 2 + STALE_EPOCHS);
+    set.hit(&key(SLOT, v4(9)), first(), 2 + STALE_EPOCHS);
     assert_eq!(set.ways[0].addr, v4(9).0);
     assert_eq!(set.evicted, 1, "what a stale way counted is not lost sight of");
 }
@@ -264,14 +285,14 @@ fn a_silent_way_is_free() {
 fn slots_are_apart_and_an_empty_way_is_nobodys() {
     let mut set = Set::default();
     let unspecified = Addr([0, 0]);
-    set.hit(&key(0, unspecified), Come::one(true), 1);
+    set.hit(&key(0, unspecified), first(), 1);
     assert_eq!((set.ways[0].generation, set.ways[0].syns), (2, 1));
-    set.hit(&key(1, unspecified), Come::one(true), 1);
-    set.hit(&key(0, unspecified), Come::one(true), 1);
+    set.hit(&key(1, unspecified), first(), 1);
+    set.hit(&key(0, unspecified), first(), 1);
     assert_eq!((set.ways[0].syns, set.ways[1].syns), (2, 1));
-    set.reset(&key(1, unspecified), 2);
-    set.reset(&key(7, unspecified), 3);
-    assert_eq!((set.ways[0].resets, set.ways[1].resets, set.epoch), (0, 1, 2));
+    set.amend(&key(1, unspecified), 1, Seen::Repeated, 2);
+    set.amend(&key(7, unspecified), 1, Seen::Repeated, 3);
+    assert_eq!((set.ways[0].parts[1], set.ways[1].parts[1], set.epoch), (2, 0, 2));
 }
 
 #[test]

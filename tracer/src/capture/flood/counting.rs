@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use rustc_hash::FxHashMap;
 use tracer_common::addr::Addr;
+use tracer_common::flood::cohort;
 use tracer_common::flood::distinct::{REGISTERS, port_number};
 use tracer_common::flood::sources::{Come, Hitter, PREFIX_SETS, SOURCE_SETS, prefix, prefix_hash};
 use tracer_common::hash::{self, KEY_WORDS};
@@ -16,7 +17,7 @@ use super::hitters::{Hitters, Key};
 use super::syns::{Entry, Kind, Seen, Syns};
 use crate::capture::segment::{Captured, Direction, Segment};
 use crate::core::event::{Event, MonoNs};
-use crate::core::flood::tick::{Counts, Growth, Sketch, SourceTick, Target, TargetTick, Tick};
+use crate::core::flood::tick::{Ahead, Counts, Growth, Sketch, SourceTick, Target, TargetTick, Tick};
 
 /// Which ends of a segment are local.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +37,7 @@ pub(super) struct Counting {
     sources: Hitters,
     prefixes: Hitters,
     completers: Hitters,
+    resetters: Hitters,
     /// What came for nobody in particular: SYNs for which there was no destination left, SYN-ACKs.
     strangers: Counts,
     strangers_first: Option<MonoNs>,
@@ -43,8 +45,7 @@ pub(super) struct Counting {
     closed: Option<Box<[u8]>>,
     /// Different sources of SYN-ACKs.
     answerers: Option<Box<[u8]>>,
-    /// SYNs of sources that the totals did not have yet.
-    ahead: u64,
+    ahead: Ahead,
     /// Nobody has answered a SYN in the whole capture.
     silent: bool,
     /// Something has come since the last tick.
@@ -68,11 +69,12 @@ impl Counting {
             sources: Hitters::new(SOURCE_SETS),
             prefixes: Hitters::new(PREFIX_SETS),
             completers: Hitters::new(SOURCE_SETS),
+            resetters: Hitters::new(SOURCE_SETS),
             strangers: Counts::default(),
             strangers_first: None,
             closed: None,
             answerers: None,
-            ahead: 0,
+            ahead: Ahead::default(),
             silent: true,
             touched: false,
             came: 0,
@@ -137,15 +139,16 @@ impl Counting {
         // Whoever completes a handshake was answered, captured or not.
         self.destinations.answered(number, at, State::Listens);
         let Some(destination) = self.destinations.get_mut(number) else { return };
+        let part = cohort::part_of_end(entry.at.0, at.0);
         if asked {
-            destination.counts.completed += 1;
+            destination.counts.completed.count(part, 1);
             destination.counts.handshake_ns += at.since(entry.at);
         } else {
             destination.counts.completed_unseen += 1;
         }
         let hash = hash::single(&self.key, number, client.0);
         let hitter = Hitter::source(hash, number, client.0);
-        self.completers.hit(&hitter, Come::one(asked), self.epoch);
+        self.completers.hit(&hitter, Come::one(part, asked), self.epoch);
         self.touched = true;
     }
 
@@ -177,18 +180,19 @@ impl Counting {
         self.came_again += u64::from(!first);
         let Some(number) = number else {
             self.strangers.syns += 1;
-            self.strangers.syns_repeated += u64::from(!first);
+            self.strangers.firsts.count(cohort::part(at.0), first.into());
             self.strangers_first.get_or_insert(*at);
             return;
         };
         let source = hash::single(&self.key, number, src.0);
         self.destinations.syn(number, *at, first, source);
         let hitter = Hitter::source(source, number, src.0);
-        let syns = self.sources.hit(&hitter, Come::one(first), self.epoch);
+        let come = Come::one(cohort::part(at.0), first);
+        let syns = self.sources.hit(&hitter, come, self.epoch);
         if syns != 0 {
             let addr = prefix(src.0);
             let hitter = Hitter::prefix(prefix_hash(&self.key, number, addr), number, addr);
-            self.prefixes.hit(&hitter, Come { syns, first }, self.epoch);
+            self.prefixes.hit(&hitter, Come { syns, ..come }, self.epoch);
         }
     }
 
@@ -233,7 +237,7 @@ impl Counting {
         let number = Destinations::SYN_ACKS;
         let hash = hash::single(&self.key, number, server.0);
         let hitter = Hitter::source(hash, number, server.0);
-        self.sources.hit(&hitter, Come::one(true), self.epoch);
+        self.sources.hit(&hitter, Come::one(0, true), self.epoch);
         note(self.answerers.get_or_insert_with(sketch), hash);
     }
 
@@ -293,9 +297,13 @@ impl Counting {
                 let (local, remote) = (addr_of(request.local), addr_of(request.remote));
                 let Some(number) = self.destinations.find(local) else { return };
                 let Some(destination) = self.destinations.get_mut(number) else { return };
-                destination.counts.resets_matched += 1;
+                // One whose SYN was not captured ends nothing that was counted.
+                let Some(syn) = request.syn_at else { return };
+                let part = cohort::part_of_end(syn.0, request.at.0);
+                destination.counts.resets_matched.count(part, 1);
                 let hash = hash::single(&self.key, number, remote.0);
-                self.sources.reset(&Hitter::source(hash, number, remote.0), self.epoch);
+                let hitter = Hitter::source(hash, number, remote.0);
+                self.resetters.hit(&hitter, Come::one(part, true), self.epoch);
                 self.touched = true;
             }
             _ => {}
@@ -356,11 +364,13 @@ impl Counting {
             sources,
             prefixes: named(self.prefixes.read(epoch, due)),
             completers: named(self.completers.read(epoch, due)),
+            resetters: named(self.resetters.read(epoch, due)),
+            cohort: cohort::number(to.0),
             syn_ackers,
             closed_targets: self.closed.take().map(Sketch),
             syn_ack_sources: self.answerers.take().map(Sketch),
             targets: targets.into_values().collect(),
-            unattributed: 0,
+            ..Tick::default()
         };
         tick.attribute(&mut self.ahead);
         self.epoch = self.epoch.wrapping_add(1);

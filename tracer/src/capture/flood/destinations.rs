@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use foldhash::quality::RandomState;
 use rustc_hash::FxHashMap;
 use tracer_common::addr::Addr;
+use tracer_common::flood::cohort;
 use tracer_common::flood::distinct::{REGISTERS, register};
 
 use crate::core::event::MonoNs;
@@ -174,7 +175,7 @@ impl Destinations {
         let Some(destination) = self.all.get_mut(&number) else { return };
         let counts = &mut destination.counts;
         counts.syns += 1;
-        counts.syns_repeated += u64::from(!first);
+        counts.firsts.count(cohort::part(at.0), first.into());
         let first_syn = destination.first_syn.get_or_insert(at);
         *first_syn = at.min(*first_syn);
         destination.seen_at = destination.seen_at.max(at);

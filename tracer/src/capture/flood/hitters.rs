@@ -3,6 +3,7 @@
 use rustc_hash::FxHashMap;
 use tracer_common::flood::sources::{Bucket, Come, Hitter, Set, WAYS};
 
+use crate::core::flood::parts::Parts;
 use crate::core::flood::tick::Growth;
 
 /// A key: number of the destination, and address.
@@ -32,13 +33,6 @@ impl Hitters {
         self.sets.get_mut(key.set as usize).map_or(0, |set| set.hit(key, come, epoch))
     }
 
-    /// Counts a reset.
-    pub(super) fn reset(&mut self, key: &Hitter, epoch: u32) {
-        if let Some(set) = self.sets.get_mut(key.set as usize) {
-            set.reset(key, epoch);
-        }
-    }
-
     /// What the keys of the destinations that are `due` have grown by. The others' waits.
     pub(super) fn read(
         &mut self,
@@ -56,12 +50,12 @@ impl Hitters {
                 }
                 let before =
                     if seen.generation == now.generation { *seen } else { Bucket::default() };
-                let grown = Growth {
-                    syns: now.syns.wrapping_sub(before.syns).into(),
-                    firsts: now.firsts.wrapping_sub(before.firsts).into(),
-                    resets: now.resets.wrapping_sub(before.resets).into(),
-                    bound: now.bound.into(),
-                };
+                let mut firsts = Parts::default();
+                for ((part, now), before) in (0..).zip(now.parts).zip(before.parts) {
+                    firsts.count(part, now.wrapping_sub(before).into());
+                }
+                let syns = now.syns.wrapping_sub(before.syns).into();
+                let grown = Growth { syns, firsts, bound: now.bound.into() };
                 *seen = *now;
                 growth.entry((now.slot, now.addr)).or_default().add(&grown);
             }

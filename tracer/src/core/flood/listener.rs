@@ -106,10 +106,10 @@ impl Watch {
         !self.open() && self.half.count() == 0 && now.since(self.seen_at) > 5_000 * MS
     }
 
-    /// Takes in a tick's counts; the sources follow by [`Watch::sources`].
+    /// Takes in a tick's counts and newest cohort; the sources follow by [`Watch::sources`].
     pub(super) fn take(
         &mut self,
-        tick: Option<&TargetTick>,
+        (tick, cohort): (Option<&TargetTick>, u64),
         from: MonoNs,
         floor: f64,
         context: &Context<'_>,
@@ -122,15 +122,18 @@ impl Watch {
         let unseen = (counts.completed_unseen as f64 - usual * dt / 1e9).max(0.0);
         let flow = Flow::new(&counts, unseen);
         self.window.push(from, now, &flow);
-        let came = counts.syns > 0 || counts.completed > 0 || counts.completed_unseen > 0;
+        let completed = counts.completed.sum();
+        let came = counts.syns > 0 || completed > 0 || counts.completed_unseen > 0;
         let after_silence = came && now.since(self.seen_at) > SILENCE;
         if came {
             self.seen_at = now;
         }
         self.syns = self.syns.saturating_add(counts.syns);
-        self.half.add(now, flow.firsts as u64);
+        self.half.add(now, cohort, &counts.firsts);
         // One whose SYN was not seen takes nothing off those that were.
-        self.half.take(counts.completed.saturating_add(counts.resets_matched));
+        let mut ended = counts.completed;
+        ended.add(&counts.resets_matched);
+        self.half.take(cohort, &ended);
         self.half.expire(now, context.stack.lifetime());
         self.retransmits *= (-dt / 2e9).exp();
         if self.cusum.is_zero() && self.flood.is_none() && !self.begins {

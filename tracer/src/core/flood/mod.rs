@@ -8,6 +8,7 @@ pub mod half_open;
 mod incident;
 mod listener;
 mod notices;
+pub mod parts;
 pub mod sample;
 mod sources;
 mod stack;
@@ -126,7 +127,7 @@ impl Detector {
         }
         let floor = self.floor();
         for target in &tick.targets {
-            if matches!(target.target, Target::Listener(_) | Target::Overflow) {
+            if target.target.listens() {
                 self.watches.entry(target.target).or_insert_with(|| Watch::new(target.target));
             }
         }
@@ -140,7 +141,7 @@ impl Detector {
         let by_target: FxHashMap<Target, &tick::TargetTick> =
             tick.targets.iter().map(|target| (target.target, target)).collect();
         for (target, watch) in &mut self.watches {
-            watch.take(by_target.get(target).copied(), from, floor, &context);
+            watch.take((by_target.get(target).copied(), tick.cohort), from, floor, &context);
         }
         let syns = self.watches.values().map(|watch| watch.syns(self.stack.covered())).sum();
         let context = Context { syns, ..context };

@@ -26,7 +26,7 @@ impl Tally {
     /// What it sent in a tick.
     pub(super) fn sent(&mut self, source: &SourceTick) {
         self.syns = self.syns.saturating_add(source.syns);
-        self.firsts = self.firsts.saturating_add(source.firsts);
+        self.firsts = self.firsts.saturating_add(source.firsts.sum());
     }
 
     /// SYNs that came to nothing.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use tracer_common::addr::Addr;
 
+use super::parts::Parts;
 use crate::core::event::MonoNs;
 
 /// Where SYNs went, in the network namespace whose interfaces carry the SYN hook.
@@ -24,16 +25,16 @@ pub enum Target {
 pub struct Counts {
     /// SYNs, repeated ones included.
     pub syns: u64,
-    /// SYNs seen before (4-tuple and initial sequence number).
-    pub syns_repeated: u64,
+    /// Those not seen before (4-tuple and initial sequence number).
+    pub firsts: Parts,
     /// RSTs.
     pub resets: u64,
     /// Of those, the ones that hit a listener's half-open connection.
-    pub resets_matched: u64,
+    pub resets_matched: Parts,
     /// SYN-ACKs.
     pub syn_acks: u64,
     /// Requests that became connections and whose SYN was seen, and counted as a listener's.
-    pub completed: u64,
+    pub completed: Parts,
     /// The others.
     pub completed_unseen: u64,
     /// Sum of the handshake times of `completed`, nanoseconds.
@@ -45,7 +46,7 @@ impl Counts {
     pub fn add(&mut self, more: &Self) {
         let Self {
             syns,
-            syns_repeated,
+            firsts,
             resets,
             resets_matched,
             syn_acks,
@@ -54,13 +55,21 @@ impl Counts {
             handshake_ns,
         } = more;
         self.syns += syns;
-        self.syns_repeated += syns_repeated;
+        self.firsts.add(firsts);
         self.resets += resets;
-        self.resets_matched += resets_matched;
+        self.resets_matched.add(resets_matched);
         self.syn_acks += syn_acks;
-        self.completed += completed;
+        self.completed.add(completed);
         self.completed_unseen += completed_unseen;
         self.handshake_ns += handshake_ns;
+    }
+}
+
+impl Target {
+    /// Whether somebody listens there.
+    #[must_use]
+    pub const fn listens(self) -> bool {
+        matches!(self, Self::Listener(_) | Self::Overflow)
     }
 }
 
@@ -124,13 +133,12 @@ pub struct SourceTick {
     pub target: Target,
     /// The source, or the first address of the /24 (IPv4) or /64 (IPv6). IPv4-mapped as IPv4.
     pub addr: IpAddr,
-    /// SYNs, repeated ones included; among the completers: connections.
+    /// SYNs, repeated ones included; among the completers: connections; among the resetters: RSTs that
+    /// hit one of its half-open connections.
     pub syns: u64,
-    /// SYNs not seen before; among the completers: connections whose SYN was seen,
-    /// and counted as a listener's.
-    pub firsts: u64,
-    /// RSTs that hit one of its half-open connections.
-    pub resets: u64,
+    /// SYNs not seen before; among the others: what ended half-open connections whose SYNs were seen, and
+    /// counted as a listener's.
+    pub firsts: Parts,
     /// The most SYNs that may have gone unseen before this source was followed; 0: exact. The same
     /// in every tick until another takes its place. Of a prefix it says nothing of the SYNs whose
     /// sources are not followed, which are estimated.
@@ -143,32 +151,30 @@ pub struct SourceTick {
 #[allow(missing_docs, reason = "named after the fields of SourceTick")]
 pub struct Growth {
     pub syns: u64,
-    pub firsts: u64,
-    pub resets: u64,
+    pub firsts: Parts,
     pub bound: u64,
 }
 
 impl Growth {
     /// Adds what it has grown by elsewhere.
     pub fn add(&mut self, more: &Self) {
-        let Self { syns, firsts, resets, bound } = more;
+        let Self { syns, firsts, bound } = more;
         self.syns += syns;
-        self.firsts += firsts;
-        self.resets += resets;
+        self.firsts.add(firsts);
         self.bound += bound;
     }
 }
 
 impl SourceTick {
-    /// Most sources, prefixes and completers that a tick names; the rest is in
+    /// Most sources, prefixes, completers and resetters that a tick names; the rest is in
     /// [`Tick::unattributed`].
     pub const NAMED: usize = 4096;
 
     /// Of a key that has grown.
     #[must_use]
     pub fn new(target: Target, addr: Addr, grown: Growth) -> Self {
-        let Growth { syns, firsts, resets, bound } = grown;
-        Self { target, addr: addr.into(), syns, firsts, resets, bound }
+        let Growth { syns, firsts, bound } = grown;
+        Self { target, addr: addr.into(), syns, firsts, bound }
     }
 
     /// At most [`Self::NAMED`] of them, those that send most, in order.
@@ -190,6 +196,8 @@ pub struct Tick {
     pub from: MonoNs,
     /// Now.
     pub to: MonoNs,
+    /// The newest cohort that SYNs in it can be of ([`tracer_common::flood::cohort::number`]).
+    pub cohort: u64,
     /// By target.
     pub targets: Vec<TargetTick>,
     /// The sources that send most, by target.
@@ -198,8 +206,12 @@ pub struct Tick {
     pub prefixes: Vec<SourceTick>,
     /// The sources that complete most handshakes, by target.
     pub completers: Vec<SourceTick>,
+    /// The sources that reset most half-open connections, by target.
+    pub resetters: Vec<SourceTick>,
     /// SYNs that came from sources for which there was no room (all targets).
     pub unattributed: u64,
+    /// Those of them that were not seen before, and came to where somebody listens.
+    pub unattributed_firsts: Parts,
     /// The addresses that send most SYN-ACKs to the namespace's own; `target` says nothing.
     pub syn_ackers: Vec<SourceTick>,
     /// Different destinations (address and port) of SYNs to [`Target::Closed`].
@@ -208,15 +220,29 @@ pub struct Tick {
     pub syn_ack_sources: Option<Sketch>,
 }
 
+/// What sources had sent that the totals did not have yet, from one tick to the next.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ahead {
+    syns: u64,
+    firsts: Parts,
+}
+
 impl Tick {
-    /// Fills in [`Self::unattributed`]. `ahead`: SYNs of sources that the totals did not have yet, from
-    /// one tick to the next.
-    pub fn attribute(&mut self, ahead: &mut u64) {
+    /// Fills in what is unattributed.
+    pub fn attribute(&mut self, ahead: &mut Ahead) {
         let syns: u64 = self.targets.iter().map(|target| target.counts.syns).sum();
         let attributed: u64 = self.sources.iter().map(|source| source.syns).sum();
-        let attributed = attributed.saturating_add(*ahead);
+        let attributed = attributed.saturating_add(ahead.syns);
         self.unattributed = syns.saturating_sub(attributed);
-        *ahead = attributed.saturating_sub(syns);
+        ahead.syns = attributed.saturating_sub(syns);
+        let mut firsts = Parts::default();
+        for target in self.targets.iter().filter(|target| target.target.listens()) {
+            firsts.add(&target.counts.firsts);
+        }
+        for source in self.sources.iter().filter(|source| source.target.listens()) {
+            ahead.firsts.add(&source.firsts);
+        }
+        (self.unattributed_firsts, ahead.firsts) = firsts.without(&ahead.firsts);
     }
 
     /// Nothing was counted.
@@ -225,6 +251,7 @@ impl Tick {
         self.targets.is_empty()
             && self.sources.is_empty()
             && self.completers.is_empty()
+            && self.resetters.is_empty()
             && self.syn_ackers.is_empty()
     }
 }

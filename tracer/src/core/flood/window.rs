@@ -32,13 +32,14 @@ impl Flow {
     /// `unseen`: completions whose SYN was not seen and that are to be held against SYNs all the
     /// same.
     pub(super) fn new(counts: &Counts, unseen: f64) -> Self {
-        let repeated = counts.syns_repeated.min(counts.syns);
+        let firsts = counts.firsts.sum().min(counts.syns);
+        let completed = counts.completed.sum() as f64;
         Self {
             syns: counts.syns as f64,
-            firsts: (counts.syns - repeated) as f64,
-            repeated: repeated as f64,
-            completed: counts.completed as f64 + unseen,
-            timed: counts.completed as f64,
+            firsts: firsts as f64,
+            repeated: (counts.syns - firsts) as f64,
+            completed: completed + unseen,
+            timed: completed,
             handshake_ns: counts.handshake_ns as f64,
         }
     }

@@ -1,16 +1,21 @@
 //! SYNs and half-open connections per remote host.
 
+use tracer_common::flood::cohort::{self, TOLD_APART};
+
 use super::world::*;
+use crate::core::flood::parts::Parts;
 use crate::core::flood::tick::{SourceTick, Target, Tick};
 
 fn source(host: &str, syns: u64, target: Target) -> SourceTick {
     let addr = host.parse().expect("an address");
-    SourceTick { target, addr, syns, firsts: syns, resets: 0, bound: 0 }
+    SourceTick { target, addr, syns, firsts: Parts::of(0, syns), bound: 0 }
 }
 
 fn tick(world: &mut World, sources: Vec<SourceTick>, completers: Vec<SourceTick>) {
     let to = world.now();
-    world.core.syns(&Tick { from: to, to, sources, completers, ..Tick::default() });
+    // So that part 0 is of the newest cohort.
+    let cohort = cohort::number(to.0).next_multiple_of(TOLD_APART.into());
+    world.core.syns(&Tick { from: to, to, cohort, sources, completers, ..Tick::default() });
 }
 
 const WEB: fn() -> Target = || Target::Listener(addr("10.0.0.1:80"));

@@ -3,12 +3,12 @@
 use std::mem::offset_of;
 
 use tracer_common::flood::SLOTS;
-use tracer_common::flood::counts::{COMPLETION_WRITERS, Completions, SynCounts, completion_index};
-
+use tracer_common::flood::counts::{END_WRITERS, Ends, RESET_WRITER, SynCounts, end_index};
 use tracer_common::flood::cpu;
 
 use super::super::mmap::Mmap;
 use crate::core::event::MonoNs;
+use crate::core::flood::parts::Parts;
 use crate::core::flood::tick::Counts;
 
 /// What one destination has grown by, over all CPUs.
@@ -22,7 +22,7 @@ pub(super) struct Growth {
 /// The totals as they were read last.
 pub(super) struct Totals {
     syn_counts: Vec<SynCounts>,
-    completions: Vec<Completions>,
+    ends: Vec<Ends>,
 }
 
 impl Totals {
@@ -30,34 +30,19 @@ impl Totals {
         let slots = (cpus * SLOTS) as usize;
         Self {
             syn_counts: vec![SynCounts::default(); slots],
-            completions: vec![Completions::default(); slots * COMPLETION_WRITERS as usize],
+            ends: vec![Ends::default(); slots * END_WRITERS as usize],
         }
     }
 
     /// Reads a CPU's totals of what ends half-open connections, and adds what they have grown by to
     /// `growth`, which has an element for each slot.
-    pub(super) fn read_ends(
-        &mut self,
-        elements: &Mmap,
-        completions: &Mmap,
-        cpu: u32,
-        growth: &mut [Growth],
-    ) {
+    pub(super) fn read_ends(&mut self, ends: &Mmap, cpu: u32, growth: &mut [Growth]) {
         for (slot, growth) in (0..SLOTS).zip(growth) {
-            if let Some(seen) = self.syn_counts.get_mut((cpu * SLOTS + slot) as usize) {
-                let at = cpu::syn_counts(cpu, slot);
-                // Counted after the RSTs they are part of, and read before them: never more.
-                let matched = elements.u64(at + offset_of!(SynCounts, resets_matched));
-                let resets = elements.u64(at + offset_of!(SynCounts, resets));
-                growth.counts.resets_matched += matched.wrapping_sub(seen.resets_matched);
-                growth.counts.resets += resets.wrapping_sub(seen.resets);
-                (seen.resets_matched, seen.resets) = (matched, resets);
-            }
-            for writer in 0..COMPLETION_WRITERS {
-                let index = completion_index(cpu, writer, slot) as usize;
-                if let Some(before) = self.completions.get_mut(index) {
-                    let now = read_completions(completions, index);
-                    add_completions(&mut growth.counts, before, &now);
+            for writer in 0..END_WRITERS {
+                let index = end_index(cpu, writer, slot) as usize;
+                if let Some(before) = self.ends.get_mut(index) {
+                    let now = read_ends(ends, index);
+                    add_ends(&mut growth.counts, writer, before, &now);
                     *before = now;
                 }
             }
@@ -70,58 +55,77 @@ impl Totals {
             let Some(before) = self.syn_counts.get_mut((cpu * SLOTS + slot) as usize) else {
                 continue;
             };
-            let mut now = read_syn_counts(elements, cpu::syn_counts(cpu, slot), before);
-            // Less those of a second device, of which one may be found out late: never less than was
-            // said before.
-            now.syns = now.syns.wrapping_sub(now.syns_other_device);
-            if now.syns.wrapping_sub(before.syns).cast_signed() < 0 {
-                now.syns = before.syns;
+            let now = read_syn_counts(elements, cpu::syn_counts(cpu, slot));
+            let counts = &mut growth.counts;
+            // Less those of a second device, of which one may be found out late.
+            let syns = grown(&mut before.syns, now.syns.wrapping_sub(now.syns_other_device));
+            counts.syns += syns;
+            for ((part, before), now) in (0..).zip(&mut before.firsts).zip(now.firsts) {
+                counts.firsts.count(part, grown(before, now));
             }
-            add_syn_counts(&mut growth.counts, before, &now);
-            if now.syns != before.syns && now.epoch == u64::from(epoch) && now.first_ns != 0 {
+            counts.syn_acks += grown(&mut before.syn_acks, now.syn_acks);
+            if syns > 0 && now.epoch == u64::from(epoch) && now.first_ns != 0 {
                 let first = MonoNs(now.first_ns);
                 growth.first_syn = Some(growth.first_syn.map_or(first, |at| at.min(first)));
             }
-            *before = now;
         }
     }
 }
 
-/// All but RSTs, which stay those of `before`.
-fn read_syn_counts(memory: &Mmap, offset: usize, before: &SynCounts) -> SynCounts {
+/// By how much a total has grown. What is taken off one again is made up for by what comes next: never
+/// less than was said before.
+fn grown(before: &mut u64, now: u64) -> u64 {
+    let grown = now.wrapping_sub(*before);
+    // Half of all numbers are less.
+    if grown > 1 << 63 {
+        return 0;
+    }
+    *before = now;
+    grown
+}
+
+fn read_syn_counts(memory: &Mmap, offset: usize) -> SynCounts {
     let at = |field| memory.u64(offset + field);
     SynCounts {
-        // Repeated ones and those of a second device are counted after the SYNs they are part of, and
+        // First ones and those of a second device are counted after the SYNs they are part of, and
         // read before them: they never look like more.
-        syns_repeated: at(offset_of!(SynCounts, syns_repeated)),
+        firsts: std::array::from_fn(|part| {
+            at(offset_of!(SynCounts, firsts) + part * size_of::<u64>())
+        }),
         syns_other_device: at(offset_of!(SynCounts, syns_other_device)),
         syns: at(offset_of!(SynCounts, syns)),
-        resets: before.resets,
-        resets_matched: before.resets_matched,
         syn_acks: at(offset_of!(SynCounts, syn_acks)),
         // Written before `epoch`, so read after it: never an earlier epoch's.
         epoch: at(offset_of!(SynCounts, epoch)),
         first_ns: at(offset_of!(SynCounts, first_ns)),
+        reserved: [0; 3],
     }
 }
 
-fn read_completions(memory: &Mmap, index: usize) -> Completions {
-    let at = |field| memory.u64(index * size_of::<Completions>() + field);
-    Completions {
-        matched: at(offset_of!(Completions, matched)),
-        unmatched: at(offset_of!(Completions, unmatched)),
-        handshake_ns: at(offset_of!(Completions, handshake_ns)),
+fn read_ends(memory: &Mmap, index: usize) -> Ends {
+    let at = |field| memory.u64(index * size_of::<Ends>() + field);
+    Ends {
+        matched: std::array::from_fn(|part| {
+            at(offset_of!(Ends, matched) + part * size_of::<u64>())
+        }),
+        unmatched: at(offset_of!(Ends, unmatched)),
+        since_syn_ns: at(offset_of!(Ends, since_syn_ns)),
     }
 }
 
-fn add_syn_counts(sum: &mut Counts, before: &SynCounts, now: &SynCounts) {
-    sum.syns += now.syns.wrapping_sub(before.syns);
-    sum.syns_repeated += now.syns_repeated.wrapping_sub(before.syns_repeated);
-    sum.syn_acks += now.syn_acks.wrapping_sub(before.syn_acks);
-}
-
-fn add_completions(sum: &mut Counts, before: &Completions, now: &Completions) {
-    sum.completed += now.matched.wrapping_sub(before.matched);
-    sum.completed_unseen += now.unmatched.wrapping_sub(before.unmatched);
-    sum.handshake_ns += now.handshake_ns.wrapping_sub(before.handshake_ns);
+fn add_ends(sum: &mut Counts, writer: u32, before: &Ends, now: &Ends) {
+    let parts = now.matched.iter().zip(before.matched);
+    let mut matched = Parts::default();
+    for (part, (now, before)) in (0..).zip(parts) {
+        matched.count(part, now.wrapping_sub(before));
+    }
+    let unmatched = now.unmatched.wrapping_sub(before.unmatched);
+    if writer == RESET_WRITER {
+        sum.resets_matched.add(&matched);
+        sum.resets += matched.sum() + unmatched;
+    } else {
+        sum.completed.add(&matched);
+        sum.completed_unseen += unmatched;
+        sum.handshake_ns += now.since_syn_ns.wrapping_sub(before.since_syn_ns);
+    }
 }

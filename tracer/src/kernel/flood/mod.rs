@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData};
 use tracer_common::flood::SLOTS;
-use tracer_common::flood::counts::{COMPLETION_WRITERS, Completions};
+use tracer_common::flood::counts::{END_WRITERS, Ends};
 use tracer_common::flood::cpu::{self, Cpu};
 use tracer_common::flood::distinct::{REGISTERS, SKETCHES};
 use tracer_common::flood::sources::{SOURCE_SETS, Set};
@@ -21,22 +21,26 @@ use tracer_common::flood::sources::{SOURCE_SETS, Set};
 pub use self::reader::FloodReader;
 pub use self::tables::FloodTables;
 use super::mmap::Mmap;
+use crate::core::event::MonoNs;
+use crate::system::host;
 
 /// Elements that each array has, for so many CPUs. One that comes up later and is higher counts in the
 /// totals only.
-pub(super) fn array_sizes(cpus: u32) -> [(&'static str, u32); 3] {
+pub(super) fn array_sizes(cpus: u32) -> [(&'static str, u32); 4] {
     [
         ("CPUS", cpus),
-        ("COMPLETIONS", cpus * COMPLETION_WRITERS * SLOTS),
+        ("ENDS", cpus * END_WRITERS * SLOTS),
         ("COMPLETERS", cpus * SOURCE_SETS),
+        ("RESETTERS", cpus * SOURCE_SETS),
     ]
 }
 
 /// The mapped arrays.
 struct Arrays {
     cpus: Mmap,
-    completions: Mmap,
+    ends: Mmap,
     completers: Mmap,
+    resetters: Mmap,
     distinct: Mmap,
 }
 
@@ -49,11 +53,9 @@ pub(super) fn open(ebpf: &Ebpf) -> Result<(FloodReader, FloodTables)> {
     let of_cpus = |each: usize| cpus as usize * each;
     let arrays = Arrays {
         cpus: map("CPUS", of_cpus(size_of::<Cpu>()))?,
-        completions: map(
-            "COMPLETIONS",
-            of_cpus((COMPLETION_WRITERS * SLOTS) as usize * size_of::<Completions>()),
-        )?,
+        ends: map("ENDS", of_cpus((END_WRITERS * SLOTS) as usize * size_of::<Ends>()))?,
         completers: map("COMPLETERS", of_cpus(SOURCE_SETS as usize * size_of::<Set>()))?,
+        resetters: map("RESETTERS", of_cpus(SOURCE_SETS as usize * size_of::<Set>()))?,
         distinct: map("DISTINCT", 2 * SKETCHES as usize * REGISTERS)?,
     };
     let control = Controls { elements: map("CPUS", of_cpus(size_of::<Cpu>()))?, cpus };
@@ -61,7 +63,13 @@ pub(super) fn open(ebpf: &Ebpf) -> Result<(FloodReader, FloodTables)> {
     let ports = Array::try_from(Map::Array(again(ebpf, "LISTENED_PORTS")?))?;
     let locals = LpmTrie::try_from(Map::LpmTrie(again(ebpf, "LOCALS")?))?;
     let maps = tables::Maps { listeners, ports, locals, control };
-    Ok((FloodReader::new(arrays, cpus), FloodTables::new(maps)))
+    let reader = FloodReader::new(arrays, cpus, clock);
+    Ok((reader, FloodTables::new(maps)))
+}
+
+/// The clock of the hooks. Without one nothing is newer than a tick.
+fn clock() -> MonoNs {
+    MonoNs(host::monotonic_ns().map_or(0, i64::cast_unsigned))
 }
 
 /// How many SYNs all CPUs have seen.

@@ -5,6 +5,7 @@ use std::mem::offset_of;
 
 use rustc_hash::FxHashMap;
 use tracer_common::addr::Addr;
+use tracer_common::flood::cohort;
 use tracer_common::flood::cpu::{self, Cpu};
 use tracer_common::flood::distinct::{
     CLOSED_TARGETS, REGISTERS, SKETCHES, SYN_ACK_SOURCES, index as sketch_index,
@@ -13,10 +14,10 @@ use tracer_common::flood::sources::{PREFIX_SETS, SOURCE_SETS, Set};
 use tracer_common::flood::{SLOTS, slot};
 
 use super::counts::{self, Totals};
-use super::ways::{self, Ways, Whereabouts};
+use super::ways::{self, Kind, Ways, Whereabouts};
 use super::{Arrays, FloodTables};
 use crate::core::event::MonoNs;
-use crate::core::flood::tick::{Counts, Growth, Sketch, SourceTick, Target, TargetTick, Tick};
+use crate::core::flood::tick::{Ahead, Counts, Growth, Sketch, SourceTick, Target, TargetTick, Tick};
 
 /// What ended half-open connections since the last tick.
 struct Ends {
@@ -24,6 +25,7 @@ struct Ends {
     cpus: Vec<u32>,
     growth: Vec<counts::Growth>,
     completers: FxHashMap<ways::Key, Growth>,
+    resetters: FxHashMap<ways::Key, Growth>,
 }
 
 /// Words that tell whether a CPU has counted anything.
@@ -45,41 +47,41 @@ pub struct FloodReader {
     epoch: u32,
     /// End of the last tick.
     last: MonoNs,
-    /// SYNs of sources that the totals did not have yet.
-    ahead: u64,
+    clock: fn() -> MonoNs,
+    ahead: Ahead,
     /// What each CPU had counted then.
     activity: Vec<[u64; 5]>,
     totals: Totals,
     sources: Ways,
     prefixes: Ways,
     completers: Ways,
+    resetters: Ways,
     /// Sketches that may hold something in the half that is written now.
     pending: Vec<bool>,
 }
 
 impl FloodReader {
-    pub(super) fn new(arrays: Arrays, cpus: u32) -> Self {
-        let of_cpus =
-            |first, sets| Ways::new(cpus, Whereabouts { stride: size_of::<Cpu>(), first, sets });
+    pub(super) fn new(arrays: Arrays, cpus: u32, clock: fn() -> MonoNs) -> Self {
+        let of_cpus = |first, sets| {
+            Ways::new(cpus, Whereabouts { stride: size_of::<Cpu>(), first, sets }, Kind::Syns)
+        };
+        let stride = SOURCE_SETS as usize * size_of::<Set>();
+        let of_ends =
+            || Ways::new(cpus, Whereabouts { stride, first: 0, sets: SOURCE_SETS }, Kind::Ends);
         let mut reader = Self {
             arrays,
             cpus,
             // Elements that were never written say 0.
             epoch: 1,
             last: MonoNs(0),
-            ahead: 0,
+            clock,
+            ahead: Ahead::default(),
             activity: vec![[0; 5]; cpus as usize],
             totals: Totals::new(cpus),
             sources: of_cpus(offset_of!(Cpu, sources), SOURCE_SETS),
             prefixes: of_cpus(offset_of!(Cpu, prefixes), PREFIX_SETS),
-            completers: Ways::new(
-                cpus,
-                Whereabouts {
-                    stride: SOURCE_SETS as usize * size_of::<Set>(),
-                    first: 0,
-                    sets: SOURCE_SETS,
-                },
-            ),
+            completers: of_ends(),
+            resetters: of_ends(),
             pending: vec![false; SKETCHES as usize],
         };
         reader.tell_epoch();
@@ -115,6 +117,7 @@ impl FloodReader {
             cpus: Vec::new(),
             growth: vec![counts::Growth::default(); SLOTS as usize],
             completers: FxHashMap::default(),
+            resetters: FxHashMap::default(),
         };
         let arrays = &self.arrays;
         for (cpu, before) in (0..self.cpus).zip(&mut self.activity) {
@@ -123,9 +126,9 @@ impl FloodReader {
                 continue;
             }
             ends.cpus.push(cpu);
-            self.totals.read_ends(&arrays.cpus, &arrays.completions, cpu, &mut ends.growth);
+            self.totals.read_ends(&arrays.ends, cpu, &mut ends.growth);
             self.completers.read(&arrays.completers, cpu, self.epoch, &mut ends.completers);
-            self.sources.note_resets(&arrays.cpus, cpu, self.epoch);
+            self.resetters.read(&arrays.resetters, cpu, self.epoch, &mut ends.resetters);
         }
         ends
     }
@@ -161,7 +164,7 @@ impl FloodReader {
         tables: &FloodTables,
     ) -> Option<Tick> {
         let arrays = &self.arrays;
-        let Ends { cpus: _, mut growth, completers } = ends;
+        let Ends { cpus: _, mut growth, completers, resetters } = ends;
         let (mut sources, mut prefixes) = (FxHashMap::default(), FxHashMap::default());
         for &cpu in active {
             let epoch = self.epoch;
@@ -170,6 +173,8 @@ impl FloodReader {
             self.sources.read(&arrays.cpus, cpu, epoch, &mut sources);
             self.prefixes.read(&arrays.cpus, cpu, epoch, &mut prefixes);
         }
+        // Looked at now: a SYN that was read may have come after the tick's end.
+        tick.cohort = cohort::number((self.clock)().max(tick.to).0);
         let over = self.turn();
         let targets = self.targets(over, &growth, tables);
         let closed = growth.get(slot::CLOSED as usize).is_some_and(|grown| grown.counts.syns != 0);
@@ -189,6 +194,7 @@ impl FloodReader {
         tick.syn_ackers = named(syn_ackers);
         tick.prefixes = named(prefixes);
         tick.completers = named(completers);
+        tick.resetters = named(resetters);
         tick.attribute(&mut self.ahead);
         (!tick.is_empty()).then_some(tick)
     }

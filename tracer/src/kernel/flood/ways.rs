@@ -3,22 +3,73 @@
 use std::mem::offset_of;
 
 use rustc_hash::FxHashMap;
-use tracer_common::flood::sources::{Bucket, Set, WAYS};
+use tracer_common::flood::cohort::PARTS;
+use tracer_common::flood::sources::{Bucket, OTHER_DEVICE, Set, WAYS};
 
 use super::super::mmap::Mmap;
+use crate::core::flood::parts::Parts;
 use crate::core::flood::tick::Growth;
 
 /// A key: destination slot and address.
 pub(super) type Key = (u32, [u64; 2]);
 
-/// A way as it was read last.
-#[derive(Clone, Copy, Default)]
-struct Seen {
+/// What a way counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// SYNs of a source or prefix.
+    Syns,
+    /// What ended a source's half-open connections.
+    Ends,
+}
+
+/// What a way says.
+struct Read {
     generation: u32,
     syns: u32,
-    firsts: u32,
-    resets: u32,
-    other_device: u32,
+    parts: [u32; PARTS],
+}
+
+/// What was told of a way: never less than before, where some was taken off again.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    generation: u32,
+    /// As they were read, those of other devices included.
+    read: u32,
+    syns: u32,
+    parts: [u32; PARTS],
+}
+
+impl Told {
+    /// By how much more it counts than was told.
+    fn grown(&mut self, now: &Read, kind: Kind) -> (u64, Parts) {
+        // A CPU that orders stores weakly may show the new generation beside old counts.
+        let grew = now.syns.wrapping_sub(self.read) < 1 << 31;
+        if self.generation != now.generation || !grew {
+            *self = Self { generation: now.generation, ..Self::default() };
+        }
+        self.read = now.syns;
+        let mut parts = now.parts;
+        let others = match kind {
+            Kind::Syns => std::mem::take(&mut parts[OTHER_DEVICE]),
+            Kind::Ends => 0,
+        };
+        let syns = grown(&mut self.syns, now.syns.wrapping_sub(others));
+        let mut grown_by = Parts::default();
+        for ((part, told), now) in (0..).zip(&mut self.parts).zip(parts) {
+            grown_by.count(part, grown(told, now));
+        }
+        (syns, grown_by)
+    }
+}
+
+/// By how much a count is more than was told.
+fn grown(told: &mut u32, now: u32) -> u64 {
+    let grown = now.wrapping_sub(*told).cast_signed();
+    if grown <= 0 {
+        return 0;
+    }
+    *told = now;
+    grown.cast_unsigned().into()
 }
 
 /// Where a CPU's sets are.
@@ -35,9 +86,8 @@ pub(super) struct Whereabouts {
 /// The sets of all CPUs.
 pub(super) struct Ways {
     at: Whereabouts,
-    seen: Vec<Seen>,
-    /// RSTs of each way, and its generation, as [`Ways::note_resets`] found them.
-    resets: Vec<(u32, u32)>,
+    kind: Kind,
+    told: Vec<Told>,
 }
 
 /// A packet at work when the epoch turned may still stamp the one before, and a virtual CPU may be taken
@@ -45,9 +95,8 @@ pub(super) struct Ways {
 const LATE: u32 = 8;
 
 impl Ways {
-    pub(super) fn new(cpus: u32, at: Whereabouts) -> Self {
-        let ways = (cpus * at.sets) as usize * WAYS;
-        Self { at, seen: vec![Seen::default(); ways], resets: vec![(0, 0); ways] }
+    pub(super) fn new(cpus: u32, at: Whereabouts, kind: Kind) -> Self {
+        Self { at, kind, told: vec![Told::default(); (cpus * at.sets) as usize * WAYS] }
     }
 
     /// Whether and where a set is that changed of late, and its first way.
@@ -56,22 +105,6 @@ impl Ways {
         let at = cpu as usize * stride + first + set * size_of::<Set>();
         let late = epoch.wrapping_sub(memory.u32(at + offset_of!(Set, epoch))) > LATE;
         (!late).then_some((at, ((cpu * sets) as usize + set) * WAYS))
-    }
-
-    /// Notes a CPU's RSTs: the next [`Self::read`] tells of no others. Where that is not called,
-    /// none are counted.
-    pub(super) fn note_resets(&mut self, memory: &Mmap, cpu: u32, epoch: u32) {
-        for set in 0..self.at.sets as usize {
-            let Some((at, first)) = self.changed(memory, cpu, set, epoch) else { continue };
-            for way in 0..WAYS {
-                let at = at + offset_of!(Set, ways) + way * size_of::<Bucket>();
-                if let Some(noted) = self.resets.get_mut(first + way)
-                    && let Some((_, now)) = read_whole(memory, at)
-                {
-                    *noted = (now.generation, now.resets);
-                }
-            }
-        }
     }
 
     /// Reads a CPU's sets that changed of late and adds what their ways have grown by to `growth`.
@@ -86,26 +119,11 @@ impl Ways {
             let Some((at, first)) = self.changed(memory, cpu, set, epoch) else { continue };
             for way in 0..WAYS {
                 let at = at + offset_of!(Set, ways) + way * size_of::<Bucket>();
-                let noted = self.resets.get(first + way);
-                let Some(seen) = self.seen.get_mut(first + way) else { continue };
-                let Some((bucket, mut now)) = read_whole(memory, at) else { continue };
-                now.resets =
-                    noted.filter(|noted| noted.0 == now.generation).map_or(0, |noted| noted.1);
-                // A CPU that orders stores weakly may show the new generation beside old counts.
-                let grew = now.syns.wrapping_sub(seen.syns) < 1 << 31;
-                let same = seen.generation == now.generation && grew;
-                let before = if same { *seen } else { Seen::default() };
-                let others = now.other_device.wrapping_sub(before.other_device);
-                let firsts = now.firsts.wrapping_sub(before.firsts).cast_signed();
-                let grown = Growth {
-                    syns: now.syns.wrapping_sub(before.syns).saturating_sub(others).into(),
-                    // One that was none may be found out a tick late.
-                    firsts: firsts.max(0).cast_unsigned().into(),
-                    resets: now.resets.wrapping_sub(before.resets).into(),
-                    bound: bucket.bound.into(),
-                };
-                *seen = now;
-                if grown.syns != 0 || grown.resets != 0 {
+                let Some(told) = self.told.get_mut(first + way) else { continue };
+                let Some((bucket, now)) = read_whole(memory, at) else { continue };
+                let (syns, firsts) = told.grown(&now, self.kind);
+                let grown = Growth { syns, firsts, bound: bucket.bound.into() };
+                if syns != 0 || firsts.sum() != 0 {
                     growth.entry((bucket.slot, bucket.addr)).or_default().add(&grown);
                 }
             }
@@ -121,7 +139,7 @@ struct Held {
 
 /// A way's key and counts that belong together; `None` if it is empty, or keeps changing hands:
 /// then the next tick finds what it counted.
-fn read_whole(memory: &Mmap, at: usize) -> Option<(Held, Seen)> {
+fn read_whole(memory: &Mmap, at: usize) -> Option<(Held, Read)> {
     let generation = || memory.u32(at + offset_of!(Bucket, generation));
     for _ in 0..4 {
         let before = generation();
@@ -135,17 +153,16 @@ fn read_whole(memory: &Mmap, at: usize) -> Option<(Held, Seen)> {
             slot: memory.u32(at + offset_of!(Bucket, slot)),
             bound: memory.u32(at + offset_of!(Bucket, bound)),
         };
-        let seen = Seen {
+        let parts = at + offset_of!(Bucket, parts);
+        let read = Read {
             generation: before,
             // Counted after the SYN, read before it: never more.
-            other_device: memory.u32(at + offset_of!(Bucket, other_device)),
-            firsts: memory.u32(at + offset_of!(Bucket, firsts)),
+            parts: std::array::from_fn(|part| memory.u32(parts + part * size_of::<u32>())),
             syns: memory.u32(at + offset_of!(Bucket, syns)),
-            resets: memory.u32(at + offset_of!(Bucket, resets)),
         };
         std::sync::atomic::fence(std::sync::atomic::Ordering::Acquire);
         if before % 2 == 0 && generation() == before {
-            return Some((held, seen));
+            return Some((held, read));
         }
     }
     None

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use tracer_common::flood::cohort;
 use tracer_common::flood::distinct::REGISTERS;
 
 use crate::core::event::MonoNs;
+use crate::core::flood::parts::Parts;
 use crate::core::flood::sample::{ListenerQueues, Queues, Sample, StackCounters};
 use crate::core::flood::tick::{Counts, Sketch, SourceTick, Target, TargetTick, Tick};
 use crate::core::flood::{Config, Detector, Want};
@@ -41,8 +43,8 @@ pub(super) struct Sim {
     counts: Counts,
     first: Option<MonoNs>,
     sketch: Box<[u8]>,
-    sources: BTreeMap<IpAddr, u64>,
-    completers: BTreeMap<IpAddr, u64>,
+    sources: BTreeMap<IpAddr, Parts>,
+    completers: BTreeMap<IpAddr, Parts>,
     under_way: BTreeMap<u64, (u64, u64)>,
     half: u64,
     /// What the kernel was asked and has not answered yet.
@@ -90,10 +92,12 @@ impl Sim {
     }
 
     fn syn(&mut self, source: u32) {
+        let part = cohort::part(self.now);
         self.counts.syns += 1;
+        self.counts.firsts.count(part, 1);
         self.first.get_or_insert(MonoNs(self.now));
         let addr = IpAddr::V4(Ipv4Addr::from(source));
-        *self.sources.entry(addr).or_default() += 1;
+        self.sources.entry(addr).or_default().count(part, 1);
         let mut hash = u64::from(source).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
         hash ^= hash >> 32;
@@ -134,11 +138,13 @@ impl Sim {
                 && *entry.key() <= self.now
             {
                 let (count, rtt) = entry.remove();
-                self.counts.completed += count;
+                let part = cohort::part_of_end(self.now - rtt, self.now);
+                self.counts.completed.count(part, count);
                 self.counts.handshake_ns += count * rtt;
                 for _ in 0..count {
                     let client = 0x0a01_0000 + (self.random() % 50) as u32;
-                    *self.completers.entry(IpAddr::V4(Ipv4Addr::from(client))).or_default() += 1;
+                    let client = IpAddr::V4(Ipv4Addr::from(client));
+                    self.completers.entry(client).or_default().count(part, 1);
                 }
             }
             if let Some(sample) = self.answer.take() {
@@ -157,19 +163,19 @@ impl Sim {
 
     fn flush(&mut self) {
         let target = Target::Listener(listener());
-        let row = |(addr, n): (&IpAddr, &u64)| SourceTick {
+        let row = |(addr, n): (&IpAddr, &Parts)| SourceTick {
             target,
             addr: *addr,
-            syns: *n,
+            syns: n.sum(),
             firsts: *n,
-            resets: 0,
             bound: 0,
         };
         // As the kernel's sets do, only the heavy ones are named.
-        let heavy = |(_, n): &(&IpAddr, &u64)| **n > 1;
+        let heavy = |(_, n): &(&IpAddr, &Parts)| n.sum() > 1;
         let mut tick = Tick {
             from: MonoNs(self.last),
             to: MonoNs(self.now),
+            cohort: cohort::number(self.now),
             sources: self.sources.iter().filter(heavy).map(row).collect(),
             completers: self.completers.iter().map(row).collect(),
             ..Tick::default()

@@ -3,19 +3,29 @@
 use std::net::SocketAddr;
 
 use proptest::prelude::*;
+use tracer_common::flood::cohort::{self, PARTS, TOLD_APART};
 use tracer_common::flood::distinct::REGISTERS;
 
 use super::host::{MS, SECOND, START, listener};
 use crate::core::event::MonoNs;
+use crate::core::flood::parts::Parts;
 use crate::core::flood::sample::{ListenerQueues, Queues, Sample, StackCounters};
 use crate::core::flood::tick::{Counts, Sketch, Target, TargetTick, Tick};
 use crate::core::flood::{Config, Detector};
 use crate::core::record::{Record, Verdict};
 
+/// `syns` not seen before, and `completed` of them.
+fn came(syns: u64, completed: u64) -> Counts {
+    let [firsts, completed] = [syns, completed].map(|count| Parts::of(0, count));
+    Counts { syns, firsts, completed, ..Counts::default() }
+}
+
 fn tick(n: u64, target: Target, counts: Counts) -> Tick {
     let (from, to) = (START + n * 250 * MS, START + (n + 1) * 250 * MS);
     let row = TargetTick { target, counts, first_syn: Some(MonoNs(from)), sources: None };
-    Tick { from: MonoNs(from), to: MonoNs(to), targets: vec![row], ..Tick::default() }
+    // So that part 0 is of the newest cohort.
+    let cohort = cohort::number(to).next_multiple_of(TOLD_APART.into());
+    Tick { from: MonoNs(from), to: MonoNs(to), cohort, targets: vec![row], ..Tick::default() }
 }
 
 fn sample(n: u64, stack: StackCounters, queue: Option<(u64, u64)>) -> Sample {
@@ -60,7 +70,7 @@ fn run(turns: u64, mut each: impl FnMut(u64) -> (Tick, Option<Sample>)) -> Vec<V
 #[test]
 fn many_closed_ports_are_a_scan() {
     let found = run(40, |n| {
-        let counts = Counts { syns: 25, ..Counts::default() };
+        let counts = came(25, 0);
         let mut registers = vec![0; REGISTERS];
         for port in 0..25 {
             registers[(n as usize * 25 + port) * 7 % REGISTERS] = 1;
@@ -88,7 +98,7 @@ fn answers_nobody_asked_for_are_backscatter_and_answers_to_connects_are_not() {
 #[test]
 fn accept_stalled_is_no_flood() {
     let found = run(40, |n| {
-        let counts = Counts { syns: 100, syns_repeated: 50, ..Counts::default() };
+        let counts = Counts { syns: 100, ..came(50, 0) };
         let stack = StackCounters { listen_overflows: n * 100, ..StackCounters::default() };
         (tick(n, Target::Listener(listener()), counts), Some(sample(n, stack, Some((2, 17)))))
     });
@@ -103,7 +113,7 @@ fn evidence_of_an_overload_is_above_its_threshold() {
     {
         let (mut detector, mut out) = (Detector::new(Config::default()), Vec::new());
         for n in 0..20 {
-            let counts = Counts { syns: 1 + syns, completed: 1, ..Counts::default() };
+            let counts = came(1 + syns, 1);
             detector.tick(&tick(n, Target::Listener(listener()), counts), &mut out);
             let stack =
                 StackCounters { listen_overflows: n * overflows, ..StackCounters::default() };
@@ -131,11 +141,8 @@ fn evidence_of_an_overload_is_above_its_threshold() {
 fn cookies_always(reach: bool) -> Vec<Verdict> {
     run(40, |n| {
         let other = Target::Listener("10.0.0.1:81".parse().expect("an address"));
-        let counts = Counts { syns: 100, completed: 100, ..Counts::default() };
-        let mut tick = tick(n, Target::Listener(listener()), Counts { syns: 200, ..counts });
-        if let Some(target) = tick.targets.first_mut() {
-            target.counts.completed = 0;
-        }
+        let counts = came(100, 100);
+        let mut tick = tick(n, Target::Listener(listener()), came(200, 0));
         let row = TargetTick { target: other, counts, first_syn: None, sources: None };
         tick.targets.push(row);
         let each = if reach { 300 } else { 100 };
@@ -160,9 +167,9 @@ fn nor_do_they_when_all_ends() {
         let going = n <= 20;
         let other = Target::Listener("10.0.0.1:81".parse().expect("an address"));
         let syns = if going { 200 } else { 60 };
-        let mut tick = tick(n, Target::Listener(listener()), Counts { syns, ..Counts::default() });
+        let mut tick = tick(n, Target::Listener(listener()), came(syns, 0));
         if going {
-            let counts = Counts { syns: 100, completed: 100, ..Counts::default() };
+            let counts = came(100, 100);
             tick.targets.push(TargetTick { target: other, counts, first_syn: None, sources: None });
         }
         let stack =
@@ -179,7 +186,7 @@ fn closed_port(refused: bool, lasts: u64, phase: u64) -> Vec<Verdict> {
     run(40, |n| {
         let sent = |ms: u64| ms.min(lasts) * 16;
         let (from, to) = (n * 250, (n + 1) * 250);
-        let counts = Counts { syns: sent(to) - sent(from), ..Counts::default() };
+        let counts = came(sent(to) - sent(from), 0);
         // After this tick and before the next one.
         let asked = (to..to + 250).find(|ms| ms % 600 == phase).map(|ms| {
             let out_rsts = if refused { sent(ms) } else { 0 };
@@ -203,7 +210,7 @@ fn a_closed_port_that_refuses_is_not_filtered_and_one_that_does_not_is() {
 #[test]
 fn low_and_slow_is_pressure() {
     let found = run(40, |n| {
-        let counts = Counts { syns: 5, ..Counts::default() };
+        let counts = came(5, 0);
         let queue = Some(((n * 5).min(16), 0));
         let sample = sample(n, StackCounters::default(), queue);
         (tick(n, Target::Listener(listener()), counts), Some(sample))
@@ -215,11 +222,12 @@ proptest! {
     #[test]
     fn no_numbers_upset_it(
         steps in prop::collection::vec(
-            (any::<[u64; 8]>(), any::<u64>(), any::<u64>(), 0..4_u8), 0..40),
+            (any::<[u64; 8]>(), any::<[[u64; PARTS]; 3]>(), any::<[u64; 2]>(), 0..4_u8), 0..40),
     ) {
         let (mut detector, mut out) = (Detector::new(Config::default()), Vec::new());
-        for (counts, from, to, which) in steps {
-            let [syns, syns_repeated, resets, resets_matched, syn_acks, completed, unseen, ns] = counts;
+        for (counts, parts, [from, to], which) in steps {
+            let [syns, resets, syn_acks, unseen, ns, cohort, asked, queue] = counts;
+            let [firsts, resets_matched, completed] = parts.map(Parts);
             let target = match which {
                 0 => Target::Listener(listener()),
                 1 => Target::Overflow,
@@ -228,7 +236,7 @@ proptest! {
             };
             let counts = Counts {
                 syns,
-                syns_repeated,
+                firsts,
                 resets,
                 resets_matched,
                 syn_acks,
@@ -237,11 +245,12 @@ proptest! {
                 handshake_ns: ns,
             };
             let row = TargetTick { target, counts, first_syn: Some(MonoNs(ns)), sources: None };
-            let tick =
-                Tick { from: MonoNs(from), to: MonoNs(to), targets: vec![row], ..Tick::default() };
+            let (from, to, targets) = (MonoNs(from), MonoNs(to), vec![row]);
+            let tick = Tick { from, to, cohort, targets, ..Tick::default() };
+            detector.sample(&sample(asked % 100, StackCounters::default(), Some((syns, queue))));
             detector.tick(&tick, &mut out);
-            detector.sample(&sample(ns % 100, StackCounters::default(), Some((syns, from))));
-            let _ = (detector.wants(MonoNs(to)), detector.idle());
+            detector.reconcile();
+            let _ = (detector.wants(to), detector.idle());
         }
         detector.finish(MonoNs(u64::MAX), &mut out);
         for record in out {

@@ -4,7 +4,6 @@ use proptest::prelude::*;
 
 use super::host::*;
 use crate::core::event::MonoNs;
-use crate::core::flood::half_open::HalfOpen;
 use crate::core::record::{AlertEvent, Severity, Verdict};
 
 const QUIET: Load = Load { honest: 0, rtt: 20 * MS, attack: 0, attackers: 0, filtered: false };
@@ -251,24 +250,5 @@ proptest! {
             sim.run(Load { honest, rtt: rtt * MS, ..QUIET }, tenths * 100 * MS);
         }
         prop_assert!(sim.alerts().iter().all(|alert| !alert.verdict.is_flood()));
-    }
-
-    #[test]
-    fn half_open_is_never_more_than_came_and_ends(
-        steps in prop::collection::vec((0..4_u8, 0..1_000_u64, 0..5_000_u64), 0..60),
-    ) {
-        let (mut half, mut now, mut came) = (HalfOpen::default(), START, 0);
-        for (what, count, later) in steps {
-            now += later * MS;
-            match what {
-                0 => { half.add(MonoNs(now), count); came += count; }
-                1 => half.take(count),
-                2 => half.expire(MonoNs(now), 63 * SECOND),
-                _ => { half.reconcile(count, MonoNs(now)); prop_assert!(half.count() <= count); }
-            }
-            prop_assert!(half.count() <= came);
-        }
-        half.expire(MonoNs(now + 65 * SECOND), 63 * SECOND);
-        prop_assert_eq!(half.count(), 0);
     }
 }

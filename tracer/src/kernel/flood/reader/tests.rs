@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 
-use tracer_common::flood::counts::{Completions, SynCounts, completion_index};
-use tracer_common::flood::sources::{Bucket, Come, Hitter, SAMPLE, Set};
+use tracer_common::flood::cohort::{LENGTH_NS, REST};
+use tracer_common::flood::counts::{END_WRITERS, Ends, RESET_WRITER, SynCounts, end_index};
+use tracer_common::flood::sources::{Bucket, Come, Hitter, OTHER_DEVICE, SAMPLE, Set};
 
 use super::*;
+use crate::core::flood::parts::Parts;
 use crate::kernel::mmap::Mmap;
 
 /// A set, word by word.
@@ -18,13 +20,14 @@ fn reader() -> (FloodReader, FloodTables) {
     let memory = |size: usize| Mmap::private(size * CPUS as usize).unwrap();
     let arrays = Arrays {
         cpus: memory(size_of::<Cpu>()),
-        completions: memory(2 * SLOTS as usize * size_of::<Completions>()),
+        ends: memory((END_WRITERS * SLOTS) as usize * size_of::<Ends>()),
         completers: memory(SOURCE_SETS as usize * size_of::<Set>()),
+        resetters: memory(SOURCE_SETS as usize * size_of::<Set>()),
         distinct: memory(SKETCHES as usize * REGISTERS),
     };
     let mut tables = FloodTables::for_tests();
     tables.listening(1, listener(), false);
-    (FloodReader::new(arrays, CPUS), tables)
+    (FloodReader::new(arrays, CPUS, || MonoNs(0)), tables)
 }
 
 fn listener() -> std::net::SocketAddr {
@@ -55,28 +58,34 @@ impl FloodReader {
         self.arrays.cpus.add(cpu::syn_counts(cpu, slot) + field, more);
         let activity = match field {
             _ if field == offset_of!(SynCounts, syn_acks) => offset_of!(Cpu, now.syn_acks),
-            _ if field == offset_of!(SynCounts, resets) => offset_of!(Cpu, now.resets),
             _ => offset_of!(Cpu, now.syns),
         };
         self.arrays.cpus.add(cpu::offset(cpu) + activity, more);
     }
 
-    /// A request of a source's becomes a connection.
-    fn completion(&mut self, cpu: u32, set: u32, addr: [u64; 2]) {
-        let at = completion_index(cpu, 0, SLOT) as usize * size_of::<Completions>();
-        self.arrays.completions.add(at + offset_of!(Completions, matched), 1);
-        let at = (cpu * SOURCE_SETS + set) as usize * size_of::<Set>();
-        hit(&mut self.arrays.completers, at, addr, 1, self.epoch);
-        self.arrays.cpus.add(cpu::offset(cpu) + offset_of!(Cpu, now.completions), 1);
+    /// What ends half-open connections comes once, or would have ended one.
+    fn end(&mut self, cpu: u32, writer: u32, field: usize) {
+        let at = end_index(cpu, writer, SLOT) as usize * size_of::<Ends>();
+        self.arrays.ends.add(at + field, 1);
+        let activity = match writer {
+            RESET_WRITER => offset_of!(Cpu, now.resets),
+            writer => offset_of!(Cpu, now.completions) + writer as usize * size_of::<u64>(),
+        };
+        self.arrays.cpus.add(cpu::offset(cpu) + activity, 1);
     }
 
-    /// A RST hits a half-open connection of a source that is the first of its set.
-    fn reset(&mut self, cpu: u32, set: u32) {
-        let at = source_set(cpu, set) + offset_of!(Set, ways) + offset_of!(Bucket, resets);
-        let resets = self.arrays.cpus.u32(at);
-        self.arrays.cpus.set_u32(at, resets + 1);
-        self.count(cpu, SLOT, offset_of!(SynCounts, resets_matched), 1);
-        self.count(cpu, SLOT, offset_of!(SynCounts, resets), 1);
+    /// A request of a source's becomes a connection.
+    fn completion(&mut self, cpu: u32, set: u32, addr: [u64; 2]) {
+        let at = (cpu * SOURCE_SETS + set) as usize * size_of::<Set>();
+        hit(&mut self.arrays.completers, at, addr, 1, self.epoch);
+        self.end(cpu, 0, offset_of!(Ends, matched));
+    }
+
+    /// A RST hits a half-open connection of a source's.
+    fn reset(&mut self, cpu: u32, set: u32, addr: [u64; 2]) {
+        let at = (cpu * SOURCE_SETS + set) as usize * size_of::<Set>();
+        hit(&mut self.arrays.resetters, at, addr, 1, self.epoch);
+        self.end(cpu, RESET_WRITER, offset_of!(Ends, matched));
     }
 
     fn syns(&mut self, cpu: u32, slot: u32, more: u64, now: u64) {
@@ -87,6 +96,7 @@ impl FloodReader {
             counts.set_u64(at + offset_of!(SynCounts, first_ns), now);
         }
         self.count(cpu, slot, offset_of!(SynCounts, syns), more);
+        self.count(cpu, slot, offset_of!(SynCounts, firsts), more);
     }
 
     fn register(&mut self, epoch: u32, sketch: u32, index: usize, rank: u64) {
@@ -111,7 +121,7 @@ fn hit(memory: &mut Mmap, at: usize, addr: [u64; 2], times: u32, epoch: u32) {
     // As good as a hash: no two of a test's sources have the same.
     let tag = (addr[1] >> 32) as u32;
     for _ in 0..times {
-        copy.hit(&Hitter { tag, set, slot: SLOT, addr: Addr(addr) }, Come::one(true), epoch);
+        copy.hit(&Hitter { tag, set, slot: SLOT, addr: Addr(addr) }, Come::one(0, true), epoch);
     }
     // SAFETY: as above.
     let words: SetWords = unsafe { std::mem::transmute(copy) };
@@ -139,24 +149,31 @@ fn what_has_grown_is_told_once_over_all_cpus() {
     assert_eq!(reader.tick(MonoNs(5), &tables), None);
     reader.syns(0, SLOT, 10, 700);
     reader.syns(1, SLOT, 5, 600);
-    reader.count(1, SLOT, offset_of!(SynCounts, resets), 3);
+    for field in [offset_of!(Ends, unmatched), offset_of!(Ends, matched) + 8] {
+        reader.end(1, RESET_WRITER, field);
+    }
     reader.count(0, slot::CLOSED, offset_of!(SynCounts, syn_acks), 2);
-    for (writer, field) in
-        [(0, offset_of!(Completions, matched)), (1, offset_of!(Completions, unmatched))]
-    {
-        let at = completion_index(1, writer, SLOT) as usize * size_of::<Completions>();
-        reader.arrays.completions.add(at + field, 4);
+    let rest = offset_of!(Ends, matched) + 8 * REST as usize;
+    for (writer, field) in [(0, rest), (0, rest), (1, offset_of!(Ends, unmatched))] {
+        reader.end(1, writer, field);
     }
     let tick = reader.tick(MonoNs(9), &tables).unwrap();
     assert_eq!((tick.from, tick.to), (MonoNs(5), MonoNs(9)));
     let [target, closed] = &tick.targets[..] else { panic!("{tick:?}") };
     assert_eq!(target.target, Target::Listener(listener()));
     assert_eq!(target.first_syn, Some(MonoNs(600)));
-    let expected =
-        Counts { syns: 15, resets: 3, completed: 4, completed_unseen: 4, ..Counts::default() };
+    let expected = Counts {
+        syns: 15,
+        firsts: Parts::of(0, 15),
+        resets: 2,
+        resets_matched: Parts::of(1, 1),
+        completed: Parts::of(REST, 2),
+        completed_unseen: 1,
+        ..Counts::default()
+    };
     assert_eq!(target.counts, expected);
     assert_eq!((closed.target, closed.counts.syn_acks), (Target::Closed, 2));
-    assert_eq!(tick.unattributed, 15);
+    assert_eq!((tick.unattributed, tick.unattributed_firsts), (15, Parts::of(0, 15)));
     assert_eq!(reader.tick(MonoNs(10), &tables), None);
 }
 
@@ -172,30 +189,59 @@ fn totals_may_wrap() {
     assert_eq!(tick.targets[0].counts.syns, 3);
 }
 
-/// A SYN that turns out to have come by another device is taken off what comes next.
+/// A SYN that turns out to have come by another device, or before, is taken off what comes next.
 #[test]
 fn what_is_found_out_late_is_made_up_for() {
     let (mut reader, tables) = reader();
-    let syns = |reader: &mut FloodReader, at| {
+    let one = v4([10, 0, 0, 1]);
+    let told = |reader: &mut FloodReader, at| {
         let tick = reader.tick(MonoNs(at), &tables).unwrap();
-        tick.targets.first().map_or(0, |target| target.counts.syns)
+        let counts = tick.targets.first().map_or(Counts::default(), |target| target.counts);
+        let source = tick.sources.first().map_or((0, 0), |one| (one.syns, one.firsts.sum()));
+        ((counts.syns, counts.firsts.sum()), source)
     };
-    reader.count(0, SLOT, offset_of!(SynCounts, syns), 5);
-    assert_eq!(syns(&mut reader, 1), 5);
-    reader.count(0, SLOT, offset_of!(SynCounts, syns_other_device), 1);
-    reader.count(0, SLOT, offset_of!(SynCounts, resets), 1);
-    assert_eq!(syns(&mut reader, 2), 0);
-    reader.count(0, SLOT, offset_of!(SynCounts, syns), 3);
-    assert_eq!(syns(&mut reader, 3), 2);
+    // As many, all known before.
+    let amend = |reader: &mut FloodReader, others: u32| {
+        let firsts = offset_of!(SynCounts, firsts);
+        reader.arrays.cpus.add(cpu::syn_counts(0, SLOT) + firsts, u64::MAX);
+        reader.count(0, SLOT, offset_of!(SynCounts, syns_other_device), others.into());
+        let parts = source_set(0, 5) + offset_of!(Set, ways) + offset_of!(Bucket, parts);
+        let cpus = &mut reader.arrays.cpus;
+        cpus.set_u32(parts, cpus.u32(parts) - 1);
+        cpus.set_u32(parts + 4 * OTHER_DEVICE, cpus.u32(parts + 4 * OTHER_DEVICE) + others);
+    };
+    reader.source(0, 5, one, 5);
+    assert_eq!(told(&mut reader, 1), ((5, 5), (5, 5)));
+    amend(&mut reader, 1);
+    reader.end(0, RESET_WRITER, offset_of!(Ends, unmatched));
+    assert_eq!(told(&mut reader, 2), ((0, 0), (0, 0)));
+    amend(&mut reader, 0);
+    reader.source(0, 5, one, 3);
+    assert_eq!(told(&mut reader, 3), ((2, 1), (2, 1)));
 }
 
 #[test]
 fn only_a_completion_is_enough_to_wake() {
     let (mut reader, tables) = reader();
-    let at = completion_index(0, 0, SLOT) as usize * size_of::<Completions>();
-    reader.arrays.completions.add(at, 1);
-    reader.arrays.cpus.add(offset_of!(Cpu, now.completions) + 8, 1);
-    assert_eq!(reader.tick(MonoNs(1), &tables).unwrap().targets[0].counts.completed, 1);
+    reader.end(0, 1, offset_of!(Ends, matched));
+    let tick = reader.tick(MonoNs(1), &tables).unwrap();
+    assert_eq!(tick.targets[0].counts.completed, Parts::of(0, 1));
+}
+
+/// SYNs that come after the tick's end and before it is read.
+#[test]
+fn the_newest_cohort_is_of_the_time_when_a_tick_is_read() {
+    let (mut reader, tables) = reader();
+    for (now, at, expected) in [(7, 7, 7), (8, 7, 8), (6, 7, 7)] {
+        reader.clock = match now {
+            6 => || MonoNs(6 * LENGTH_NS),
+            7 => || MonoNs(7 * LENGTH_NS),
+            _ => || MonoNs(8 * LENGTH_NS),
+        };
+        reader.syns(0, SLOT, 1, 1);
+        let tick = reader.tick(MonoNs(at * LENGTH_NS + 3), &tables).unwrap();
+        assert_eq!(tick.cohort, expected);
+    }
 }
 
 #[test]
@@ -232,7 +278,7 @@ fn sources_are_merged_over_cpus_and_what_a_newcomer_takes_is_new() {
     let [first, second] = &tick.sources[..] else { panic!("{tick:?}") };
     assert_eq!(
         (first.addr, first.syns, first.firsts, first.bound),
-        ([10, 0, 0, 1].into(), 12, 12, 0)
+        ([10, 0, 0, 1].into(), 12, Parts::of(0, 12), 0)
     );
     assert_eq!((second.addr, second.syns), ([10, 0, 0, 2].into(), 2));
     assert_eq!(tick.unattributed, 0);
@@ -269,31 +315,31 @@ fn handshakes_that_come_while_a_tick_is_read_end_in_the_next() {
     let (before, between) = (v4([10, 0, 0, 1]), v4([10, 0, 0, 2]));
     reader.source(0, 0, before, 2);
     reader.completion(1, 0, before);
-    reader.reset(0, 0);
+    reader.reset(0, 0, before);
     let ends = reader.ends();
     // On CPUs of which the ends have been read, and on one where there were none.
     for cpu in [0, 1] {
         reader.source(cpu, 7, between, 3);
         reader.completion(1 - cpu, 7, between);
         reader.completion(1 - cpu, 7, between);
-        reader.reset(cpu, 7);
+        reader.reset(cpu, 7, between);
     }
     let active = reader.active(&ends);
     let first = reader.read(ends, &active, Tick::default(), &tables).unwrap();
     let told = |tick: &Tick| {
         let of = |all: &[SourceTick], addr: [u64; 2]| {
             let addr = IpAddr::from(Addr(addr));
-            let one = all.iter().find(|one| one.addr == addr);
-            one.map_or((0, 0), |one| (one.firsts, one.resets))
+            all.iter().find(|one| one.addr == addr).map_or(0, |one| one.firsts.sum())
         };
-        let hosts =
-            [before, between].map(|addr| (of(&tick.sources, addr), of(&tick.completers, addr).0));
+        let hosts = [before, between]
+            .map(|addr| [&tick.sources, &tick.completers, &tick.resetters].map(|all| of(all, addr)));
         let counts = tick.targets[0].counts;
-        (hosts, (counts.syns, counts.completed, counts.resets_matched, counts.resets))
+        let ended = [counts.completed, counts.resets_matched].map(|parts| parts.sum());
+        (hosts, (counts.syns, ended, counts.resets))
     };
-    assert_eq!(told(&first), ([((2, 1), 1), ((6, 0), 0)], (8, 1, 1, 1)));
+    assert_eq!(told(&first), ([[2, 1, 1], [6, 0, 0]], (8, [1, 1], 1)));
     let second = reader.tick(MonoNs(2), &tables).unwrap();
-    assert_eq!(told(&second), ([((0, 0), 0), ((0, 2), 4)], (0, 4, 2, 2)));
+    assert_eq!(told(&second), ([[0, 0, 0], [0, 4, 2]], (0, [4, 2], 2)));
     assert_eq!(reader.tick(MonoNs(3), &tables), None);
 }
 
@@ -315,8 +361,7 @@ fn only_so_many_are_named() {
         target: Target::Closed,
         addr: [10, 0, 0, 1].into(),
         syns,
-        firsts: 0,
-        resets: 0,
+        firsts: Parts::default(),
         bound: 0,
     };
     let named = SourceTick::most((0..10_000).map(tick).collect());
