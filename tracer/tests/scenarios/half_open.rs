@@ -1,9 +1,9 @@
 //! Half-open connections per remote host, in quiet times: exact, held against the kernel's own
 //! list and counters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, TcpListener};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
@@ -166,6 +166,45 @@ fn none_are_left_when_they_have_expired() {
     });
 }
 
+/// With long round trips some are on their way at any time: still as many when tracing has gone on for
+/// longer than the kernel keeps one that never completes.
+#[test]
+fn those_on_their_way_are_counted_however_long_it_goes_on() {
+    const ROUND_TRIP: Duration = ms(400);
+    scenario(|lab| {
+        // It gives up after three seconds.
+        lab.b.sysctl("ipv4/tcp_synack_retries", 1);
+        let acceptor = Acceptor::new(listener(lab));
+        let tracer = Tracer::start(lab, &["--local-port", "8080"]);
+        let raw = Raw::new(lab);
+        let mut under_way = VecDeque::new();
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(9) {
+            let mut peer = raw.client(lab.b4_port(8080));
+            peer.send(SYN, b"");
+            peer.expect_flags(SYN | ACK);
+            under_way.push_back((Instant::now(), peer));
+            while let Some((answered, peer)) = under_way.front_mut()
+                && answered.elapsed() >= ROUND_TRIP
+            {
+                peer.send(ACK, b"");
+                peer.reset();
+                under_way.pop_front();
+            }
+            pause(8);
+        }
+        // Time for a tick, and not for a SYN-ACK to be given up.
+        pause(600);
+        let kernels = listed(lab);
+        let run = tracer.stop();
+        drop(acceptor);
+        let left = kernels[&lab.raw4().to_string()];
+        assert_eq!(left, under_way.len() as u64);
+        assert!(left >= 10, "{left} on their way");
+        let _ = Check::of(row(run.fine(), &lab.raw4().to_string())).eq("half_open", left);
+    });
+}
+
 #[test]
 fn none_are_left_after_resets() {
     scenario(|lab| {
@@ -319,7 +358,7 @@ fn the_report_of_an_interval_has_them() {
         assert_eq!(two_hundred(lab).run(lab).packets, 200);
         let kernels = listed(lab).values().sum::<u64>();
         assert_eq!(kernels, 200);
-        let deadline = std::time::Instant::now() + Duration::from_secs(4);
+        let deadline = Instant::now() + Duration::from_secs(4);
         let last = || {
             let mut rows: BTreeMap<String, u64> = BTreeMap::new();
             for r in tracer.records() {
@@ -329,7 +368,7 @@ fn the_report_of_an_interval_has_them() {
             }
             rows.values().sum::<u64>()
         };
-        while last() != 200 && std::time::Instant::now() < deadline {
+        while last() != 200 && Instant::now() < deadline {
             std::thread::sleep(ms(50));
         }
         assert_eq!(last(), 200, "half-opens in the intervals' rows");
