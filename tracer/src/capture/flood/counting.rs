@@ -14,7 +14,7 @@ use tracer_common::state::TcpState;
 
 use super::destinations::{ANSWER, Destinations, End, State, note};
 use super::hitters::{Hitters, Key};
-use super::syns::{Entry, Kind, Seen, Syns};
+use super::syns::{Kind, Seen, Syns};
 use crate::capture::segment::{Captured, Direction, Segment};
 use crate::core::event::{Event, MonoNs};
 use crate::core::flood::tick::{Ahead, Counts, Growth, Sketch, SourceTick, Target, TargetTick, Tick};
@@ -97,7 +97,10 @@ impl Counting {
             if let Some(entry) = self.syns.ack(tuple, captured.segment.seq)
                 && ends().is_none_or(|ends| ends.dst)
             {
-                self.completed(&entry, client, server, captured.at);
+                let asked = matches!(entry.kind, Kind::Syn | Kind::Answered);
+                if !asked || entry.destination != 0 {
+                    self.completed(asked.then_some(entry.at), client, server, captured.at);
+                }
             }
         }
     }
@@ -127,28 +130,23 @@ impl Counting {
         }
     }
 
-    /// A handshake has completed.
+    /// A handshake has completed, whose SYN was counted when it came at `syn`, or was not captured.
     #[cold]
-    fn completed(&mut self, entry: &Entry, client: End, server: End, at: MonoNs) {
-        let asked = matches!(entry.kind, Kind::Syn | Kind::Answered);
-        if asked && entry.destination == 0 {
-            // This host's own.
-            return;
-        }
+    fn completed(&mut self, syn: Option<MonoNs>, client: End, server: End, at: MonoNs) {
         let Some(number) = self.destinations.of(server, State::Listens, at) else { return };
         // Whoever completes a handshake was answered, captured or not.
         self.destinations.answered(number, at, State::Listens);
         let Some(destination) = self.destinations.get_mut(number) else { return };
-        let part = cohort::part_of_end(entry.at.0, at.0);
-        if asked {
+        let part = syn.map_or(0, |syn| cohort::part_of_end(syn.0, at.0));
+        if let Some(syn) = syn {
             destination.counts.completed.count(part, 1);
-            destination.counts.handshake_ns += at.since(entry.at);
+            destination.counts.handshake_ns += at.since(syn);
         } else {
             destination.counts.completed_unseen += 1;
         }
         let hash = hash::single(&self.key, number, client.0);
         let hitter = Hitter::source(hash, number, client.0);
-        self.completers.hit(&hitter, Come::one(part, asked), self.epoch);
+        self.completers.hit(&hitter, Come::one(part, syn.is_some()), self.epoch);
         self.touched = true;
     }
 
@@ -290,7 +288,7 @@ impl Counting {
                 let tuple = self.tuple(remote, local);
                 // Counted when its ACK passed, unless others had taken its place by then.
                 if self.syns.find(tuple).is_none() {
-                    self.completed(&Entry::unknown(), remote, local, socket.at);
+                    self.completed(None, remote, local, socket.at);
                 }
             }
             Event::RequestReset(request) => {

@@ -3,7 +3,8 @@
 
 use crate::core::event::MonoNs;
 
-/// Places; each is the newest's that falls on it, so that a flood takes no more memory.
+/// Places, so that a flood takes no more memory. A newcomer takes the place that it falls on, or the one
+/// beside it if a handshake is under way there; where both are, the older one's.
 const PLACES: usize = 1 << 17;
 
 /// What is known of a 4-tuple, the client's end first.
@@ -38,13 +39,6 @@ pub(super) enum Kind {
     Complete,
 }
 
-impl Entry {
-    /// Of a handshake whose SYN is not known any more.
-    pub(super) fn unknown() -> Self {
-        Self { kind: Kind::Unasked, ..Self::default() }
-    }
-}
-
 /// What a SYN is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Seen {
@@ -75,8 +69,28 @@ const fn place(hash: u64) -> usize {
 }
 
 impl Syns {
-    fn place(&mut self, hash: u64) -> Option<&mut Entry> {
-        self.entries.get_mut(place(hash))
+    /// Where a 4-tuple is.
+    fn held(&self, hash: u64) -> Option<usize> {
+        let own = place(hash);
+        let holds = |place: &usize| self.entries.get(*place).is_some_and(|e| e.tag == hash | 1);
+        [own, own ^ 1].into_iter().find(holds)
+    }
+
+    /// Where a 4-tuple is to be that is nowhere.
+    fn room(&self, hash: u64) -> usize {
+        let own = place(hash);
+        let at = |place: usize| self.entries.get(place).map(|entry| entry.at);
+        let busy = [own, own ^ 1].map(|place| self.is_under_way(place));
+        match busy {
+            [false, _] => own,
+            [true, false] => own ^ 1,
+            [true, true] if at(own ^ 1) < at(own) => own ^ 1,
+            [true, true] => own,
+        }
+    }
+
+    fn is_under_way(&self, place: usize) -> bool {
+        self.under_way.get(place / 64).is_some_and(|word| word >> (place % 64) & 1 != 0)
     }
 
     /// Has the place of a 4-tuple fetched from memory; what stands there is of no use.
@@ -84,25 +98,29 @@ impl Syns {
         self.entries.get(place(hash)).map_or(0, |entry| entry.tag)
     }
 
-    fn begin(&mut self, hash: u64) {
-        let place = place(hash);
+    /// A handshake begins in a place.
+    fn begin(&mut self, place: usize, new: Entry) -> Option<&mut Entry> {
         if let Some(word) = self.under_way.get_mut(place / 64) {
             *word |= 1 << (place % 64);
         }
+        let entry = self.entries.get_mut(place)?;
+        *entry = new;
+        Some(entry)
     }
 
     /// A segment with an ACK: the handshake that it completes.
     #[inline]
     pub(super) fn ack(&mut self, hash: u64, seq: u32) -> Option<Entry> {
-        let place = place(hash);
-        let bit = self.under_way.get(place / 64)? >> (place % 64) & 1;
-        if bit == 0 { None } else { self.complete(hash, seq) }
+        let pair = place(hash) & !1;
+        let bits = self.under_way.get(pair / 64)? >> (pair % 64) & 0b11;
+        if bits == 0 { None } else { self.complete(hash, seq) }
     }
 
     /// If the first ACK was not captured, data tell as well.
     fn complete(&mut self, hash: u64, seq: u32) -> Option<Entry> {
         const NEAR: u32 = 1 << 20;
-        let entry = self.find(hash)?;
+        let place = self.held(hash)?;
+        let entry = self.entries.get_mut(place)?;
         let next = match entry.kind {
             Kind::Syn | Kind::Answered => entry.number.wrapping_add(1),
             Kind::Unasked | Kind::Counted => entry.number,
@@ -113,7 +131,6 @@ impl Syns {
         }
         let completed = *entry;
         entry.kind = Kind::Complete;
-        let place = place(hash);
         if let Some(word) = self.under_way.get_mut(place / 64) {
             *word &= !(1 << (place % 64));
         }
@@ -122,7 +139,8 @@ impl Syns {
 
     /// What is known of a 4-tuple.
     pub(super) fn find(&mut self, hash: u64) -> Option<&mut Entry> {
-        self.place(hash).filter(|entry| entry.tag == hash | 1)
+        let place = self.held(hash)?;
+        self.entries.get_mut(place)
     }
 
     /// Notes a SYN.
@@ -134,16 +152,15 @@ impl Syns {
         destination: u32,
     ) -> Seen {
         let new = Entry { tag: hash | 1, at, number: isn, at_place, destination, kind: Kind::Syn };
-        let Some(entry) = self.place(hash) else { return Seen::First };
-        let known = entry.tag == new.tag
-            && entry.number == isn
-            && matches!(entry.kind, Kind::Syn | Kind::Answered | Kind::Complete);
-        if !known {
-            *entry = new;
-            self.begin(hash);
-            return Seen::First;
+        let held = self.held(hash);
+        let known = held.and_then(|held| self.entries.get(held)).filter(|entry| {
+            entry.number == isn && matches!(entry.kind, Kind::Syn | Kind::Answered | Kind::Complete)
+        });
+        if let Some(entry) = known {
+            return if entry.at_place == at_place { Seen::Repeated } else { Seen::OtherDevice };
         }
-        if entry.at_place == at_place { Seen::Repeated } else { Seen::OtherDevice }
+        self.begin(held.unwrap_or_else(|| self.room(hash)), new);
+        Seen::First
     }
 
     /// Notes a SYN-ACK that no SYN is known for; `None` if it has been noted.
@@ -153,16 +170,16 @@ impl Syns {
         at: MonoNs,
         (ack, at_place): (u32, u32),
     ) -> Option<&mut Entry> {
-        let entry = self.place(hash)?;
-        let ours = entry.tag == hash | 1;
-        let noted = entry.number == ack && matches!(entry.kind, Kind::Unasked | Kind::Counted);
-        let known = noted && entry.at_place != at_place;
-        if ours && (known || entry.kind == Kind::Complete) {
-            return None;
+        let held = self.held(hash);
+        if let Some(entry) = held.and_then(|held| self.entries.get(held)) {
+            let noted =
+                entry.number == ack && matches!(entry.kind, Kind::Unasked | Kind::Counted);
+            if (noted && entry.at_place != at_place) || entry.kind == Kind::Complete {
+                return None;
+            }
         }
         let (tag, kind) = (hash | 1, Kind::Unasked);
-        *entry = Entry { tag, at, number: ack, at_place, destination: 0, kind };
-        self.begin(hash);
-        self.place(hash)
+        let new = Entry { tag, at, number: ack, at_place, destination: 0, kind };
+        self.begin(held.unwrap_or_else(|| self.room(hash)), new)
     }
 }

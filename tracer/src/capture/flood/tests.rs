@@ -411,6 +411,31 @@ fn the_last_syn_counts_for_its_sender_whoever_would_have_answered() {
     }
 }
 
+/// At any time fifty of one host's handshakes are on their way, and fifteen that another one resets; for
+/// longer than one that never completes is kept.
+#[test]
+fn those_on_their_way_are_counted_however_long_it_goes_on() {
+    let mut sim = Sim::new();
+    for n in 0..9_000 {
+        let port = 1024 + n;
+        sim.honest(client(1), port, server(80), 500 * MS);
+        if n % 2 == 0 {
+            let (src, isn) = ((client(2), port).into(), sim.random());
+            sim.send(0, src, server(80), SYN, isn, 0);
+            sim.send(MS, server(80), src, SYN_ACK, 7, isn.wrapping_add(1));
+            sim.send(300 * MS, src, server(80), RST, isn.wrapping_add(1), 0);
+        }
+        sim.run(10 * MS);
+    }
+    // Up to a tick.
+    assert_eq!(sim.now % TICK, 0);
+    let hosts = sim.core.hosts(MonoNs(BEGAN.0 + sim.now));
+    let half_open: BTreeMap<_, _> = hosts.iter().map(|host| (host.host, host.half_open)).collect();
+    let of = |number| half_open[&Some(client(number).into())].expect("counted");
+    assert!(of(1).abs_diff(50) <= 1 && of(2).abs_diff(15) <= 1, "{half_open:?}");
+    assert_eq!(sim.verdicts(), []);
+}
+
 #[test]
 fn memory_stays_bounded_and_gaps_cost_nothing() {
     let mut sim = Sim::new();

@@ -1,6 +1,6 @@
 //! Counts by when their SYNs came.
 
-use tracer_common::flood::cohort::{PARTS, REST, TOLD_APART};
+use tracer_common::flood::cohort::{self, PARTS, REST, TOLD_APART};
 
 /// What was counted of SYNs, or of the half-open connections that ended, by the SYN's cohort modulo
 /// [`TOLD_APART`]; [`REST`] is what ended late. Which cohort is meant follows from the newest one that
@@ -51,10 +51,9 @@ impl Parts {
 
     /// How many of which cohort, `newest` being the newest that can be among them.
     pub(super) fn cohorts(&self, newest: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let apart = u64::from(TOLD_APART);
-        (0..apart).filter_map(move |age| {
-            let cohort = newest.checked_sub(age)?;
-            let count = *self.0.get((cohort % apart) as usize)?;
+        (0..TOLD_APART).filter_map(move |age| {
+            let cohort = newest.checked_sub(age.into())?;
+            let count = *self.0.get(cohort::part_of(cohort) as usize)?;
             (count > 0).then_some((cohort, count))
         })
     }
