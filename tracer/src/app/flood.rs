@@ -130,7 +130,8 @@ impl Floods {
         self.burst = false;
         let tick = match self.reader.tick(at, &self.tables) {
             Some(tick) => tick,
-            None if self.detector.idle() => {
+            // What hosts have left half-open is forgotten in time, too.
+            None if self.detector.idle() && core.half_open().is_none_or(|left| left == 0) => {
                 self.detector.skipped();
                 return;
             }

@@ -247,7 +247,10 @@ fn each_part_is_counted_apart() {
     for part in 0..8 {
         let mut set = Set::default();
         set.hit(&key(SLOT, v4(1)), Come::one(part, true), 1);
-        assert_eq!(set.ways[0].parts, [0, 1, 2, 3, 4, 5, 6, 7].map(|other| u32::from(other == part)));
+        assert_eq!(
+            set.ways[0].parts,
+            [0, 1, 2, 3, 4, 5, 6, 7].map(|other| u32::from(other == part))
+        );
     }
 }
 

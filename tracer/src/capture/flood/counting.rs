@@ -17,7 +17,9 @@ use super::hitters::{Hitters, Key};
 use super::syns::{Kind, Seen, Syns};
 use crate::capture::segment::{Captured, Direction, Segment};
 use crate::core::event::{Event, MonoNs};
-use crate::core::flood::tick::{Ahead, Counts, Growth, Sketch, SourceTick, Target, TargetTick, Tick};
+use crate::core::flood::tick::{
+    Ahead, Counts, Growth, Sketch, SourceTick, Target, TargetTick, Tick,
+};
 
 /// Which ends of a segment are local.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

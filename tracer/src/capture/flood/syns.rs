@@ -172,8 +172,7 @@ impl Syns {
     ) -> Option<&mut Entry> {
         let held = self.held(hash);
         if let Some(entry) = held.and_then(|held| self.entries.get(held)) {
-            let noted =
-                entry.number == ack && matches!(entry.kind, Kind::Unasked | Kind::Counted);
+            let noted = entry.number == ack && matches!(entry.kind, Kind::Unasked | Kind::Counted);
             if (noted && entry.at_place != at_place) || entry.kind == Kind::Complete {
                 return None;
             }

@@ -105,9 +105,9 @@ fn read_syn_counts(memory: &Mmap, offset: usize) -> SynCounts {
 fn read_ends(memory: &Mmap, index: usize) -> Ends {
     let at = |field| memory.u64(index * size_of::<Ends>() + field);
     Ends {
-        matched: std::array::from_fn(|part| {
-            at(offset_of!(Ends, matched) + part * size_of::<u64>())
-        }),
+        matched: std::array::from_fn(
+            |part| at(offset_of!(Ends, matched) + part * size_of::<u64>()),
+        ),
         unmatched: at(offset_of!(Ends, unmatched)),
         since_syn_ns: at(offset_of!(Ends, since_syn_ns)),
     }

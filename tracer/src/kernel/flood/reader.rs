@@ -17,7 +17,9 @@ use super::counts::{self, Totals};
 use super::ways::{self, Kind, Ways, Whereabouts};
 use super::{Arrays, FloodTables};
 use crate::core::event::MonoNs;
-use crate::core::flood::tick::{Ahead, Counts, Growth, Sketch, SourceTick, Target, TargetTick, Tick};
+use crate::core::flood::tick::{
+    Ahead, Counts, Growth, Sketch, SourceTick, Target, TargetTick, Tick,
+};
 
 /// What ended half-open connections since the last tick.
 struct Ends {

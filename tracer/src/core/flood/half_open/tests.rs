@@ -139,7 +139,7 @@ impl Line {
                 }
             }
             // No whole number of milliseconds that cohorts last.
-            if self.now / MS % 251 == 0 {
+            if (self.now / MS).is_multiple_of(251) {
                 self.tick();
             }
         }
@@ -206,9 +206,9 @@ fn what_never_completes_ages_beside_others() {
 fn handshakes_that_complete_late_are_taken_off() {
     let mut line = Line::new();
     let lasts = |ms: u64| match ms {
-        _ if ms % 1_000 == 0 => 7_080,
-        _ if ms % 100 == 0 => 3_080,
-        _ if ms % 10 == 0 => 1_080,
+        _ if ms.is_multiple_of(1_000) => 7_080,
+        _ if ms.is_multiple_of(100) => 3_080,
+        _ if ms.is_multiple_of(10) => 1_080,
         _ => 80,
     };
     for _ in 0..100 {

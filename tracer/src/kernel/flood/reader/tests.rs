@@ -331,8 +331,9 @@ fn handshakes_that_come_while_a_tick_is_read_end_in_the_next() {
             let addr = IpAddr::from(Addr(addr));
             all.iter().find(|one| one.addr == addr).map_or(0, |one| one.firsts.sum())
         };
-        let hosts = [before, between]
-            .map(|addr| [&tick.sources, &tick.completers, &tick.resetters].map(|all| of(all, addr)));
+        let hosts = [before, between].map(|addr| {
+            [&tick.sources, &tick.completers, &tick.resetters].map(|all| of(all, addr))
+        });
         let counts = tick.targets[0].counts;
         let ended = [counts.completed, counts.resets_matched].map(|parts| parts.sum());
         (hosts, (counts.syns, ended, counts.resets))
