@@ -131,7 +131,7 @@ impl Floods {
         let tick = match self.reader.tick(at, &self.tables) {
             Some(tick) => tick,
             // What hosts have left half-open is forgotten in time, too.
-            None if self.detector.idle() && core.half_open().is_none_or(|left| left == 0) => {
+            None if self.detector.idle() && !core.waits() => {
                 self.detector.skipped();
                 return;
             }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use super::event::MonoNs;
 use super::flood::half_open::{DEFAULT_LIFETIME_NS, HalfOpen};
 use super::flood::sample::Sample;
-use super::flood::tick::Tick;
+use super::flood::tick::{SourceTick, Tick};
 use super::quantiles::Durations;
 use super::record::{Connection, Host, ObservedFrom, Outcome, Role};
 
@@ -128,6 +128,8 @@ pub(super) struct Hosts {
     since: MonoNs,
     hook: bool,
     lifetime: u64,
+    /// Some have half-open connections, as of the last tick.
+    waits: bool,
     /// Cookies sent when the kernel's half-open connections were last listed.
     cookies: Option<u64>,
     /// Hosts that never had a connection, as of the last tick and newcomers since.
@@ -145,6 +147,7 @@ impl Hosts {
             since,
             hook,
             lifetime: DEFAULT_LIFETIME_NS,
+            waits: false,
             cookies: None,
             weak: 0,
             barren: false,
@@ -199,6 +202,7 @@ impl Hosts {
             figures.syns.bound |= source.bound > 0 || late;
             if source.target.listens() {
                 figures.syns.half.add(at, cohort, &source.firsts);
+                figures.syns.half.take(cohort, &source.taken_back);
             }
         }
         if tick.unattributed > 0 || tick.unattributed_firsts.sum() > 0 {
@@ -208,20 +212,39 @@ impl Hosts {
         }
         let completers = tick.completers.iter().map(|one| (one, true));
         for (one, completes) in completers.chain(tick.resetters.iter().map(|one| (one, false))) {
-            // Who is not known has no half-open connection to take it off.
-            let known = self.by_host.get_mut(&one.addr);
-            if let Some(figures) = known.or(self.others.as_deref_mut()) {
-                figures.syns.bound |= one.bound > 0;
-                figures.syns.completes |= completes;
-                figures.syns.half.take(cohort, &one.firsts);
-            }
+            self.ended_half_open(cohort, one, completes);
+        }
+        if let Some(others) = &mut self.others {
+            others.syns.half.take(cohort, &tick.unattributed_ended);
         }
         let lifetime = self.lifetime;
+        let mut left = 0;
         for figures in self.by_host.values_mut().chain(self.others.as_deref_mut()) {
-            figures.syns.half.expire(tick.to, lifetime);
-            figures.syns.peak = figures.syns.peak.max(figures.syns.half.count());
+            let half = &mut figures.syns.half;
+            half.expire(tick.to, lifetime);
+            left += half.count();
+            figures.syns.peak = figures.syns.peak.max(half.count());
         }
+        self.waits = left > 0;
         self.weak = self.by_host.values().filter(|figures| figures.is_weak()).count();
+    }
+
+    /// A host's half-open connections ended. Of SYNs from a source that is not followed yet the others'
+    /// row knows.
+    fn ended_half_open(&mut self, cohort: u64, end: &SourceTick, completes: bool) {
+        let mut known = self.by_host.get_mut(&end.addr);
+        let mut others = self.others.as_deref_mut();
+        if let Some(figures) = known.as_deref_mut().or(others.as_deref_mut()) {
+            figures.syns.bound |= end.bound > 0;
+            figures.syns.completes |= completes;
+        }
+        let mut left = end.firsts;
+        for figures in [known.as_deref_mut(), others.as_deref_mut()].into_iter().flatten() {
+            left = figures.syns.half.take_own(cohort, &left);
+        }
+        for figures in [known, others].into_iter().flatten() {
+            left = figures.syns.half.take_nearest(cohort, &left);
+        }
     }
 
     /// Holds half-open connections against the kernel's list, unless it sent cookies meanwhile:
@@ -326,6 +349,11 @@ impl Hosts {
     pub(super) fn half_open(&self) -> Option<u64> {
         let all = self.by_host.values().chain(self.others.as_deref());
         self.hook.then(|| all.map(|figures| figures.syns.half.count()).sum())
+    }
+
+    /// Whether some have half-open connections, which expire with the ticks.
+    pub(super) const fn wait(&self) -> bool {
+        self.waits
     }
 
     /// Begins a new span of time.

@@ -269,6 +269,13 @@ impl Core {
         self.run.half_open()
     }
 
+    /// Whether half-open connections wait to be forgotten in time: [`Self::syns`] is needed, with an empty
+    /// tick if nothing comes.
+    #[must_use]
+    pub const fn waits(&self) -> bool {
+        self.run.wait()
+    }
+
     /// Totals of the run so far.
     #[must_use]
     pub fn totals(&self) -> Totals {

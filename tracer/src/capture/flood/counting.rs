@@ -139,6 +139,7 @@ impl Counting {
         // Whoever completes a handshake was answered, captured or not.
         self.destinations.answered(number, at, State::Listens);
         let Some(destination) = self.destinations.get_mut(number) else { return };
+        let syn = syn.filter(|syn| destination.held(*syn));
         let part = syn.map_or(0, |syn| cohort::part_of_end(syn.0, at.0));
         if let Some(syn) = syn {
             destination.counts.completed.count(part, 1);
@@ -298,7 +299,7 @@ impl Counting {
                 let Some(number) = self.destinations.find(local) else { return };
                 let Some(destination) = self.destinations.get_mut(number) else { return };
                 // One whose SYN was not captured ends nothing that was counted.
-                let Some(syn) = request.syn_at else { return };
+                let Some(syn) = request.syn_at.filter(|syn| destination.held(*syn)) else { return };
                 let part = cohort::part_of_end(syn.0, request.at.0);
                 destination.counts.resets_matched.count(part, 1);
                 let hash = hash::single(&self.key, number, remote.0);
@@ -327,7 +328,7 @@ impl Counting {
         let mut targets: BTreeMap<Target, TargetTick> = BTreeMap::new();
         let key = &self.key;
         let closed = &mut self.closed;
-        self.destinations.take(|end, state, counts, first_syn, sources| {
+        self.destinations.take(to, |end, state, counts, first_syn, sources| {
             let target = target(end, state);
             if target == Target::Closed && counts.syns > 0 {
                 let hash = hash::single(key, port_number(end.1), end.0);

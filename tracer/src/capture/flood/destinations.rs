@@ -46,6 +46,8 @@ pub(super) struct Destination {
     pub(super) first_syn: Option<MonoNs>,
     sources: Sources,
     seen_at: MonoNs,
+    /// SYNs before that were held against nobody.
+    held_since: MonoNs,
 }
 
 /// The different sources of what has not been told.
@@ -127,6 +129,13 @@ impl Default for Destinations {
     }
 }
 
+impl Destination {
+    /// Whether a SYN of that time was held against it.
+    pub(super) fn held(&self, syn: MonoNs) -> bool {
+        syn >= self.held_since
+    }
+}
+
 impl Destinations {
     /// Number that stands for the sources of SYN-ACKs, and for no destination.
     pub(super) const SYN_ACKS: u32 = 0;
@@ -164,7 +173,8 @@ impl Destinations {
         self.numbers.insert(end, number);
         let sources = Sources::default();
         let counts = Counts::default();
-        let new = Destination { end, state, counts, first_syn: None, sources, seen_at: at };
+        let (first_syn, seen_at, held_since) = (None, at, at);
+        let new = Destination { end, state, counts, first_syn, sources, seen_at, held_since };
         self.all.insert(number, new);
         self.last_found = Some((end, number));
         Some(number)
@@ -206,16 +216,20 @@ impl Destinations {
         }
     }
 
-    /// Takes what is known to belong to a listener or to a closed port: the number, what was counted,
-    /// the first SYN, the sources.
+    /// Takes what is known at `at` to belong to a listener or to a closed port: the number, what was
+    /// counted, the first SYN, the sources.
     pub(super) fn take(
         &mut self,
+        at: MonoNs,
         mut told: impl FnMut(End, State, Counts, Option<MonoNs>, Option<Sketch>),
     ) {
         let idle = Counts::default();
         for destination in self.all.values_mut() {
             if destination.state == State::Unknown || destination.counts == idle {
                 continue;
+            }
+            if destination.state == State::Closed {
+                destination.held_since = at;
             }
             let counts = std::mem::take(&mut destination.counts);
             let first = destination.first_syn.take();

@@ -55,7 +55,7 @@ impl Hitters {
                     firsts.count(part, now.wrapping_sub(before).into());
                 }
                 let syns = now.syns.wrapping_sub(before.syns).into();
-                let grown = Growth { syns, firsts, bound: now.bound.into() };
+                let grown = Growth { syns, firsts, bound: now.bound.into(), ..Growth::default() };
                 *seen = *now;
                 growth.entry((now.slot, now.addr)).or_default().add(&grown);
             }

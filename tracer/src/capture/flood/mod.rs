@@ -88,8 +88,12 @@ impl Floods {
             // asks.
             let ticks = to.since(self.ticked) / TICK;
             if ticks > 0 {
-                self.ticked = MonoNs(self.ticked.0.saturating_add(ticks * TICK));
+                let to = MonoNs(self.ticked.0.saturating_add(ticks * TICK));
+                let from = std::mem::replace(&mut self.ticked, to);
                 self.detector.skipped();
+                if core.waits() {
+                    core.syns(&Tick { from, to, ..Tick::default() });
+                }
             }
         }
     }

@@ -436,6 +436,42 @@ fn those_on_their_way_are_counted_however_long_it_goes_on() {
     assert_eq!(sim.verdicts(), []);
 }
 
+/// More clients than are followed, none of whose handshakes fails: they are in the others' row.
+#[test]
+fn of_many_clients_that_complete_next_to_none_is_left_half_open() {
+    let mut sim = Sim::new();
+    for n in 0..30_000 {
+        let number = sim.random() % 6_000;
+        sim.honest(client(number), 1024 + (n % 60_000) as u16, server(80), 40 * MS);
+        sim.run(MS);
+    }
+    sim.run(SECOND);
+    let left = |sim: &Sim| sim.core.half_open().expect("counted");
+    // Rows of hosts whose ends were not followed.
+    assert!(left(&sim) < 30_000 / 20, "{}", left(&sim));
+    // Nothing comes any more, and they are forgotten all the same.
+    sim.run(70 * SECOND);
+    assert_eq!(left(&sim), 0);
+}
+
+/// A SYN that is answered when it has been told of as one for a closed port; ten more wait in time.
+#[test]
+fn who_was_answered_late_ends_no_other() {
+    let mut sim = Sim::new();
+    let (src, isn) = ((client(1), 1024).into(), 77);
+    sim.send(0, src, server(80), SYN, isn, 0);
+    sim.run(1_600 * MS);
+    sim.send(0, server(80), src, SYN_ACK, 7, isn + 1);
+    for port in 2_000..2_010 {
+        let src = (client(1), port).into();
+        sim.send(MS, src, server(80), SYN, 9, 0);
+        sim.send(2 * MS, server(80), src, SYN_ACK, 9, 10);
+    }
+    sim.send(600 * MS, src, server(80), ACK, isn + 1, 8);
+    sim.run(2 * SECOND);
+    assert_eq!(sim.core.half_open(), Some(10));
+}
+
 #[test]
 fn memory_stays_bounded_and_gaps_cost_nothing() {
     let mut sim = Sim::new();

@@ -13,7 +13,7 @@
 
 use std::collections::VecDeque;
 
-use tracer_common::flood::cohort::{IN_TIME, LENGTH_NS};
+use tracer_common::flood::cohort::{self, IN_TIME, LENGTH_NS, REST};
 
 use super::parts::Parts;
 use crate::core::event::MonoNs;
@@ -84,25 +84,47 @@ impl HalfOpen {
         }
     }
 
-    /// Requests became connections, or were reset. In a tick after [`Self::add`].
-    pub fn take(&mut self, newest: u64, ended: &Parts) {
-        let mut astray = Vec::new();
+    /// Requests became connections, or were reset. In a tick after [`Self::add`]. What was beyond all that
+    /// was known is returned.
+    pub fn take(&mut self, newest: u64, ended: &Parts) -> Parts {
+        let astray = self.take_own(newest, ended);
+        self.take_nearest(newest, &astray)
+    }
+
+    /// [`Self::take`] off the SYNs' own cohorts only. What they did not hold is returned.
+    pub fn take_own(&mut self, newest: u64, ended: &Parts) -> Parts {
+        if ended.sum() == 0 {
+            return *ended;
+        }
+        let mut left = Parts::of(REST, self.take_of(0..=latest(newest), ended.rest()));
         for (cohort, count) in ended.cohorts(newest) {
-            let left = self.take_of(cohort..=cohort, count);
-            astray.push((cohort, left));
+            left.count(cohort::part_of(cohort), self.take_of(cohort..=cohort, count));
         }
-        // If the newest had not begun when they ended.
-        let late = newest.saturating_sub(IN_TIME.into());
-        astray.push((late, self.take_of(0..=late, ended.rest())));
-        for (cohort, count) in astray {
-            let left = self.take_of(0..=cohort, count);
-            self.take_after(cohort, left);
+        self.note_end(ended.sum() - left.sum());
+        left
+    }
+
+    /// [`Self::take`] off the nearest cohorts before the SYNs' own, and then after them.
+    pub fn take_nearest(&mut self, newest: u64, ended: &Parts) -> Parts {
+        if ended.sum() == 0 {
+            return *ended;
         }
-        let mut left = ended.sum();
+        let mut left = Parts::default();
+        let late = (latest(newest), ended.rest(), REST);
+        let own = ended.cohorts(newest).map(|(cohort, n)| (cohort, n, cohort::part_of(cohort)));
+        for (cohort, count, part) in own.chain([late]) {
+            let after = self.take_of(0..=cohort, count);
+            left.count(part, self.take_after(cohort, after));
+        }
+        self.note_end(ended.sum() - left.sum());
+        left
+    }
+
+    fn note_end(&mut self, mut count: u64) {
         for (_, grown) in self.grown.iter_mut().rev() {
-            let less = left.min(*grown);
+            let less = count.min(*grown);
             *grown -= less;
-            left -= less;
+            count -= less;
         }
     }
 
@@ -126,8 +148,8 @@ impl HalfOpen {
         count
     }
 
-    /// Takes off those after a cohort, oldest first.
-    fn take_after(&mut self, cohort: u64, mut count: u64) {
+    /// Takes off those after a cohort, oldest first; what is left when nothing is left of them.
+    fn take_after(&mut self, cohort: u64, mut count: u64) -> u64 {
         let at = self.place(cohort).map_or_else(|at| at, |at| at + 1);
         while count > 0
             && let Some((_, held)) = self.cohorts.get_mut(at)
@@ -140,6 +162,7 @@ impl HalfOpen {
                 self.cohorts.remove(at);
             }
         }
+        count
     }
 
     /// Forgets what the kernel has given up by `now`.
@@ -183,6 +206,11 @@ impl HalfOpen {
         let old = self.cohorts.iter().take_while(|(cohort, _)| older(*cohort, age, now));
         old.map(|(_, count)| count).sum()
     }
+}
+
+/// The latest cohort that the SYN of what ended late can be of: when it ended, `newest` had begun.
+const fn latest(newest: u64) -> u64 {
+    newest.saturating_sub(IN_TIME as u64)
 }
 
 /// Whether all SYNs of a cohort are older than `age` nanoseconds.

@@ -131,9 +131,7 @@ impl Watch {
         self.syns = self.syns.saturating_add(counts.syns);
         self.half.add(now, cohort, &counts.firsts);
         // One whose SYN was not seen takes nothing off those that were.
-        let mut ended = counts.completed;
-        ended.add(&counts.resets_matched);
-        self.half.take(cohort, &ended);
+        self.half.take(cohort, &counts.ended());
         self.half.expire(now, context.stack.lifetime());
         self.retransmits *= (-dt / 2e9).exp();
         if self.cusum.is_zero() && self.flood.is_none() && !self.begins {

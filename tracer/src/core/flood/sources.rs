@@ -26,7 +26,8 @@ impl Tally {
     /// What it sent in a tick.
     pub(super) fn sent(&mut self, source: &SourceTick) {
         self.syns = self.syns.saturating_add(source.syns);
-        self.firsts = self.firsts.saturating_add(source.firsts.sum());
+        let firsts = self.firsts.saturating_add(source.firsts.sum());
+        self.firsts = firsts.saturating_sub(source.taken_back.sum());
     }
 
     /// SYNs that came to nothing.

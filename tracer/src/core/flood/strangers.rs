@@ -9,6 +9,7 @@ use super::distinct::Union;
 use super::incident::{Context, Finding, Incident, evidence};
 use super::notices::backscatter;
 use super::notices::closed::{self, Refusals};
+use super::parts::Parts;
 use super::prefix;
 use super::sources::Tallies;
 use super::tick::{Counts, SourceTick, Target, TargetTick, Tick};
@@ -172,7 +173,7 @@ impl Strangers {
         // Told as if they were SYNs.
         let answers = (syn_acks > 0).then(|| TargetTick {
             target: Target::Closed,
-            counts: Counts { syns: syn_acks, ..Counts::default() },
+            counts: Counts { syns: syn_acks, firsts: Parts::of(0, syn_acks), ..Counts::default() },
             first_syn: None,
             sources: tick.syn_ack_sources.clone(),
         });

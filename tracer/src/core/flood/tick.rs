@@ -27,6 +27,8 @@ pub struct Counts {
     pub syns: u64,
     /// Those not seen before (4-tuple and initial sequence number).
     pub firsts: Parts,
+    /// Of those, told by this tick or one before, what turned out to be none.
+    pub taken_back: Parts,
     /// RSTs.
     pub resets: u64,
     /// Of those, the ones that hit a listener's half-open connection.
@@ -47,6 +49,7 @@ impl Counts {
         let Self {
             syns,
             firsts,
+            taken_back,
             resets,
             resets_matched,
             syn_acks,
@@ -56,12 +59,24 @@ impl Counts {
         } = more;
         self.syns += syns;
         self.firsts.add(firsts);
+        self.taken_back.add(taken_back);
         self.resets += resets;
         self.resets_matched.add(resets_matched);
         self.syn_acks += syn_acks;
         self.completed.add(completed);
         self.completed_unseen += completed_unseen;
         self.handshake_ns += handshake_ns;
+    }
+}
+
+impl Counts {
+    /// What ends half-open connections, or shows that one was none.
+    #[must_use]
+    pub fn ended(&self) -> Parts {
+        let mut ended = self.completed;
+        ended.add(&self.resets_matched);
+        ended.add(&self.taken_back);
+        ended
     }
 }
 
@@ -139,6 +154,8 @@ pub struct SourceTick {
     /// SYNs not seen before; among the others: what ended half-open connections whose SYNs were seen, and
     /// counted as a listener's.
     pub firsts: Parts,
+    /// SYNs told before that turned out to be none of these.
+    pub taken_back: Parts,
     /// The most SYNs that may have gone unseen before this source was followed; 0: exact. The same
     /// in every tick until another takes its place. Of a prefix it says nothing of the SYNs whose
     /// sources are not followed, which are estimated.
@@ -152,15 +169,17 @@ pub struct SourceTick {
 pub struct Growth {
     pub syns: u64,
     pub firsts: Parts,
+    pub taken_back: Parts,
     pub bound: u64,
 }
 
 impl Growth {
     /// Adds what it has grown by elsewhere.
     pub fn add(&mut self, more: &Self) {
-        let Self { syns, firsts, bound } = more;
+        let Self { syns, firsts, taken_back, bound } = more;
         self.syns += syns;
         self.firsts.add(firsts);
+        self.taken_back.add(taken_back);
         self.bound += bound;
     }
 }
@@ -173,8 +192,8 @@ impl SourceTick {
     /// Of a key that has grown.
     #[must_use]
     pub fn new(target: Target, addr: Addr, grown: Growth) -> Self {
-        let Growth { syns, firsts, bound } = grown;
-        Self { target, addr: addr.into(), syns, firsts, bound }
+        let Growth { syns, firsts, taken_back, bound } = grown;
+        Self { target, addr: addr.into(), syns, firsts, taken_back, bound }
     }
 
     /// At most [`Self::NAMED`] of them, those that send most, in order.
@@ -212,6 +231,8 @@ pub struct Tick {
     pub unattributed: u64,
     /// Those of them that were not seen before, and came to where somebody listens.
     pub unattributed_firsts: Parts,
+    /// What ended half-open connections of listeners' and was counted for no source.
+    pub unattributed_ended: Parts,
     /// The addresses that send most SYN-ACKs to the namespace's own; `target` says nothing.
     pub syn_ackers: Vec<SourceTick>,
     /// Different destinations (address and port) of SYNs to [`Target::Closed`].
@@ -220,11 +241,12 @@ pub struct Tick {
     pub syn_ack_sources: Option<Sketch>,
 }
 
-/// What sources had sent that the totals did not have yet, from one tick to the next.
+/// What was counted for sources and not in the totals yet, from one tick to the next.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ahead {
     syns: u64,
     firsts: Parts,
+    ended: Parts,
 }
 
 impl Tick {
@@ -235,14 +257,21 @@ impl Tick {
         let attributed = attributed.saturating_add(ahead.syns);
         self.unattributed = syns.saturating_sub(attributed);
         ahead.syns = attributed.saturating_sub(syns);
-        let mut firsts = Parts::default();
+        let (mut firsts, mut ended) = (Parts::default(), Parts::default());
         for target in self.targets.iter().filter(|target| target.target.listens()) {
             firsts.add(&target.counts.firsts);
+            ended.add(&target.counts.ended());
         }
         for source in self.sources.iter().filter(|source| source.target.listens()) {
             ahead.firsts.add(&source.firsts);
+            ahead.ended.add(&source.taken_back);
+        }
+        let ends = self.completers.iter().chain(&self.resetters);
+        for end in ends.filter(|end| end.target.listens()) {
+            ahead.ended.add(&end.firsts);
         }
         (self.unattributed_firsts, ahead.firsts) = firsts.without(&ahead.firsts);
+        (self.unattributed_ended, ahead.ended) = ended.without(&ahead.ended);
     }
 
     /// Nothing was counted.

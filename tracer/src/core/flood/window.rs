@@ -32,7 +32,7 @@ impl Flow {
     /// `unseen`: completions whose SYN was not seen and that are to be held against SYNs all the
     /// same.
     pub(super) fn new(counts: &Counts, unseen: f64) -> Self {
-        let firsts = counts.firsts.sum().min(counts.syns);
+        let firsts = counts.firsts.sum().saturating_sub(counts.taken_back.sum()).min(counts.syns);
         let completed = counts.completed.sum() as f64;
         Self {
             syns: counts.syns as f64,

@@ -8,7 +8,14 @@ use crate::core::flood::tick::{SourceTick, Target, Tick};
 
 fn source(host: &str, syns: u64, target: Target) -> SourceTick {
     let addr = host.parse().expect("an address");
-    SourceTick { target, addr, syns, firsts: Parts::of(0, syns), bound: 0 }
+    SourceTick {
+        target,
+        addr,
+        syns,
+        firsts: Parts::of(0, syns),
+        taken_back: Parts::default(),
+        bound: 0,
+    }
 }
 
 fn tick(world: &mut World, sources: Vec<SourceTick>, completers: Vec<SourceTick>) {
@@ -88,6 +95,43 @@ fn a_flood_of_sources_pushes_no_honest_host_out() {
     let all: u64 = hosts.iter().filter_map(|row| row.syn_count).sum();
     assert_eq!(all, 100);
     assert!(!hosts.last().expect("others").exact && hosts.len() <= 9);
+}
+
+/// What is not followed goes to the others' row, and what ends there is taken off it.
+#[test]
+fn ends_find_their_syns_in_whichever_row_they_are() {
+    let mut world = World::with(|config| config.syn_hook = true);
+    let to = world.now();
+    let cohort = cohort::number(to.0).next_multiple_of(TOLD_APART.into());
+    let left = |world: &World| {
+        let hosts = world.core.hosts(world.now());
+        hosts.iter().map(|row| row.half_open.expect("a hook")).collect::<Vec<_>>()
+    };
+    // One of the first host's is among the others', of which there are nine more.
+    let sources = vec![source("10.0.0.9", 5, WEB())];
+    let unattributed_firsts = Parts::of(0, 10);
+    let at = Tick { from: to, to, cohort, ..Tick::default() };
+    world.core.syns(&Tick { sources, unattributed: 10, unattributed_firsts, ..at.clone() });
+    assert_eq!(left(&world), [5, 10]);
+    world.core.syns(&Tick { completers: vec![source("10.0.0.9", 6, WEB())], ..at.clone() });
+    assert_eq!(left(&world), [0, 9]);
+    world.core.syns(&Tick { resetters: vec![source("10.0.0.8", 2, WEB())], ..at.clone() });
+    assert_eq!(left(&world), [0, 7]);
+    world.core.syns(&Tick { unattributed_ended: Parts::of(0, 4), ..at.clone() });
+    assert_eq!(left(&world), [0, 3]);
+    // Those of another cohort only where nothing else is left.
+    let other = |count| {
+        vec![SourceTick { firsts: Parts::of(6, count), ..source("10.0.0.9", count, WEB()) }]
+    };
+    world.core.syns(&Tick { sources: other(2), ..at.clone() });
+    world.core.syns(&Tick { completers: vec![source("10.0.0.9", 1, WEB())], ..at.clone() });
+    assert_eq!(left(&world), [2, 2]);
+    world.core.syns(&Tick { completers: other(3), ..at.clone() });
+    assert_eq!(left(&world), [0, 1]);
+    assert!(world.core.waits());
+    world.core.syns(&Tick { completers: other(3), ..at });
+    assert_eq!(left(&world), [0, 0]);
+    assert!(!world.core.waits());
 }
 
 #[test]

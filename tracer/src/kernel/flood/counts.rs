@@ -58,11 +58,17 @@ impl Totals {
             let now = read_syn_counts(elements, cpu::syn_counts(cpu, slot));
             let counts = &mut growth.counts;
             // Less those of a second device, of which one may be found out late.
-            let syns = grown(&mut before.syns, now.syns.wrapping_sub(now.syns_other_device));
-            counts.syns += syns;
+            let mut syns = grown(&mut before.syns, now.syns.wrapping_sub(now.syns_other_device));
+            let mut firsts = 0_u64;
             for ((part, before), now) in (0..).zip(&mut before.firsts).zip(now.firsts) {
-                counts.firsts.count(part, grown(before, now));
+                let more = now.wrapping_sub(std::mem::replace(before, now)).cast_signed();
+                let changed = if more < 0 { &mut counts.taken_back } else { &mut counts.firsts };
+                changed.count(part, more.unsigned_abs());
+                firsts = firsts.wrapping_add(now);
             }
+            // They are read last: one that came meanwhile is told whole.
+            syns += grown(&mut before.syns, firsts);
+            counts.syns += syns;
             counts.syn_acks += grown(&mut before.syn_acks, now.syn_acks);
             if syns > 0 && now.epoch == u64::from(epoch) && now.first_ns != 0 {
                 let first = MonoNs(now.first_ns);
@@ -87,13 +93,13 @@ fn grown(before: &mut u64, now: u64) -> u64 {
 fn read_syn_counts(memory: &Mmap, offset: usize) -> SynCounts {
     let at = |field| memory.u64(offset + field);
     SynCounts {
-        // First ones and those of a second device are counted after the SYNs they are part of, and
-        // read before them: they never look like more.
+        // Those of a second device are counted after the SYNs they are part of, and read before them:
+        // they never look like more.
+        syns_other_device: at(offset_of!(SynCounts, syns_other_device)),
+        syns: at(offset_of!(SynCounts, syns)),
         firsts: std::array::from_fn(|part| {
             at(offset_of!(SynCounts, firsts) + part * size_of::<u64>())
         }),
-        syns_other_device: at(offset_of!(SynCounts, syns_other_device)),
-        syns: at(offset_of!(SynCounts, syns)),
         syn_acks: at(offset_of!(SynCounts, syn_acks)),
         // Written before `epoch`, so read after it: never an earlier epoch's.
         epoch: at(offset_of!(SynCounts, epoch)),

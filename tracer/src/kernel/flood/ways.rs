@@ -7,7 +7,6 @@ use tracer_common::flood::cohort::PARTS;
 use tracer_common::flood::sources::{Bucket, OTHER_DEVICE, Set, WAYS};
 
 use super::super::mmap::Mmap;
-use crate::core::flood::parts::Parts;
 use crate::core::flood::tick::Growth;
 
 /// A key: destination slot and address.
@@ -29,19 +28,20 @@ struct Read {
     parts: [u32; PARTS],
 }
 
-/// What was told of a way: never less than before, where some was taken off again.
+/// What was told of a way.
 #[derive(Clone, Copy, Default)]
 struct Told {
     generation: u32,
     /// As they were read, those of other devices included.
     read: u32,
+    /// Never less than before.
     syns: u32,
     parts: [u32; PARTS],
 }
 
 impl Told {
     /// By how much more it counts than was told.
-    fn grown(&mut self, now: &Read, kind: Kind) -> (u64, Parts) {
+    fn grown(&mut self, now: &Read, bound: u32, kind: Kind) -> Growth {
         // A CPU that orders stores weakly may show the new generation beside old counts.
         let grew = now.syns.wrapping_sub(self.read) < 1 << 31;
         if self.generation != now.generation || !grew {
@@ -53,23 +53,21 @@ impl Told {
             Kind::Syns => std::mem::take(&mut parts[OTHER_DEVICE]),
             Kind::Ends => 0,
         };
-        let syns = grown(&mut self.syns, now.syns.wrapping_sub(others));
-        let mut grown_by = Parts::default();
-        for ((part, told), now) in (0..).zip(&mut self.parts).zip(parts) {
-            grown_by.count(part, grown(told, now));
+        let mut growth = Growth { bound: bound.into(), ..Growth::default() };
+        // One of a second device that is found out late is made up for by what comes next.
+        let syns = now.syns.wrapping_sub(others);
+        let more = syns.wrapping_sub(self.syns).cast_signed();
+        if more > 0 {
+            self.syns = syns;
+            growth.syns = more.unsigned_abs().into();
         }
-        (syns, grown_by)
+        for ((part, told), now) in (0..).zip(&mut self.parts).zip(parts) {
+            let more = now.wrapping_sub(std::mem::replace(told, now)).cast_signed();
+            let changed = if more < 0 { &mut growth.taken_back } else { &mut growth.firsts };
+            changed.count(part, more.unsigned_abs().into());
+        }
+        growth
     }
-}
-
-/// By how much a count is more than was told.
-fn grown(told: &mut u32, now: u32) -> u64 {
-    let grown = now.wrapping_sub(*told).cast_signed();
-    if grown <= 0 {
-        return 0;
-    }
-    *told = now;
-    grown.cast_unsigned().into()
 }
 
 /// Where a CPU's sets are.
@@ -121,9 +119,8 @@ impl Ways {
                 let at = at + offset_of!(Set, ways) + way * size_of::<Bucket>();
                 let Some(told) = self.told.get_mut(first + way) else { continue };
                 let Some((bucket, now)) = read_whole(memory, at) else { continue };
-                let (syns, firsts) = told.grown(&now, self.kind);
-                let grown = Growth { syns, firsts, bound: bucket.bound.into() };
-                if syns != 0 || firsts.sum() != 0 {
+                let grown = told.grown(&now, bucket.bound, self.kind);
+                if (Growth { bound: 0, ..grown }) != Growth::default() {
                     growth.entry((bucket.slot, bucket.addr)).or_default().add(&grown);
                 }
             }

@@ -168,6 +168,7 @@ impl Sim {
             addr: *addr,
             syns: n.sum(),
             firsts: *n,
+            taken_back: Parts::default(),
             bound: 0,
         };
         // As the kernel's sets do, only the heavy ones are named.

@@ -222,12 +222,12 @@ proptest! {
     #[test]
     fn no_numbers_upset_it(
         steps in prop::collection::vec(
-            (any::<[u64; 8]>(), any::<[[u64; PARTS]; 3]>(), any::<[u64; 2]>(), 0..4_u8), 0..40),
+            (any::<[u64; 8]>(), any::<[[u64; PARTS]; 4]>(), any::<[u64; 2]>(), 0..4_u8), 0..40),
     ) {
         let (mut detector, mut out) = (Detector::new(Config::default()), Vec::new());
         for (counts, parts, [from, to], which) in steps {
             let [syns, resets, syn_acks, unseen, ns, cohort, asked, queue] = counts;
-            let [firsts, resets_matched, completed] = parts.map(Parts);
+            let [firsts, taken_back, resets_matched, completed] = parts.map(Parts);
             let target = match which {
                 0 => Target::Listener(listener()),
                 1 => Target::Overflow,
@@ -237,6 +237,7 @@ proptest! {
             let counts = Counts {
                 syns,
                 firsts,
+                taken_back,
                 resets,
                 resets_matched,
                 syn_acks,

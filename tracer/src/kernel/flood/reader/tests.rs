@@ -181,43 +181,71 @@ fn what_has_grown_is_told_once_over_all_cpus() {
 fn totals_may_wrap() {
     let (mut reader, tables) = reader();
     for (more, at) in [(i64::MAX as u64, 1), (i64::MAX as u64, 2), (1, 3)] {
-        reader.count(0, SLOT, offset_of!(SynCounts, syns), more);
+        reader.syns(0, SLOT, more, 1);
         assert_eq!(reader.tick(MonoNs(at), &tables).unwrap().targets[0].counts.syns, more);
     }
-    reader.count(0, SLOT, offset_of!(SynCounts, syns), 3);
+    reader.syns(0, SLOT, 3, 1);
     let tick = reader.tick(MonoNs(4), &tables).unwrap();
     assert_eq!(tick.targets[0].counts.syns, 3);
 }
 
-/// A SYN that turns out to have come by another device, or before, is taken off what comes next.
+/// A SYN that turns out to have come before, or by another device, is taken back; as a SYN of another
+/// device it is made up for by what comes next.
 #[test]
-fn what_is_found_out_late_is_made_up_for() {
+fn what_is_found_out_late_is_taken_back() {
     let (mut reader, tables) = reader();
     let one = v4([10, 0, 0, 1]);
     let told = |reader: &mut FloodReader, at| {
         let tick = reader.tick(MonoNs(at), &tables).unwrap();
         let counts = tick.targets.first().map_or(Counts::default(), |target| target.counts);
-        let source = tick.sources.first().map_or((0, 0), |one| (one.syns, one.firsts.sum()));
-        ((counts.syns, counts.firsts.sum()), source)
+        let source = tick.sources.first().map(|one| (one.syns, one.firsts, one.taken_back));
+        ((counts.syns, counts.firsts, counts.taken_back), source.unwrap_or_default())
     };
-    // As many, all known before.
-    let amend = |reader: &mut FloodReader, others: u32| {
-        let firsts = offset_of!(SynCounts, firsts);
-        reader.arrays.cpus.add(cpu::syn_counts(0, SLOT) + firsts, u64::MAX);
-        reader.count(0, SLOT, offset_of!(SynCounts, syns_other_device), others.into());
-        let parts = source_set(0, 5) + offset_of!(Set, ways) + offset_of!(Bucket, parts);
+    let change = |reader: &mut FloodReader, part: usize, by: i32| {
+        let firsts = cpu::syn_counts(0, SLOT) + offset_of!(SynCounts, firsts) + 8 * part;
+        let parts = source_set(0, 5) + offset_of!(Set, ways) + offset_of!(Bucket, parts) + 4 * part;
         let cpus = &mut reader.arrays.cpus;
-        cpus.set_u32(parts, cpus.u32(parts) - 1);
-        cpus.set_u32(parts + 4 * OTHER_DEVICE, cpus.u32(parts + 4 * OTHER_DEVICE) + others);
+        cpus.add(firsts, i64::from(by).cast_unsigned());
+        cpus.set_u32(parts, cpus.u32(parts).wrapping_add_signed(by));
+    };
+    let both = |syns, firsts: &[(u32, u64)], taken_back: &[(u32, u64)]| {
+        let parts = |counts: &[(u32, u64)]| {
+            let mut parts = Parts::default();
+            counts.iter().for_each(|(part, count)| parts.count(*part, *count));
+            parts
+        };
+        let each = (syns, parts(firsts), parts(taken_back));
+        (each, each)
     };
     reader.source(0, 5, one, 5);
-    assert_eq!(told(&mut reader, 1), ((5, 5), (5, 5)));
-    amend(&mut reader, 1);
+    assert_eq!(told(&mut reader, 1), both(5, &[(0, 5)], &[]));
+    change(&mut reader, 0, -1);
+    change(&mut reader, OTHER_DEVICE, 1);
+    reader.arrays.cpus.add(cpu::syn_counts(0, SLOT) + offset_of!(SynCounts, firsts) + 56, u64::MAX);
+    reader.count(0, SLOT, offset_of!(SynCounts, syns_other_device), 1);
     reader.end(0, RESET_WRITER, offset_of!(Ends, unmatched));
-    assert_eq!(told(&mut reader, 2), ((0, 0), (0, 0)));
-    amend(&mut reader, 0);
+    assert_eq!(told(&mut reader, 2), both(0, &[], &[(0, 1)]));
+    // The next one is of another cohort.
     reader.source(0, 5, one, 3);
-    assert_eq!(told(&mut reader, 3), ((2, 1), (2, 1)));
+    change(&mut reader, 0, -4);
+    change(&mut reader, 3, 3);
+    assert_eq!(told(&mut reader, 3), both(2, &[(3, 3)], &[(0, 1)]));
+}
+
+/// SYNs that come between the readings of two words of theirs.
+#[test]
+fn what_comes_amid_the_reading_is_told_whole() {
+    let (mut reader, tables) = reader();
+    reader.count(0, SLOT, offset_of!(SynCounts, syns), 2);
+    reader.arrays.cpus.add(cpu::syn_counts(0, SLOT) + offset_of!(SynCounts, firsts), 3);
+    let counts =
+        |reader: &mut FloodReader, at| reader.tick(MonoNs(at), &tables).unwrap().targets[0].counts;
+    let first = counts(&mut reader, 1);
+    assert_eq!((first.syns, first.firsts.sum()), (3, 3));
+    reader.syns(0, SLOT, 4, 1);
+    reader.count(0, SLOT, offset_of!(SynCounts, syns), 1);
+    let second = counts(&mut reader, 2);
+    assert_eq!((second.syns, second.firsts.sum()), (4, 4));
 }
 
 #[test]
@@ -363,6 +391,7 @@ fn only_so_many_are_named() {
         addr: [10, 0, 0, 1].into(),
         syns,
         firsts: Parts::default(),
+        taken_back: Parts::default(),
         bound: 0,
     };
     let named = SourceTick::most((0..10_000).map(tick).collect());
