@@ -201,8 +201,8 @@ impl Hosts {
             figures.syns.count = figures.syns.count.saturating_add(source.syns);
             figures.syns.bound |= source.bound > 0 || late;
             if source.target.listens() {
-                figures.syns.half.add(at, cohort, &source.firsts);
-                figures.syns.half.take(cohort, &source.taken_back);
+                figures.syns.half.add(at, cohort, &source.firsts.gained());
+                figures.syns.half.take(cohort, &source.firsts.taken_back());
             }
         }
         if tick.unattributed > 0 || tick.unattributed_firsts.sum() > 0 {
@@ -238,7 +238,7 @@ impl Hosts {
             figures.syns.bound |= end.bound > 0;
             figures.syns.completes |= completes;
         }
-        let mut left = end.firsts;
+        let mut left = end.firsts.gained();
         for figures in [known.as_deref_mut(), others.as_deref_mut()].into_iter().flatten() {
             left = figures.syns.half.take_own(cohort, &left);
         }

@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 use tracer_common::flood::sources::{Bucket, Come, Hitter, Set, WAYS};
 
-use crate::core::flood::parts::Parts;
+use crate::core::flood::parts::Changes;
 use crate::core::flood::tick::Growth;
 
 /// A key: number of the destination, and address.
@@ -50,12 +50,12 @@ impl Hitters {
                 }
                 let before =
                     if seen.generation == now.generation { *seen } else { Bucket::default() };
-                let mut firsts = Parts::default();
+                let mut firsts = Changes::default();
                 for ((part, now), before) in (0..).zip(now.parts).zip(before.parts) {
-                    firsts.count(part, now.wrapping_sub(before).into());
+                    firsts.count(part, now.wrapping_sub(before).cast_signed());
                 }
                 let syns = now.syns.wrapping_sub(before.syns).into();
-                let grown = Growth { syns, firsts, bound: now.bound.into(), ..Growth::default() };
+                let grown = Growth { syns, firsts, bound: now.bound.into() };
                 *seen = *now;
                 growth.entry((now.slot, now.addr)).or_default().add(&grown);
             }

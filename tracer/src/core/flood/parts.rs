@@ -64,6 +64,47 @@ impl Parts {
     }
 }
 
+/// What a source has grown by in a tick, as [`Parts`]; below zero is what turned out to be none. Small,
+/// because there are thousands of them in a flood.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes([i32; PARTS]);
+
+impl Changes {
+    /// So many of one part.
+    #[must_use]
+    pub fn of(part: u32, count: i32) -> Self {
+        let mut changes = Self::default();
+        changes.count(part, count);
+        changes
+    }
+
+    /// So many more of one part.
+    pub fn count(&mut self, part: u32, more: i32) {
+        if let Some(count) = self.0.get_mut(part as usize) {
+            *count = count.saturating_add(more);
+        }
+    }
+
+    /// Adds what was counted besides.
+    pub fn add(&mut self, more: &Self) {
+        for (count, more) in self.0.iter_mut().zip(more.0) {
+            *count = count.saturating_add(more);
+        }
+    }
+
+    /// What is more.
+    #[must_use]
+    pub fn gained(&self) -> Parts {
+        Parts(self.0.map(|count| count.max(0).unsigned_abs().into()))
+    }
+
+    /// What is less.
+    #[must_use]
+    pub fn taken_back(&self) -> Parts {
+        Parts(self.0.map(|count| count.min(0).unsigned_abs().into()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,8 +26,8 @@ impl Tally {
     /// What it sent in a tick.
     pub(super) fn sent(&mut self, source: &SourceTick) {
         self.syns = self.syns.saturating_add(source.syns);
-        let firsts = self.firsts.saturating_add(source.firsts.sum());
-        self.firsts = firsts.saturating_sub(source.taken_back.sum());
+        let firsts = self.firsts.saturating_add(source.firsts.gained().sum());
+        self.firsts = firsts.saturating_sub(source.firsts.taken_back().sum());
     }
 
     /// SYNs that came to nothing.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use tracer_common::addr::Addr;
 
-use super::parts::Parts;
+use super::parts::{Changes, Parts};
 use crate::core::event::MonoNs;
 
 /// Where SYNs went, in the network namespace whose interfaces carry the SYN hook.
@@ -153,9 +153,7 @@ pub struct SourceTick {
     pub syns: u64,
     /// SYNs not seen before; among the others: what ended half-open connections whose SYNs were seen, and
     /// counted as a listener's.
-    pub firsts: Parts,
-    /// SYNs told before that turned out to be none of these.
-    pub taken_back: Parts,
+    pub firsts: Changes,
     /// The most SYNs that may have gone unseen before this source was followed; 0: exact. The same
     /// in every tick until another takes its place. Of a prefix it says nothing of the SYNs whose
     /// sources are not followed, which are estimated.
@@ -168,18 +166,16 @@ pub struct SourceTick {
 #[allow(missing_docs, reason = "named after the fields of SourceTick")]
 pub struct Growth {
     pub syns: u64,
-    pub firsts: Parts,
-    pub taken_back: Parts,
+    pub firsts: Changes,
     pub bound: u64,
 }
 
 impl Growth {
     /// Adds what it has grown by elsewhere.
     pub fn add(&mut self, more: &Self) {
-        let Self { syns, firsts, taken_back, bound } = more;
+        let Self { syns, firsts, bound } = more;
         self.syns += syns;
         self.firsts.add(firsts);
-        self.taken_back.add(taken_back);
         self.bound += bound;
     }
 }
@@ -192,8 +188,8 @@ impl SourceTick {
     /// Of a key that has grown.
     #[must_use]
     pub fn new(target: Target, addr: Addr, grown: Growth) -> Self {
-        let Growth { syns, firsts, taken_back, bound } = grown;
-        Self { target, addr: addr.into(), syns, firsts, taken_back, bound }
+        let Growth { syns, firsts, bound } = grown;
+        Self { target, addr: addr.into(), syns, firsts, bound }
     }
 
     /// At most [`Self::NAMED`] of them, those that send most, in order.
@@ -263,12 +259,12 @@ impl Tick {
             ended.add(&target.counts.ended());
         }
         for source in self.sources.iter().filter(|source| source.target.listens()) {
-            ahead.firsts.add(&source.firsts);
-            ahead.ended.add(&source.taken_back);
+            ahead.firsts.add(&source.firsts.gained());
+            ahead.ended.add(&source.firsts.taken_back());
         }
         let ends = self.completers.iter().chain(&self.resetters);
         for end in ends.filter(|end| end.target.listens()) {
-            ahead.ended.add(&end.firsts);
+            ahead.ended.add(&end.firsts.gained());
         }
         (self.unattributed_firsts, ahead.firsts) = firsts.without(&ahead.firsts);
         (self.unattributed_ended, ahead.ended) = ended.without(&ahead.ended);

@@ -3,19 +3,13 @@
 use tracer_common::flood::cohort::{self, TOLD_APART};
 
 use super::world::*;
-use crate::core::flood::parts::Parts;
+use crate::core::flood::parts::{Changes, Parts};
 use crate::core::flood::tick::{SourceTick, Target, Tick};
 
 fn source(host: &str, syns: u64, target: Target) -> SourceTick {
     let addr = host.parse().expect("an address");
-    SourceTick {
-        target,
-        addr,
-        syns,
-        firsts: Parts::of(0, syns),
-        taken_back: Parts::default(),
-        bound: 0,
-    }
+    let firsts = Changes::of(0, i32::try_from(syns).expect("few"));
+    SourceTick { target, addr, syns, firsts, bound: 0 }
 }
 
 fn tick(world: &mut World, sources: Vec<SourceTick>, completers: Vec<SourceTick>) {
@@ -120,9 +114,8 @@ fn ends_find_their_syns_in_whichever_row_they_are() {
     world.core.syns(&Tick { unattributed_ended: Parts::of(0, 4), ..at.clone() });
     assert_eq!(left(&world), [0, 3]);
     // Those of another cohort only where nothing else is left.
-    let other = |count| {
-        vec![SourceTick { firsts: Parts::of(6, count), ..source("10.0.0.9", count, WEB()) }]
-    };
+    let other =
+        |count| vec![SourceTick { firsts: Changes::of(6, count), ..source("10.0.0.9", 0, WEB()) }];
     world.core.syns(&Tick { sources: other(2), ..at.clone() });
     world.core.syns(&Tick { completers: vec![source("10.0.0.9", 1, WEB())], ..at.clone() });
     assert_eq!(left(&world), [2, 2]);

@@ -62,9 +62,8 @@ impl Told {
             growth.syns = more.unsigned_abs().into();
         }
         for ((part, told), now) in (0..).zip(&mut self.parts).zip(parts) {
-            let more = now.wrapping_sub(std::mem::replace(told, now)).cast_signed();
-            let changed = if more < 0 { &mut growth.taken_back } else { &mut growth.firsts };
-            changed.count(part, more.unsigned_abs().into());
+            let more = now.wrapping_sub(std::mem::replace(told, now));
+            growth.firsts.count(part, more.cast_signed());
         }
         growth
     }

@@ -7,7 +7,7 @@ use tracer_common::flood::cohort;
 use tracer_common::flood::distinct::REGISTERS;
 
 use crate::core::event::MonoNs;
-use crate::core::flood::parts::Parts;
+use crate::core::flood::parts::Changes;
 use crate::core::flood::sample::{ListenerQueues, Queues, Sample, StackCounters};
 use crate::core::flood::tick::{Counts, Sketch, SourceTick, Target, TargetTick, Tick};
 use crate::core::flood::{Config, Detector, Want};
@@ -43,8 +43,8 @@ pub(super) struct Sim {
     counts: Counts,
     first: Option<MonoNs>,
     sketch: Box<[u8]>,
-    sources: BTreeMap<IpAddr, Parts>,
-    completers: BTreeMap<IpAddr, Parts>,
+    sources: BTreeMap<IpAddr, Changes>,
+    completers: BTreeMap<IpAddr, Changes>,
     under_way: BTreeMap<u64, (u64, u64)>,
     half: u64,
     /// What the kernel was asked and has not answered yet.
@@ -163,16 +163,15 @@ impl Sim {
 
     fn flush(&mut self) {
         let target = Target::Listener(listener());
-        let row = |(addr, n): (&IpAddr, &Parts)| SourceTick {
+        let row = |(addr, n): (&IpAddr, &Changes)| SourceTick {
             target,
             addr: *addr,
-            syns: n.sum(),
+            syns: n.gained().sum(),
             firsts: *n,
-            taken_back: Parts::default(),
             bound: 0,
         };
         // As the kernel's sets do, only the heavy ones are named.
-        let heavy = |(_, n): &(&IpAddr, &Parts)| n.sum() > 1;
+        let heavy = |(_, n): &(&IpAddr, &Changes)| n.gained().sum() > 1;
         let mut tick = Tick {
             from: MonoNs(self.last),
             to: MonoNs(self.now),

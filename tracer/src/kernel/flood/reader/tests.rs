@@ -7,7 +7,7 @@ use tracer_common::flood::counts::{END_WRITERS, Ends, RESET_WRITER, SynCounts, e
 use tracer_common::flood::sources::{Bucket, Come, Hitter, OTHER_DEVICE, SAMPLE, Set};
 
 use super::*;
-use crate::core::flood::parts::Parts;
+use crate::core::flood::parts::{Changes, Parts};
 use crate::kernel::mmap::Mmap;
 
 /// A set, word by word.
@@ -198,7 +198,10 @@ fn what_is_found_out_late_is_taken_back() {
     let told = |reader: &mut FloodReader, at| {
         let tick = reader.tick(MonoNs(at), &tables).unwrap();
         let counts = tick.targets.first().map_or(Counts::default(), |target| target.counts);
-        let source = tick.sources.first().map(|one| (one.syns, one.firsts, one.taken_back));
+        let source = tick
+            .sources
+            .first()
+            .map(|one| (one.syns, one.firsts.gained(), one.firsts.taken_back()));
         ((counts.syns, counts.firsts, counts.taken_back), source.unwrap_or_default())
     };
     let change = |reader: &mut FloodReader, part: usize, by: i32| {
@@ -306,7 +309,7 @@ fn sources_are_merged_over_cpus_and_what_a_newcomer_takes_is_new() {
     let [first, second] = &tick.sources[..] else { panic!("{tick:?}") };
     assert_eq!(
         (first.addr, first.syns, first.firsts, first.bound),
-        ([10, 0, 0, 1].into(), 12, Parts::of(0, 12), 0)
+        ([10, 0, 0, 1].into(), 12, Changes::of(0, 12), 0)
     );
     assert_eq!((second.addr, second.syns), ([10, 0, 0, 2].into(), 2));
     assert_eq!(tick.unattributed, 0);
@@ -357,7 +360,7 @@ fn handshakes_that_come_while_a_tick_is_read_end_in_the_next() {
     let told = |tick: &Tick| {
         let of = |all: &[SourceTick], addr: [u64; 2]| {
             let addr = IpAddr::from(Addr(addr));
-            all.iter().find(|one| one.addr == addr).map_or(0, |one| one.firsts.sum())
+            all.iter().find(|one| one.addr == addr).map_or(0, |one| one.firsts.gained().sum())
         };
         let hosts = [before, between].map(|addr| {
             [&tick.sources, &tick.completers, &tick.resetters].map(|all| of(all, addr))
@@ -390,8 +393,7 @@ fn only_so_many_are_named() {
         target: Target::Closed,
         addr: [10, 0, 0, 1].into(),
         syns,
-        firsts: Parts::default(),
-        taken_back: Parts::default(),
+        firsts: Changes::default(),
         bound: 0,
     };
     let named = SourceTick::most((0..10_000).map(tick).collect());
