@@ -20,20 +20,15 @@ use crate::kernel::records::Found;
 use crate::report::{Hook, Start, progress};
 use crate::sinks::Standing;
 use crate::system::cgroup::Cgroups;
-use crate::system::host;
 use crate::system::netns::Snapshot;
+
+pub(super) use crate::kernel::clock as now;
 
 /// Records taken from the ring before the others get their turn.
 const BUDGET: u32 = 8192;
 
 /// So long is waited for a record that a program has begun.
 const HELD_UP_NS: u64 = 500_000_000;
-
-/// The clock of the hooks.
-pub(super) fn now() -> MonoNs {
-    // The clock exists on every Linux and its time is positive.
-    MonoNs(host::monotonic_ns().map_or(0, i64::cast_unsigned))
-}
 
 pub(super) struct Pipeline {
     records: AsyncFd<Records>,

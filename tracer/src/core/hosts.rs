@@ -352,7 +352,7 @@ impl Hosts {
     }
 
     /// Whether some have half-open connections, which expire with the ticks.
-    pub(super) const fn wait(&self) -> bool {
+    pub(super) const fn waits(&self) -> bool {
         self.waits
     }
 

@@ -273,7 +273,7 @@ impl Core {
     /// tick if nothing comes.
     #[must_use]
     pub const fn waits(&self) -> bool {
-        self.run.wait()
+        self.run.waits()
     }
 
     /// Totals of the run so far.

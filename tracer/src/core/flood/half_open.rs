@@ -133,17 +133,10 @@ impl HalfOpen {
         let mut end = self.place(*of.end()).map_or_else(|end| end, |at| at + 1);
         while count > 0
             && end > 0
-            && let Some((cohort, held)) = self.cohorts.get_mut(end - 1)
-            && of.contains(cohort)
+            && self.cohorts.get(end - 1).is_some_and(|(cohort, _)| of.contains(cohort))
         {
             end -= 1;
-            let taken = count.min(*held);
-            *held -= taken;
-            count -= taken;
-            self.total -= taken;
-            if *held == 0 {
-                self.cohorts.remove(end);
-            }
+            count = self.take_at(end, count);
         }
         count
     }
@@ -151,18 +144,23 @@ impl HalfOpen {
     /// Takes off those after a cohort, oldest first; what is left when nothing is left of them.
     fn take_after(&mut self, cohort: u64, mut count: u64) -> u64 {
         let at = self.place(cohort).map_or_else(|at| at, |at| at + 1);
-        while count > 0
-            && let Some((_, held)) = self.cohorts.get_mut(at)
-        {
-            let taken = count.min(*held);
-            *held -= taken;
-            count -= taken;
-            self.total -= taken;
-            if *held == 0 {
-                self.cohorts.remove(at);
-            }
+        while count > 0 && at < self.cohorts.len() {
+            count = self.take_at(at, count);
         }
         count
+    }
+
+    /// Takes off the cohort at a place, which is gone when nothing is left of it; what it did not hold is
+    /// returned.
+    fn take_at(&mut self, at: usize, count: u64) -> u64 {
+        let Some((_, held)) = self.cohorts.get_mut(at) else { return count };
+        let taken = count.min(*held);
+        *held -= taken;
+        self.total -= taken;
+        if *held == 0 {
+            self.cohorts.remove(at);
+        }
+        count - taken
     }
 
     /// Forgets what the kernel has given up by `now`.

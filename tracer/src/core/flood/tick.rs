@@ -67,9 +67,7 @@ impl Counts {
         self.completed_unseen += completed_unseen;
         self.handshake_ns += handshake_ns;
     }
-}
 
-impl Counts {
     /// What ends half-open connections, or shows that one was none.
     #[must_use]
     pub fn ended(&self) -> Parts {

@@ -21,8 +21,6 @@ use tracer_common::flood::sources::{SOURCE_SETS, Set};
 pub use self::reader::FloodReader;
 pub use self::tables::FloodTables;
 use super::mmap::Mmap;
-use crate::core::event::MonoNs;
-use crate::system::host;
 
 /// Elements that each array has, for so many CPUs. One that comes up later and is higher counts in the
 /// totals only.
@@ -51,11 +49,12 @@ pub(super) fn open(ebpf: &Ebpf) -> Result<(FloodReader, FloodTables)> {
             .with_context(|| format!("cannot map the array {name}"))
     };
     let of_cpus = |each: usize| cpus as usize * each;
+    let sets = |name| map(name, of_cpus(SOURCE_SETS as usize * size_of::<Set>()));
     let arrays = Arrays {
         cpus: map("CPUS", of_cpus(size_of::<Cpu>()))?,
         ends: map("ENDS", of_cpus((END_WRITERS * SLOTS) as usize * size_of::<Ends>()))?,
-        completers: map("COMPLETERS", of_cpus(SOURCE_SETS as usize * size_of::<Set>()))?,
-        resetters: map("RESETTERS", of_cpus(SOURCE_SETS as usize * size_of::<Set>()))?,
+        completers: sets("COMPLETERS")?,
+        resetters: sets("RESETTERS")?,
         distinct: map("DISTINCT", 2 * SKETCHES as usize * REGISTERS)?,
     };
     let control = Controls { elements: map("CPUS", of_cpus(size_of::<Cpu>()))?, cpus };
@@ -63,13 +62,8 @@ pub(super) fn open(ebpf: &Ebpf) -> Result<(FloodReader, FloodTables)> {
     let ports = Array::try_from(Map::Array(again(ebpf, "LISTENED_PORTS")?))?;
     let locals = LpmTrie::try_from(Map::LpmTrie(again(ebpf, "LOCALS")?))?;
     let maps = tables::Maps { listeners, ports, locals, control };
-    let reader = FloodReader::new(arrays, cpus, clock);
+    let reader = FloodReader::new(arrays, cpus, super::clock);
     Ok((reader, FloodTables::new(maps)))
-}
-
-/// The clock of the hooks. Without one nothing is newer than a tick.
-fn clock() -> MonoNs {
-    MonoNs(host::monotonic_ns().map_or(0, i64::cast_unsigned))
 }
 
 /// How many SYNs all CPUs have seen.
